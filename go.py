@@ -1,0 +1,399 @@
+#!/usr/bin/env python3
+"""Sets likewise up in .venv and runs it, with nothing installed but Python: `python3 go.py demo`.
+
+Standard library only, and written for old Pythons as well, so that the wrong one is answered with a sentence.
+Its own words go to standard error: standard output belongs to the command that it runs.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+OLDEST = (3, 11)
+NEWEST = (3, 14)  # the last one that the pinned packages offer files for; newer ones are tried last
+HEARTBEAT = 15  # seconds between two lines of progress while packages are installed
+ROOM = 3 * 10**9  # bytes; the CPU build with the tools for testing takes half of this
+
+HELP = """\
+usage: python3 go.py COMMAND [ARGUMENTS]      (on Windows: py go.py COMMAND)
+
+  demo [ARGUMENTS]   teach the bundled concept by every method and write a report
+  run ARGUMENTS      any likewise command, as in: python3 go.py run --help
+  test [ARGUMENTS]   run the tests; ARGUMENTS go to pytest
+  check              lint, types, and who may import whom
+
+The first command makes .venv and installs what is pinned in constraints.txt; later ones start at once.
+LIKEWISE_TORCH=cpu, auto or cu130 picks the build of torch (needs uv; without it, pip picks).
+"""
+
+NEED_PYTHON = """\
+likewise needs Python {oldest} or newer; this is Python {found}, and no newer one was found on the PATH.
+  Debian, Ubuntu   sudo apt install python3 python3-venv   (or python{oldest} python{oldest}-venv)
+  Fedora           sudo dnf install python{oldest}
+  macOS            brew install python@{newest}, or the installer from python.org
+  Windows          winget install Python.Python.{newest}"""
+
+NEED_VENV = """\
+{python} cannot make virtual environments: its module venv or ensurepip is missing.
+  Debian, Ubuntu   sudo apt install python3-venv   (or python{version}-venv)
+  elsewhere        install the package that holds Python's venv and ensurepip, or python.org's Python"""
+
+NEED_UV = """\
+LIKEWISE_TORCH={torch} needs uv, which is not on the PATH.
+Install it (pipx install uv, or pip install uv), or unset LIKEWISE_TORCH to let pip pick the build."""
+
+# What the end of a failed installation's log may say, and what helps.
+ADVICE = [
+    (r"no space left|disk quota|errno 28", "The disk is full: free about 2 GB, with CUDA 8 GB."),
+    (
+        r"proxyerror|connect to proxy|tunnel connection",
+        "A proxy stands in the way: set HTTPS_PROXY=http://HOST:PORT, or unset a wrong one.",
+    ),
+    (
+        r"certificate verify|sslerror|invalid peer certificate",
+        "A certificate is not trusted: behind a company's proxy, set PIP_CERT to the file of its own.",
+    ),
+    (
+        r"name resolution|getaddrinfo|connectionerror|connecttimeout|readtimeout|timed out|dns error"
+        r"|connection (broken|refused|reset|aborted)|network is unreachable|error sending request",
+        "The package registry was not reached: check the network (and HTTPS_PROXY), then run this again.",
+    ),
+    (
+        r"no matching distribution|could not find a version|no solution found|requires a different python",
+        "A pinned package has no file for this Python or system: try Python 3.11 to 3.13, 64 bit.",
+    ),
+    (r"permission denied|access is denied|read-only", "The folder cannot be written: check who owns it."),
+]
+
+
+class Stop(Exception):
+    """A sentence for the person who ran this, instead of a traceback."""
+
+    def __init__(self, sentence: str, code: int = 1) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def main(arguments: list) -> int:
+    """Run one command; the exit code is the command's own, 2 for a wrong call, 1 if the setting up failed."""
+    try:
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
+            print(HELP, end="")
+            return 0
+        command, rest = arguments[0], arguments[1:]
+        if command not in COMMANDS:
+            raise Stop(f"there is no command {command!r}\n\n{HELP.rstrip()}", code=2)
+        return COMMANDS[command](rest)
+    except Stop as stop:
+        say(str(stop))
+        return stop.code
+    except KeyboardInterrupt:
+        say("interrupted; run it again to go on")
+        return 130
+    except OSError as error:
+        say(str(error))
+        return 1
+    except Exception as error:
+        say(f"this failed in a way that go.py does not know: {type(error).__name__}: {error}")
+        return 1
+
+
+def say(sentence: str) -> None:
+    print("go: " + sentence, file=sys.stderr, flush=True)
+
+
+# The commands -------------------------------------------------------------------------------------------
+
+
+def demo(arguments: list) -> int:
+    return call([prepare(ROOT, []), "-m", "likewise", "demo", *arguments])
+
+
+def run(arguments: list) -> int:
+    return call([prepare(ROOT, []), "-m", "likewise", *arguments])
+
+
+def test(arguments: list) -> int:
+    python = prepare(ROOT, ["dev"])
+    return call([python, "-m", "pytest", *arguments], OMP_NUM_THREADS="1")
+
+
+def check(arguments: list) -> int:
+    if arguments:
+        raise Stop("check takes no arguments", code=2)
+    python = prepare(ROOT, ["dev"])
+    import_rules = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    failed = 0
+    for name, command in (
+        ("lint", ["-m", "ruff", "check", "."]),
+        ("types", ["-m", "mypy"]),
+        ("import rules", ["-c", import_rules, "--no-logo"]),
+    ):
+        started = time.monotonic()
+        code = call([python, *command])
+        failed += code != 0
+        say("{}: {}, {:.1f} s".format(name, "failed" if code else "fine", time.monotonic() - started))
+    return min(failed, 1)
+
+
+COMMANDS = {"demo": demo, "run": run, "test": test, "check": check}
+
+
+def call(command: list, **variables: str) -> int:
+    """Run `command` in the root with .venv active. Ctrl-C reaches it too, so it decides how to end."""
+    process = subprocess.Popen(command, cwd=ROOT, env=dict(environment(ROOT), **variables))
+    while True:
+        try:
+            code = process.wait()
+            return code if code >= 0 else 128 - code  # ended by a signal: as a shell reports it
+        except KeyboardInterrupt:
+            continue
+
+
+def environment(root: str) -> dict:
+    venv = os.path.join(root, ".venv")
+    path = os.path.dirname(python_of(root)) + os.pathsep + os.environ.get("PATH", "")
+    env = dict(os.environ, VIRTUAL_ENV=venv, PATH=path)
+    env.pop("PYTHONHOME", None)
+    return env
+
+
+# The environment ----------------------------------------------------------------------------------------
+
+
+def prepare(root: str, extras: list) -> str:
+    """The Python of a .venv that holds likewise with `extras`; made, completed or repaired where needed."""
+    torch = torch_build(os.environ)
+    state = read_state(root)
+    if is_ready(root, state, extras, torch):
+        return python_of(root)
+    started = time.monotonic()
+    state = make_venv(root, state)
+    extras = sorted({*extras, *state.get("extras", [])})
+    had, torch = state.get("torch"), torch or state.get("torch")
+    # `ready` goes before the installation starts and comes back after it ended well, so that one that was
+    # interrupted is never taken for a whole one.
+    state = dict(state, root=root, extras=extras, torch=had, ready=None)
+    write_state(root, state)
+    install(root, extras, torch, new_torch=torch != had)
+    write_state(root, dict(state, torch=torch, ready=fingerprint(root)))
+    say(f"ready after {time.monotonic() - started:.0f} s")
+    return python_of(root)
+
+
+def is_ready(root: str, state: dict, extras: list, torch: "str | None") -> bool:
+    """True when nothing has to be installed. Starts no process, so that it costs next to nothing."""
+    return (
+        state.get("ready") is not None
+        and state.get("root") == root
+        and set(extras) <= set(state.get("extras", []))
+        and torch in (None, state.get("torch"))
+        and os.path.exists(python_of(root))
+        and state["ready"] == fingerprint(root)
+    )
+
+
+def fingerprint(root: str) -> str:
+    """Changes with what is asked for (pyproject, constraints) and with the Python that .venv holds."""
+    digest = hashlib.sha256()
+    for parts in (["pyproject.toml"], ["constraints.txt"], [".venv", "pyvenv.cfg"]):
+        path = os.path.join(root, *parts)
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                digest.update(file.read())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def read_state(root: str) -> dict:
+    """What go.py noted in .venv: ours, ready, extras, torch, root. Empty where there is none."""
+    try:
+        with open(os.path.join(root, ".venv", "go.json"), encoding="utf-8") as file:
+            state = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def write_state(root: str, state: dict) -> None:
+    path = os.path.join(root, ".venv", "go.json")
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(state, file, indent=1)
+    os.replace(path + ".tmp", path)
+
+
+def python_of(root: str) -> str:
+    parts = ["Scripts", "python.exe"] if os.name == "nt" else ["bin", "python"]
+    return os.path.join(root, ".venv", *parts)
+
+
+def make_venv(root: str, state: dict) -> dict:
+    """Make .venv unless a sound one is there. Only one that go.py made itself is ever thrown away."""
+    venv = os.path.join(root, ".venv")
+    repair = os.path.isdir(venv) and bool(os.listdir(venv))
+    if repair:
+        version = version_of([python_of(root)], "import pip")
+        sound = version is not None and version >= OLDEST
+        moved = state.get("root", root) != root  # its scripts name the old folder
+        if sound and not (state.get("ours") and (moved or was_cut_short(root, state))):
+            return state
+        if not state.get("ours"):
+            raise Stop(f"{venv} holds no Python {dotted(OLDEST)} or newer with pip: move it away")
+    python, version = find_python()
+    if version_of(python, "import venv, ensurepip") is None:
+        raise Stop(NEED_VENV.format(python=" ".join(python), version=dotted(version[:2])))
+    say("{} .venv with Python {}".format("repairing" if repair else "making", dotted(version)))
+    if repair:
+        shutil.rmtree(venv)
+    os.makedirs(venv, exist_ok=True)
+    state = {"ours": True, "extras": state.get("extras", [])}
+    write_state(root, state)  # first of all, so that a .venv that stays half made is known to be ours
+    made = subprocess.run(
+        [*python, "-m", "venv", venv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=root
+    )
+    if made.returncode:
+        output = made.stdout.decode("utf-8", "replace")
+        raise Stop("making .venv failed:\n" + tail(output) + "\n" + advice(output))
+    return state
+
+
+def was_cut_short(root: str, state: dict) -> bool:
+    """Whether the last installation ended after it had begun to replace packages: pip does not mend those."""
+    return state.get("ready") is None and "Installing collected packages" in read_log(root)
+
+
+def find_python() -> tuple:
+    """A command that starts a fitting Python, and its version: the running one, or one on the PATH."""
+    running = tuple(sys.version_info[:3])
+    # Not an activated .venv's own Python, which may be about to be thrown away, but the one behind it.
+    itself = [getattr(sys, "_base_executable", None) or sys.executable]
+    if OLDEST <= running[:2] <= NEWEST:
+        return itself, running
+    versions = [f"3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
+    candidates = [["python" + version] for version in versions] + [["python3"], ["python"]]
+    if os.name == "nt":
+        candidates = [["py", "-" + version] for version in versions] + candidates
+    for candidate in candidates:
+        version = version_of(candidate)
+        if version and OLDEST <= version[:2] <= NEWEST:
+            return candidate, version
+    if running >= OLDEST:
+        say(f"Python {dotted(running[:2])} is newer than the ones this was tried with; going on")
+        return itself, running
+    raise Stop(NEED_PYTHON.format(oldest=dotted(OLDEST), newest="3.13", found=dotted(running)))
+
+
+def version_of(python: list, statement: str = "pass") -> "tuple | None":
+    """The version of the Python that a command starts; None if it does not start or cannot do `statement`."""
+    code = statement + "; import sys; print('%d.%d.%d' % sys.version_info[:3])"
+    try:
+        answer = subprocess.run(
+            [*python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.match(rb"(\d+)\.(\d+)\.(\d+)", answer.stdout)
+    return tuple(int(part) for part in match.groups()) if match and answer.returncode == 0 else None
+
+
+def dotted(version: tuple) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def torch_build(variables: dict) -> "str | None":
+    """The build of torch that LIKEWISE_TORCH asks for, or None for pip's own choice, which CI always gets."""
+    torch = variables.get("LIKEWISE_TORCH", "").strip().lower()
+    if not torch or variables.get("CI"):
+        return None
+    if not re.match(r"[a-z0-9.]+$", torch):
+        raise Stop(f"LIKEWISE_TORCH={torch} is no build of torch: use cpu, auto, or one like cu130", code=2)
+    return torch
+
+
+# The installation ---------------------------------------------------------------------------------------
+
+
+def install(root: str, extras: list, torch: "str | None", new_torch: bool) -> None:
+    """Install likewise, editable, with the pinned versions; the output goes to .venv/install.log."""
+    target = ".[{}]".format(",".join(extras)) if extras else "."
+    if torch:
+        uv = shutil.which("uv")
+        if uv is None:
+            raise Stop(NEED_UV.format(torch=torch))
+        command = [uv, "pip", "install", "--python", python_of(root), "--torch-backend", torch]
+        command += ["--reinstall-package", "torch"] if new_torch else []
+    else:
+        # Not compiled beforehand: most modules are never imported, the others are compiled on the way.
+        command = [python_of(root), "-m", "pip", "install", "--no-compile", "--no-input"]
+        if sys.platform == "linux" and not os.path.exists("/dev/nvidia0") and not os.environ.get("CI"):
+            say("on Linux, torch may come with CUDA, several GB; LIKEWISE_TORCH=cpu takes the small build")
+    free = shutil.disk_usage(root).free
+    if free < ROOM:
+        say(f"only {free / 1e9:.1f} GB are free; likewise takes about 1.5 GB, with CUDA 8 GB")
+    say(f"installing likewise{target[1:]}; the log is .venv/install.log")
+    code = logged([*command, "-c", "constraints.txt", "-e", target], root)
+    if code:
+        log = read_log(root)
+        raise Stop("the installation failed; its log ends with\n" + tail(log) + "\n" + advice(log))
+
+
+def logged(command: list, root: str) -> int:
+    """Run `command` with its output in the log and a line of progress now and then; its exit code."""
+    env = dict(environment(root), PYTHONNOUSERSITE="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    started = time.monotonic()
+    with open(log_path(root), "wb") as log:
+        process = subprocess.Popen(
+            command, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+        while True:
+            try:
+                return process.wait(timeout=HEARTBEAT)
+            except subprocess.TimeoutExpired:
+                say(f"{time.monotonic() - started:4.0f} s  {last_step(read_log(root))}")
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+
+
+def log_path(root: str) -> str:
+    return os.path.join(root, ".venv", "install.log")
+
+
+def read_log(root: str) -> str:
+    try:
+        with open(log_path(root), "rb") as file:
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def last_step(log: str) -> str:
+    """What pip or uv is doing, in a few words: the last line of its log that begins with one of its verbs."""
+    for line in reversed(log.splitlines()):
+        match = re.match(r"\s*((?:Collecting|Downloading|Building|Installing|Prepar\w+)\b[^:;,(]*)", line)
+        if match:
+            return re.sub(r"-(cp|py)\d.*|\.(whl|tar).*", "", match.group(1).strip())[:70]
+    return "waiting for the package registry"
+
+
+def tail(log: str) -> str:
+    return "\n".join("  " + line.rstrip() for line in log.rstrip().splitlines()[-15:])
+
+
+def advice(log: str) -> str:
+    end = "\n".join(log.splitlines()[-40:]).lower()
+    for pattern, sentence in ADVICE:
+        if re.search(pattern, end):
+            return sentence
+    return "Check the network, the proxy (HTTPS_PROXY) and the room on the disk, then run this again."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
