@@ -1,0 +1,266 @@
+"""Base: what every family of text-to-image models must be able to do.
+
+A family (one file in `families/`) loads weights, turns pictures into latents and prompts into conditioning, and predicts
+noise. It knows nothing of methods, recipes or training. Guidance, batching and the sampling loop are here, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from likewise.errors import BaseError, RecipeError
+from likewise.objective import Objective
+from likewise.tower import TextTower
+
+Part = Literal["backbone", "text"]
+
+
+class Conditioning(Protocol):
+    """What the backbone is given from prompts. Only its family looks inside."""
+
+    def pick(self, rows: Sequence[int]) -> Self:
+        """The conditioning of these rows, in this order; a row may be named twice."""
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """All rows of `parts`, one after the other."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A key or value projection of an attention layer, where the text (or the picture itself) is looked at."""
+
+    path: str
+    module: nn.Module
+    part: Literal["key", "value"]
+    width: int
+    """Features of the projection's input."""
+    kind: Literal["cross", "self", "joint", "refiner"]
+    """`cross`: text only; `self`: picture only; `joint`: both; `refiner`: text before it meets the picture."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Settings of one drawing; the same object for everything that is to be compared."""
+
+    steps: int = 20
+    guidance: float = 5.0
+    negative: str = ""
+    size: int | None = None
+    """Side in pixels; empty for the base's native size."""
+    batch: int = 16
+    """Pictures drawn at once."""
+
+
+class Base(ABC):
+    """A loaded model of one family, in evaluation mode, with no gradient on any weight."""
+
+    family: ClassVar[str]
+    pipelines: ClassVar[tuple[str, ...]]
+    """Names of the diffusers pipelines that a folder of this family declares."""
+    lora_presets: ClassVar[Mapping[str, Mapping[Part, str]]]
+    """Preset name -> part -> regular expression that whole module paths must match."""
+
+    name: str
+    """What the person called it: `pocket`, a path or a Hub id."""
+    backbone: nn.Module
+    towers: Sequence[TextTower]
+    objective: Objective
+    resolution: int
+    grid: int
+    """Picture sides must be multiples of this."""
+    advice: Mapping[str, Mapping[str, Any]]
+    """Recipe settings per method that suit this base better than the method's defaults."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def __init__(self) -> None:
+        self.text_filters: list[TextFilter] = []
+        self.reserved_tokens: tuple[str, ...] = ()
+        """Single tokens that this base never saw in training: perfect identifiers."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, source: str, *, device: str = "cpu") -> Self:
+        """Load a diffusers folder, a single file or a Hub id; raises `BaseError` with what would be readable."""
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls, seed: int = 0) -> Self:
+        """A random miniature of the same layout, built in well under a second: for tests and dry runs."""
+
+    @abstractmethod
+    def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents of `pixels` [B, 3, H, W] in [-1, 1], scaled for `denoise`."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pixels [B, 3, H, W] in [-1, 1]."""
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> Conditioning:
+        """Conditioning of `prompts`, one row each, by the towers as they are now. Gradients flow if they are on."""
+
+    @abstractmethod
+    def denoise(self, noisy: Tensor, levels: Tensor, given: Conditioning) -> Tensor:
+        """The objective's target for `noisy` [B, ...] at `levels` [B], of the shape of `noisy`."""
+
+    @abstractmethod
+    def latent_shape(self, size: int) -> tuple[int, ...]:
+        """Shape of one picture's latent, without the batch dimension."""
+
+    @abstractmethod
+    def scheduler(self, steps: int) -> Any:
+        """A fresh sampler with `timesteps`, `init_noise_sigma`, `scale_model_input` and `step` as in diffusers."""
+
+    @abstractmethod
+    def sites(self) -> Sequence[Site]:
+        """Every key and value projection of the backbone's attention, in execution order."""
+
+    @abstractmethod
+    def components(self) -> Mapping[str, nn.Module]:
+        """Every module with weights by its canonical name: `backbone`, `text`, `vae`, ..."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone's weights are."""
+        return next(self.backbone.parameters()).device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The arithmetic that `precision` asks for."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def targets(self, preset: str, part: Part) -> dict[str, nn.Module]:
+        """Modules that a weight adapter of this preset changes, by canonical path (`backbone.mid_block...to_q`)."""
+        if preset not in self.lora_presets:
+            raise RecipeError(f"unknown target set {preset!r}", f"this family has {', '.join(self.lora_presets)}")
+        pattern = self.lora_presets[preset].get(part)
+        component = self.components()[part]
+        if pattern is None:
+            return {}
+        found = {
+            f"{part}.{self.canonical(part, path)}": module
+            for path, module in component.named_modules()
+            if re.fullmatch(pattern, self.canonical(part, path))
+        }
+        if not found:
+            raise BaseError(f"the target set {preset!r} matches no module of {self.name}'s {part}")
+        return found
+
+    def canonical(self, part: Part, path: str) -> str:
+        """The published spelling of a live module path. Libraries rename modules; files must not."""
+        return path
+
+    def encode_prompts(self, prompts: Sequence[str], *, negative: bool = False) -> Conditioning:
+        """`encode_text`, then the filters that prompt-time methods have put on."""
+        given = self.encode_text(prompts)
+        for change in self.text_filters:
+            given = change(prompts, given, negative)
+        return given
+
+    def fingerprint(self, *names: str) -> str:
+        """A digest of the named components' (or all components') names, shapes and a sample of their values."""
+        digest = hashlib.sha256(self.family.encode())
+        components = self.components()
+        for name in names or components:
+            component = components[name]
+            for key, value in component.state_dict().items():
+                flat = value.detach().reshape(-1)
+                digest.update(f"{name}.{key}{tuple(value.shape)}".encode())
+                digest.update(flat[:: max(1, flat.numel() // 256)].float().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def sample(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler | None = None, *, slots: int = 1
+    ) -> Iterator[Image.Image]:
+        """Draw one picture per (prompt, seed) row, in order.
+
+        The starting noise of a row is drawn on the CPU from its seed alone. With `slots` adapters attached the rows are
+        slot-major and every slot has as many. A picture that comes out not finite is returned black.
+        """
+        sampler = sampler or Sampler()
+        if len(prompts) != len(seeds) or len(prompts) % slots:
+            raise RecipeError(f"{len(prompts)} prompts, {len(seeds)} seeds and {slots} slots do not make whole rows")
+        size = sampler.size or self.resolution
+        if size % self.grid:
+            raise RecipeError(f"size {size} is not a multiple of {self.grid}, which {self.name} needs")
+        each = len(prompts) // slots
+        pictures: dict[int, Image.Image] = {}
+        width = max(1, sampler.batch // slots)
+        for start in range(0, each, width):
+            rows = [slot * each + i for slot in range(slots) for i in range(start, min(each, start + width))]
+            latents = self._denoise_rows([prompts[r] for r in rows], [seeds[r] for r in rows], sampler, size, slots)
+            pictures.update(zip(rows, to_pictures(self.decode(latents)), strict=True))
+            if slots == 1:
+                yield from (pictures.pop(r) for r in rows)
+        yield from (pictures[r] for r in sorted(pictures))
+
+    def _denoise_rows(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int, slots: int
+    ) -> Tensor:
+        shape = self.latent_shape(size)
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        scheduler = self.scheduler(sampler.steps)
+        latents = noise.to(self.device) * scheduler.init_noise_sigma
+        with self.autocast():
+            given = self.encode_prompts(prompts)
+            guided = sampler.guidance != 1.0
+            count, rows = len(prompts), list(range(len(prompts)))
+            order = _with_unconditional(count, slots) if guided else rows
+            if guided:
+                empty = self.encode_prompts([sampler.negative] * count, negative=True)
+                given = type(given).join([given, empty]).pick(order)
+            back = torch.tensor([order.index(r) for r in range(len(order))], device=self.device)
+            for level in scheduler.timesteps:
+                wide = scheduler.scale_model_input(latents, level)
+                wide = wide[[r % count for r in order]]
+                answer = self.denoise(wide, level.expand(len(order)).to(self.device), given).float()[back]
+                if guided:
+                    answer = self.combine(answer[:count], answer[count:], sampler.guidance)
+                latents = scheduler.step(answer, level, latents).prev_sample
+        return latents
+
+    def combine(self, conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:
+        """Classifier-free guidance (Ho & Salimans 2022)."""
+        return unconditional + guidance * (conditional - unconditional)
+
+
+TextFilter = Callable[[Sequence[str], Any, bool], Any]
+"""(prompts, conditioning, is it the negative side) -> conditioning. Exists for methods that act on the prompt at
+sampling time, and for nothing else."""
+
+
+def _with_unconditional(count: int, slots: int) -> list[int]:
+    """Row order for `[conditional | unconditional]` (2 x count rows) such that each slot's rows stay together."""
+    each = count // slots
+    return [half * count + slot * each + i for slot in range(slots) for half in (0, 1) for i in range(each)]
+
+
+def to_pictures(pixels: Tensor) -> list[Image.Image]:
+    """`pixels` [B, 3, H, W] in [-1, 1] as 8-bit pictures; a row that is not finite becomes black."""
+    finite = torch.isfinite(pixels).flatten(1).all(1).view(-1, 1, 1, 1)
+    pixels = torch.where(finite, pixels, torch.full_like(pixels, -1.0))
+    array = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(row) for row in array]
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Does this hardware compute in bfloat16, rather than emulate it many times slower?"""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(probe and probe())
+    return False

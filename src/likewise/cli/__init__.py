@@ -1,0 +1,25 @@
+"""The command line: parsing and printing only. Whatever it does, the Python functions of the same names do as well.
+
+`likewise --help` must stay quick, so nothing here imports torch, pydantic or rich until a command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from likewise.cli import doctor, drawing, reading, teaching  # noqa: F401 - each registers its commands
+from likewise.cli.app import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> int:
+    """Run the command that `sys.argv` names; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console without Unicode shows ? instead of failing
+            stream.reconfigure(errors="replace")
+    try:
+        app(prog_name="likewise")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0 if done.code is None else 1
+    return 0

@@ -1,0 +1,145 @@
+"""`likewise sample`: pictures from prompts, with taught concepts on the base or without."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from likewise.cli import terminal
+from likewise.cli.app import app, find_run
+from likewise.errors import RecipeError
+
+if TYPE_CHECKING:
+    from likewise.gallery import Gallery
+
+SHEET_SIDE = 256
+"""Largest side of a picture on the sheet, in pixels."""
+
+
+@app.command()
+def sample(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", hidden=True)],
+    taught: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="RUN[:STRENGTH]", help="A run, its file, or latest. May be repeated."),
+    ] = None,
+    base: Annotated[str | None, typer.Option(metavar="BASE", help="The model to draw with; else the run's own.")] = None,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Pictures per prompt.")] = 4,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the first picture; the next count up.")] = 0,
+    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(metavar="X", min=0, help="How strictly to follow the prompt.")] = None,
+    size: Annotated[int | None, typer.Option(metavar="PIXELS", min=8, help="Side in pixels; else the base's own.")] = None,
+    negative: Annotated[str | None, typer.Option(metavar="PROMPT", help="What not to draw.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where pictures go.")] = None,
+) -> None:
+    """Draw pictures, with taught concepts or without.
+
+    Each PROMPT goes in quotes. The last picture is a sheet of all.
+
+    \b
+    Example:
+      likewise sample "a sks dog in the snow" --with latest
+      likewise sample "a sks dog" --with runs/2026-11-23-dog-lora-1:0.8 -n 8
+    """
+    sources, strengths = _taught(taught or [])
+    if len(prompts) > 2 and not any(" " in prompt for prompt in prompts):
+        terminal.say(f"drawing {len(prompts)} prompts of one word each; put quotes round a prompt of several", "warning")
+    _warn_of_tokens(sources, prompts)
+    out = out or Path("samples") / f"{datetime.now():%Y-%m-%d-%H%M%S}-{_slug(prompts[0])}"
+    wanted = {"steps": steps, "guidance": guidance, "size": size, "negative": negative}
+    with _busy(f"drawing {len(prompts) * count} pictures"):
+        from likewise.base import Sampler
+        from likewise.sampling import sample as draw
+
+        gallery = draw(
+            prompts,
+            concepts=sources,
+            strengths=strengths,
+            base=base,
+            seeds=range(seed, seed + count),
+            sampler=Sampler(**{key: value for key, value in wanted.items() if value is not None}),
+            out=out,
+        )
+    for picture in gallery:
+        terminal.result(terminal.short(gallery.folder / picture.file))
+    terminal.result(terminal.short(_sheet(gallery, len(prompts))))
+
+
+def _taught(texts: Sequence[str]) -> tuple[list[Path], list[float]]:
+    """The files that `RUN[:STRENGTH]` texts name, and a strength for each."""
+    from likewise.records import read_result
+
+    files: list[Path] = []
+    strengths: list[float] = []
+    for text in texts:
+        name, strength = _strength(text)
+        run = find_run(name)
+        found = read_result(run) if run.is_dir() else None
+        here = [run / file for file in found["files"]] if found else [run]  # an unfinished run is refused later
+        files += here
+        strengths += [strength] * len(here)
+    return files, strengths
+
+
+def _strength(text: str) -> tuple[str, float]:
+    name, colon, number = text.rpartition(":")
+    if not colon or Path(text).exists() or re.match(r"[\\/]", number):  # C:\runs has no strength
+        return text, 1.0
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise RecipeError(f"the strength {number!r} in {text!r} is not a number", "write RUN:0.8, for instance")
+    return name, strength
+
+
+def _warn_of_tokens(files: Sequence[Path], prompts: Sequence[str]) -> None:
+    """A prompt without the token draws nothing that was taught, which looks as if teaching had failed."""
+    from likewise.weights import read_header
+
+    for file in files:
+        token = read_header(file).metadata.get("likewise.token") if file.is_file() else None
+        for prompt in prompts:
+            if token and not re.search(rf"(?<!\w){re.escape(token)}(?!\w)", prompt):
+                terminal.say(f"{prompt!r} does not say {token!r}, the token of {terminal.short(file)}", "warning")
+
+
+def _slug(prompt: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].strip("-") or "prompt"
+
+
+@contextmanager
+def _busy(text: str) -> Iterator[None]:
+    """Say what goes on: with a spinner on a terminal, as a line elsewhere."""
+    if not terminal.fancy():
+        terminal.say(text)
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def _sheet(gallery: Gallery, rows: int) -> Path:
+    """One picture of all: a row per prompt. Pictures that were in the folder before are on it as well."""
+    from PIL import Image
+
+    from likewise.files import write_with
+
+    images: list[Any] = gallery.images()
+    side = min(SHEET_SIDE, max(max(image.size) for image in images))
+    columns = math.ceil(len(images) / rows)
+    sheet = Image.new("RGB", (columns * (side + 4) - 4, math.ceil(len(images) / columns) * (side + 4) - 4), "white")
+    for number, image in enumerate(images):
+        image.thumbnail((side, side))
+        sheet.paste(image, (number % columns * (side + 4), number // columns * (side + 4)))
+    return write_with(gallery.folder / "sheet.png", lambda temporary: sheet.save(temporary, "PNG"))

@@ -1,0 +1,191 @@
+"""Guard: how a command ends. Turns whatever is raised into one line, a hint and an exit code; also asks a run to stop.
+
+    0   done
+    1   failed while at work
+    2   what was typed is wrong: an option, a method, a setting
+    3   refused before starting: no usable picture, a base that this method cannot teach
+    130 interrupted
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from likewise.cli import terminal
+from likewise.errors import ConceptError, Error, Interrupted, RecipeError, UnsupportedError
+
+FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
+_CODES = {RecipeError: USAGE, ConceptError: REFUSED, UnsupportedError: REFUSED, Interrupted: INTERRUPTED}
+_QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+class Commands(TyperGroup):
+    """The group of all commands; every one of them runs inside this `invoke`."""
+
+    order = ("demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", "doctor")
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order in which people come to need them."""
+        return sorted(self.commands, key=lambda name: self.order.index(name) if name in self.order else 99)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named. Whatever it raises ends here."""
+        listen()
+        try:
+            return super().invoke(ctx)
+        except Error as error:
+            raise typer.Exit(report(error)) from None
+        except KeyboardInterrupt:
+            terminal.say("stopped")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # `likewise runs | head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(FAILED) from None
+        except Exception as error:
+            if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):  # typer's own
+                _mention_settings(error)
+                raise
+            raise typer.Exit(report_unexpected(error)) from None
+
+
+def listen() -> None:
+    """Show likewise's own warnings as lines and keep other libraries quiet, before they are imported."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    own = logging.getLogger("likewise")
+    if not any(isinstance(handler, _Lines) for handler in own.handlers):
+        own.addHandler(_Lines(logging.WARNING))
+        logging.getLogger().addHandler(logging.NullHandler())  # else Python prints those of all others
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        label = "error" if record.levelno >= logging.ERROR else "warning"
+        terminal.say(" ".join(record.getMessage().split()), label)
+
+
+def report(error: Error) -> int:
+    """Print an expected error; returns the exit code."""
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
+    if code == INTERRUPTED:
+        terminal.say(error.message)
+    else:
+        terminal.say(error.message, "error")
+    if error.hint:
+        terminal.say(error.hint, "hint")
+    _show_traceback(error)
+    return code
+
+
+def report_unexpected(error: Exception) -> int:
+    """Print what nobody foresaw; returns the exit code."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        terminal.say("out of memory", "error")
+        terminal.say("smaller numbers help: batch_size=1, a smaller resolution=, precision=bf16", "hint")
+    elif isinstance(error, OSError) and error.filename is not None:
+        terminal.say(f"{terminal.short(error.filename)}: {error.strerror}", "error")
+    else:
+        first = next(iter(str(error).splitlines()), "")
+        terminal.say(f"{type(error).__name__}: {first}", "error")
+        terminal.say("this is a bug, please report it with the output of `likewise doctor --json`", "hint")
+        for note in getattr(error, "__notes__", None) or [_note(_write_traceback(error, home()))]:
+            terminal.say(note, "hint")
+    _show_traceback(error)
+    return FAILED
+
+
+@contextmanager
+def tracebacks_in(folder: Path) -> Iterator[None]:
+    """Write the traceback of an unexpected exception to `log.txt` in the folder of the run it ended."""
+    try:
+        yield
+    except Error:
+        raise
+    except Exception as error:
+        error.add_note(_note(_write_traceback(error, folder)))
+        raise
+
+
+def _write_traceback(error: Exception, folder: Path) -> Path | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "log.txt").open("a", encoding="utf-8") as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return None
+    return folder / "log.txt"
+
+
+def _note(path: Path | None) -> str:
+    where = f"the traceback is in {terminal.short(path)}; " if path else ""
+    return f"{where}LIKEWISE_TRACEBACK=1 shows it here"
+
+
+def _show_traceback(error: BaseException) -> None:
+    if os.environ.get("LIKEWISE_TRACEBACK"):
+        traceback.print_exception(error, file=sys.stderr)
+
+
+def home() -> Path:
+    """Where likewise keeps its cache, as `likewise.cache.home` says, but without importing torch."""
+    from platformdirs import user_cache_path
+
+    named = os.environ.get("LIKEWISE_HOME")
+    return Path(named).expanduser() if named else user_cache_path("likewise")
+
+
+def _mention_settings(error: Exception) -> None:
+    """`--steps 400` is what other trainers take; say how it is written here."""
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if option and context is not None and context.info_name in ("teach", "compare", "demo"):
+        name = option.lstrip("-").replace("-", "_")
+        extra = f"If it is a hyperparameter, write {name}=... without dashes."
+        error.message = f"{getattr(error, 'message', error)}. {extra}"  # type: ignore[attr-defined]
+
+
+@contextmanager
+def stopping(stop: Callable[[], object]) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) calls `stop`, which lets the step finish; the second ends everything at once."""
+    asked = False
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        # `print` could be in the middle of a line here, and its buffer does not take a second writer.
+        os.write(2, b"\nstopping after this step; once more to stop at once\n")
+        stop()
+
+    if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
+        yield
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,156 @@
+"""Progress: a run's events on stderr, as a bar on a terminal and as a line now and then everywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from likewise.cli import terminal
+
+if TYPE_CHECKING:
+    from likewise.run import Event, Stepped
+
+EVERY_SECONDS = 10.0
+LINES = 10
+"""A plain log has about so many lines, or one every ten seconds."""
+_MEMORY = 0.98
+
+
+class Average:
+    """The running mean of noisy losses, without a bias towards the first."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 0.0
+
+    def add(self, losses: Iterable[float]) -> float:
+        """Take in one step's losses (one per job); returns the average so far."""
+        values = list(losses)
+        self._sum = _MEMORY * self._sum + sum(values) / len(values)
+        self._weight = _MEMORY * self._weight + 1
+        return self._sum / self._weight
+
+
+class Display(Protocol):
+    """Where steps are shown, for the length of a `with` block."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None: ...
+
+    def step(self, event: Stepped) -> None:
+        """Show one step."""
+
+    def wait(self, text: str) -> None:
+        """Show what is being waited for until the next step."""
+
+
+def follow(events: Iterable[Event], first: str) -> dict[str, Any]:
+    """Show `events` as they come, `first` until there is one; returns the result that `Finished` brings."""
+    from likewise import run
+
+    result: dict[str, Any] = {}
+    with Bar(first) if terminal.fancy() else Lines(first) as display:
+        for event in events:
+            match event:
+                case run.Stepped():
+                    display.step(event)
+                case run.Warned(text=text):
+                    terminal.say(text, "warning")
+                case run.Loaded(base=base, family=family, seconds=seconds):
+                    terminal.say(f"{base}: {family}, ready in {terminal.duration(seconds)}")
+                    display.wait("preparing the pictures")
+                case run.Attached(method=method, parameters=count, resumed=resumed):
+                    again = f", going on after step {resumed}" if resumed else ""
+                    terminal.say(f"{method}: {count:,} numbers to learn{again}")
+                    display.wait("teaching")
+                case run.Sampled(step=step, folder=folder):
+                    terminal.say(f"preview at step {step}: {terminal.short(folder)}")
+                case run.Finished(result=found):
+                    result = found
+    return result
+
+
+class Pace:
+    """What there is to say of a step: the mean loss, the speed, what is left."""
+
+    def __init__(self) -> None:
+        self._loss, self._first, self._start = Average(), 0, 0.0
+
+    def facts(self, event: Stepped) -> list[str]:
+        """Texts by importance: count, time left, loss, speed, memory."""
+        loss, now = self._loss.add(event.losses), time.monotonic()
+        if not self._first:
+            self._first, self._start = event.step, now - event.seconds
+        rate = (event.step - self._first + 1) / max(now - self._start, 1e-6)
+        width = len(str(event.steps))
+        return [
+            f"{event.step:>{width}}/{event.steps}",
+            f"{terminal.duration((event.steps - event.step) / rate)} left",
+            f"loss {loss:.4f}",
+            f"{rate:.3g} steps/s" if rate >= 1 else f"{1 / rate:.3g} s/step",
+            terminal.size(event.memory),
+        ]
+
+
+class Lines:
+    """Plain lines, for files, other programs and people who want neither colours nor bars."""
+
+    def __init__(self, first: str) -> None:
+        self._pace, self._shown, self._text = Pace(), 0.0, first
+
+    def __enter__(self) -> Self:
+        terminal.say(self._text)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait(self, text: str) -> None:
+        """Nothing: a line has been printed for what happened."""
+
+    def step(self, event: Stepped) -> None:
+        """A line for the first step, the last, each tenth of the way, and when ten seconds have passed."""
+        facts, now = self._pace.facts(event), time.monotonic()
+        first, last = not self._shown, event.step == event.steps
+        tenth = event.step % max(1, event.steps // LINES) == 0
+        if first or last or tenth or now - self._shown >= EVERY_SECONDS:
+            self._shown = now
+            terminal.say("step " + "  ".join(facts))
+
+
+class Bar:
+    """A bar, with as many facts as the width of the terminal leaves room for. It is gone when it is done."""
+
+    def __init__(self, first: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self._console, self._pace = Console(file=sys.stderr, highlight=False), Pace()
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(None))
+        detail = TextColumn("{task.fields[detail]}", markup=False)
+        self._progress = Progress(*columns, detail, console=self._console, transient=True, expand=True)
+        self._task = self._progress.add_task(first, total=None, detail="")
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *what: Any) -> None:
+        self._progress.__exit__(*what)
+
+    def wait(self, text: str) -> None:
+        """Name what goes on; the bar pulses until there is a step."""
+        self._progress.update(self._task, description=text)
+
+    def step(self, event: Stepped) -> None:
+        """Move the bar."""
+        facts = self._pace.facts(event)
+        room = self._console.width - len("teaching") - 16  # the spinner, gaps, and a bar of ten
+        while len(facts) > 1 and len("  ".join(facts)) > room:
+            facts.pop()
+        self._progress.update(self._task, total=event.steps, completed=event.step, detail="  ".join(facts))

@@ -1,0 +1,223 @@
+"""The commands that only read: check, methods, explain, runs, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from likewise.cli import terminal
+from likewise.cli.app import RUNS, Json, app
+from likewise.cli.guard import home
+
+if TYPE_CHECKING:
+    from likewise.intake import Intake
+    from likewise.method import Method
+
+
+@app.command()
+def check(
+    folder: Annotated[list[Path], typer.Argument(metavar="FOLDER", hidden=True)],
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the contact sheet goes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look at pictures before teaching.
+
+    FOLDER may also be a zip, or pictures one by one. Says what is usable, what is not and why.
+
+    \b
+    Example:
+      likewise check photos/
+    """
+    from likewise import intake
+
+    found = intake.read(folder[0] if len(folder) == 1 else folder)
+    sheet = sheet or home() / "sheets" / f"{found.title or 'pictures'}.png"
+    intake.contact_sheet(found, sheet)
+    if as_json:
+        terminal.result_json({**found.to_json(), "contact_sheet": str(sheet)})
+        return
+    rows = [
+        (row["file"], f"{row['width']} x {row['height']}" if row["width"] else "", row["caption"], row["note"])
+        for row in found.table()
+    ]
+    terminal.table(("picture", "pixels", "caption", "note"), rows)
+    terminal.result("")
+    terminal.paragraph(_verdict(found))
+    terminal.result(f"contact sheet: {terminal.short(sheet)}")
+
+
+def _verdict(found: Intake) -> str:
+    count, groups = len(found.examples), len(found.duplicates)
+    parts = [f"{_count(count, 'picture')} usable ({found.layout})"]
+    if found.problems:
+        parts.append(f"{_count(len(found.problems), 'problem')}")
+    if groups:
+        parts.append(f"{_count(groups, 'group')} of near-duplicates")
+    text = ", ".join(parts) + "."
+    if found.noun:
+        text += f" The folder's name says: --token {found.token} --noun {found.noun!r}."
+    if count < 4:
+        text += " 4 to 20 pictures work best; with fewer than 4 none can be held out for judging."
+    return text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+@app.command("methods")
+def list_methods(as_json: Json = False) -> None:
+    """List the ways to teach a concept.
+
+    \b
+    Example:
+      likewise methods
+    """
+    from likewise import methods
+
+    found = [(name, methods.get(name)) for name in methods.names()]
+    if as_json:
+        terminal.result_json([_facts(name, method) for name, method in found])
+        return
+    rows = [(name, method.title, method.stackable, _first_sentence(method.summary)) for name, method in found]
+    terminal.table(("name", "title", "stackable", "what it changes"), rows)
+    terminal.say("\nstackable methods teach several concepts or settings at once; likewise explain NAME says more")
+
+
+def _facts(name: str, method: Method[Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": method.title,
+        "paper": method.paper,
+        "summary": " ".join(method.summary.split()),
+        "stackable": method.stackable,
+        "trains": method.trains,
+    }
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.split()).split(". ")[0].rstrip(".") + "."
+
+
+@app.command()
+def explain(
+    method: Annotated[str, typer.Argument(metavar="METHOD", hidden=True)],
+    as_json: Json = False,
+) -> None:
+    """Explain a method and every setting of it.
+
+    \b
+    Example:
+      likewise explain lora
+    """
+    from likewise import methods
+
+    found = methods.get(method)
+    settings, refusals = list(_settings(found)), dict(_refusals(found))
+    if as_json:
+        name = method.strip().lower().replace("-", "_")
+        terminal.result_json({**_facts(name, found), "settings": settings, "cannot_teach": refusals})
+        return
+    terminal.result(f"{found.title}  ({found.paper})\n")
+    terminal.paragraph(" ".join(found.summary.split()))
+    for family, reason in refusals.items():
+        terminal.paragraph(f"Cannot teach {family}: {reason}")
+    terminal.result("\nSettings, written as key=value:\n")
+    for setting in settings:
+        terminal.result(f"  {setting['key']}={_written(setting['default'])}")
+        terminal.paragraph(setting["meaning"] + _choices(setting), indent="      ")
+
+
+def _settings(method: Method[Any]) -> Iterator[dict[str, Any]]:
+    """A method's own settings first, then those that every method has; all from the recipe's schema."""
+    from likewise.recipe import Recipe
+
+    properties = method.recipe.model_json_schema()["properties"]
+    shared = Recipe.model_fields
+    for key in sorted(properties, key=lambda key: key in shared):  # stable: else in the recipe's order
+        schema = properties[key]
+        meaning = " ".join(str(schema.get("description", "")).replace("`", "").split())
+        row = {"key": key, "default": schema.get("default"), "meaning": meaning}
+        yield row | ({"choices": schema["enum"]} if "enum" in schema else {})
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _choices(setting: dict[str, Any]) -> str:
+    return f" One of {', '.join(map(str, setting['choices']))}." if "choices" in setting else ""
+
+
+def _refusals(method: Method[Any]) -> Iterator[tuple[str, str]]:
+    """Families that this method cannot teach, with the reason, asked of a miniature of each."""
+    from likewise import families
+
+    for name in families.names():
+        reason = method.unsupported(families.load(f"tiny:{name}"))
+        if reason:
+            yield name, reason
+
+
+@app.command("runs")
+def list_runs(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", hidden=True)] = RUNS,
+    as_json: Json = False,
+) -> None:
+    """List what has been taught.
+
+    Looks below ROOT, which is runs/ unless another folder is named.
+
+    \b
+    Example:
+      likewise runs
+      likewise runs elsewhere --json
+    """
+    from likewise import run
+
+    found = run.runs(root)
+    if as_json:
+        terminal.result_json(found)
+        return
+    if not found:
+        terminal.say(f"no runs in {terminal.short(root.absolute())} yet; likewise teach starts one")
+        return
+    rows = [
+        (
+            terminal.short(Path(row["folder"]).absolute()),
+            row["method"],
+            row["concept"],
+            row["token"],
+            row["status"],
+            row["steps"],
+            terminal.duration(row["seconds"]) if row["seconds"] else "",
+            terminal.size(row["bytes"]) if row["bytes"] else "",
+        )
+        for row in found
+    ]
+    titles = ("run", "method", "concept", "token", "status", "steps", "time", "size")
+    terminal.table(titles, rows, right=("steps", "time", "size"))
+
+
+@app.command("report")
+def rebuild_report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", hidden=True)],
+    as_json: Json = False,
+) -> None:
+    """Build a comparison's report again.
+
+    \b
+    Example:
+      likewise report comparisons/2026-11-23-cat-1
+    """
+    from likewise.compare import report
+
+    if as_json:
+        terminal.result_json({"summary": report.summary(folder), "table": report.table(folder)})
+        return
+    terminal.result(terminal.short(report.build(folder)))

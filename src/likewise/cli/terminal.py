@@ -1,0 +1,128 @@
+"""Terminal: how things look when they are printed. Results go to stdout, everything said along the way to stderr.
+
+Nothing here knows what is printed. rich is imported where it is used, so that `likewise --help` need not wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+_COLOURS = {"error": "31", "warning": "33", "hint": "36", "ok": "32", "warn": "33", "bad": "31"}
+PIPED_WIDTH = 4000
+"""A table that goes into a file or another program is not wrapped."""
+
+
+def fancy() -> bool:
+    """May stderr have bars and colours?"""
+    quiet = any(os.environ.get(name) for name in ("NO_COLOR", "CI")) or os.environ.get("TERM") == "dumb"
+    return sys.stderr.isatty() and not quiet
+
+
+def say(text: str, label: str = "") -> None:
+    """One line on stderr, with a coloured label such as `warning` in front."""
+    print(f"{_painted(label, fancy())}: {text}" if label else text, file=sys.stderr, flush=True)
+
+
+def result(text: object) -> None:
+    """One line on stdout."""
+    print(text, flush=True)
+
+
+def result_json(data: Any) -> None:
+    """`data` on stdout, in ASCII, so that no console's encoding can break it."""
+    print(json.dumps(data, indent=2, default=str), flush=True)
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[str] = ()) -> None:
+    """Rows under titles on stdout; on a terminal too narrow for columns, a block of lines for each row."""
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for title in titles:
+        grid.add_column(title, justify="right" if title in right else "left", overflow="fold")
+    for row in rows:  # Text, because a name like [red] must stay what it is
+        grid.add_row(*(Text(_cell(value)) for value in row))
+    if Measurement.get(console, console.options.update(max_width=PIPED_WIDTH), grid).minimum > console.width:
+        _blocks(titles, rows)
+        return
+    with console.capture() as capture:
+        console.print(grid)
+    for line in capture.get().splitlines():
+        result(line.rstrip())
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else "yes" if value is True else "no" if value is False else str(value)
+
+
+def _blocks(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    for number, row in enumerate(rows):
+        if number:
+            result("")
+        for title, value in zip(titles, row, strict=True):
+            if _cell(value):
+                result(f"{title}: {_cell(value)}")
+
+
+def paragraph(text: str, indent: str = "") -> None:
+    """Text on stdout, filled to the terminal's width but never wider than is good to read."""
+    import shutil
+    import textwrap
+
+    width = max(24, min(shutil.get_terminal_size((100, 24)).columns, 100))
+    for part in text.split("\n"):
+        lines = textwrap.wrap(part, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+        result("\n".join(lines))
+
+
+def mark(state: str) -> str:
+    """`ok`, `warn` or `bad`, four characters wide, coloured where stdout is a terminal."""
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return _painted(state, colour) + " " * (4 - len(state))
+
+
+def _painted(label: str, colour: bool) -> str:
+    return f"\x1b[{_COLOURS[label]}m{label}\x1b[0m" if colour and label in _COLOURS else label
+
+
+def size(count: float) -> str:
+    """Bytes as people read them: `820 B`, `1.4 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def short(path: str | Path) -> str:
+    """A path as one would type it from here; the home folder as ~."""
+    path = Path(path)
+    for root, sign in ((Path.cwd(), ""), (Path.home(), "~")):
+        if path.is_absolute() and root != Path(root.anchor) and path.is_relative_to(root):
+            return os.path.join(sign, path.relative_to(root)) or "."
+    return str(path)
+
+
+def quoted(path: str | Path) -> str:
+    """A path for a command line that is to be copied. ~ must stay outside quotes, so it is not used there."""
+    import shlex
+
+    text = short(path)
+    return shlex.quote(text) if not text.startswith("~") or " " in text else text

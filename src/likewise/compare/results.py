@@ -1,0 +1,116 @@
+"""Results: one row per trial, in results.jsonl. Readable without torch, by people and by the report.
+
+A row carries the digest of everything that it depends on; a row whose digest still holds is never computed again. The file
+is rewritten as a whole, so that a crash leaves the old rows or the new ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from likewise.errors import RunError
+from likewise.files import write_text
+
+Kind = Literal["method", "floor", "description"]
+Status = Literal["done", "failed", "unsupported", "skipped"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one trial ended."""
+
+    trial: str
+    """Its name and its folder's under `trials/`: `lora`."""
+    title: str
+    kind: Kind
+    status: Status
+    reason: str | None = None
+    """Why it is not done, in one line."""
+    scores: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """Metric -> mean, low, high, n, normalised."""
+    cost: Mapping[str, float | None] = field(default_factory=dict)
+    """bytes, seconds, peak_bytes, added_bytes, trainable, and sample_seconds per picture."""
+    steps: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    gallery: str | None = None
+    """Folder of its pictures, relative to the comparison."""
+    strip: Sequence[Mapping[str, Any]] = ()
+    """`{"step", "file"}` of pictures drawn while it learned."""
+    digest: str = ""
+    """Of protocol, concept, base, trial, recipe and version."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is not a finite number becomes null."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Row:
+        """The row that `to_json` described; keys of later versions are ignored."""
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{key: value for key, value in data.items() if key in known})
+
+
+class Results:
+    """The rows of one comparison folder, in the order in which the trials were planned."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = Path(folder) / "results.jsonl"
+
+    def rows(self) -> list[Row]:
+        """Every row; a later one of the same trial counts. A last line cut off by a crash is left out."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        found: dict[str, Row] = {}
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = Row.from_json(json.loads(line))
+            except (ValueError, TypeError) as error:
+                if number == len(lines):
+                    continue
+                hint = "delete that line; the trial is then done again"
+                raise RunError(f"{self.path}, line {number} cannot be read: {error}", hint) from None
+            found[row.trial] = row
+        return list(found.values())
+
+    def get(self, trial: str, digest: str) -> Row | None:
+        """The trial's row if it still holds."""
+        return next((row for row in self.rows() if row.trial == trial and row.digest == digest), None)
+
+    def put(self, row: Row, order: Sequence[str] = ()) -> None:
+        """Keep `row` in place of the trial's former one."""
+        rows = {old.trial: old for old in self.rows()} | {row.trial: row}
+        places = {name: place for place, name in enumerate(order)}
+        ordered = sorted(rows.values(), key=lambda r: places.get(r.trial, len(places)))
+        lines = [json.dumps(r.to_json(), ensure_ascii=False, allow_nan=False) for r in ordered]
+        write_text(self.path, "\n".join(lines) + "\n")
+
+    def keep(self, trials: Sequence[str]) -> None:
+        """Drop rows of trials that are no longer part of the comparison."""
+        rows = [row for row in self.rows() if row.trial in trials]
+        lines = [json.dumps(row.to_json(), ensure_ascii=False, allow_nan=False) for row in rows]
+        write_text(self.path, "".join(line + "\n" for line in lines))
+
+
+def digest(*parts: object) -> str:
+    """sha256 over the parts as canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value

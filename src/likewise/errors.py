@@ -1,0 +1,60 @@
+"""Every exception that likewise raises on purpose.
+
+    Error                     shown to people as one line and a hint, never as a traceback
+    ├── ConceptError          pictures or captions that cannot be used
+    ├── RecipeError           a hyperparameter that is unknown or out of range
+    ├── BaseError             a base model that cannot be found, read or recognised
+    ├── UnsupportedError      a method that cannot teach this base (the reason, in words)
+    ├── FormatError           a file of tensors that is damaged, hostile or of an unknown layout
+    ├── TrainingError         a run that must stop: not-a-number, nothing to resume
+    ├── RunError              a run or comparison folder that is missing, locked or unreadable
+    └── Interrupted           the person asked to stop; the state was saved first
+
+Anything else that reaches a user is a bug in likewise.
+"""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """What went wrong and where (`message`), and what to do about it (`hint`)."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConceptError(Error):
+    """Pictures or captions that cannot be used."""
+
+
+class RecipeError(Error):
+    """A hyperparameter that is unknown or out of range."""
+
+
+class BaseError(Error):
+    """A base model that cannot be found, read or recognised."""
+
+
+class UnsupportedError(Error):
+    """A method that cannot teach this base."""
+
+
+class FormatError(Error):
+    """A file of tensors that is damaged, hostile or of an unknown layout."""
+
+
+class TrainingError(Error):
+    """A training run that must stop."""
+
+
+class RunError(Error):
+    """A run or comparison folder that is missing, locked or unreadable."""
+
+
+class Interrupted(Error):
+    """The person asked to stop; the state was saved first."""

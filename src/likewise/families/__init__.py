@@ -1,0 +1,202 @@
+"""The registry of model families, and the way from what a person typed to a loaded base.
+
+A family is one file of this folder with `FAMILY`, a subclass of `Base`; outside packages add theirs with an entry
+point of the group `likewise.families`. Nothing heavy is imported until a family is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import logging
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from likewise.errors import BaseError, Error, FormatError
+from likewise.weights import read_shapes
+
+if TYPE_CHECKING:
+    from likewise.base import Base
+
+logger = logging.getLogger(__name__)
+
+GROUP = "likewise.families"
+POCKET = Path(__file__).parents[1] / "pocket" / "model"
+SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth")
+READABLE = (
+    "a base is `pocket`, a diffusers folder, a single .safetensors or .ckpt file, or a Hub id such as "
+    "owner/name; `tiny:sd` is a random miniature"
+)
+
+
+def names() -> list[str]:
+    """Every family that can be loaded, sorted."""
+    return sorted({*_built_in(), *(point.name for point in entry_points(group=GROUP))})
+
+
+def _built_in() -> list[str]:
+    return [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
+
+
+def get(name: str) -> type[Base]:
+    """The class of family `name`; raises `BaseError` with the nearest name."""
+    if name in _built_in():
+        return importlib.import_module(f"{__name__}.{name}").FAMILY
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            found = point.load()
+            return getattr(found, "FAMILY", found)
+    hint = _nearest(name, names()) or f"there are {', '.join(names())}"
+    raise BaseError(f"there is no family {name!r}", hint)
+
+
+def load(source: str, *, device: str = "cpu", precision: Literal["auto", "fp32", "bf16"] = "auto") -> Base:
+    """The base that `source` names, with its arithmetic chosen; raises `BaseError` with what was tried.
+
+    `precision="auto"` is bf16 where the hardware computes it natively, else fp32. Weights stay fp32 in any case.
+    """
+    from likewise.base import native_bf16
+
+    base = _load(str(source), device)
+    bf16 = native_bf16(base.device) if precision == "auto" else precision == "bf16"
+    base.precision = "bf16" if bf16 else "fp32"
+    return base
+
+
+def _load(source: str, device: str) -> Base:
+    if source == "pocket":
+        return _load_pocket(device)
+    if source.startswith("tiny:"):
+        return _load_tiny(source, device)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return family_of_folder(path).load(str(path), device=device)
+    if path.is_file():
+        return family_of_file(path).load(str(path), device=device)
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and path.suffix not in SINGLE_FILES:
+        folder = hub_folder(source)
+        base = family_of_folder(folder).load(str(folder), device=device)
+        base.name = source
+        return base
+    raise BaseError(f"there is no base {source!r}", _neighbour(path) or READABLE)
+
+
+def _load_pocket(device: str) -> Base:
+    if not (POCKET / "model_index.json").is_file():
+        raise BaseError(f"the pocket model is not in {POCKET}", "install likewise again or name another base")
+    base = family_of_folder(POCKET).load(str(POCKET), device=device)
+    base.name = "pocket"
+    return base
+
+
+def _load_tiny(source: str, device: str) -> Base:
+    """`tiny:FAMILY` or `tiny:FAMILY:SEED`; a family's variants (`tiny_variants`) may stand for it, as in `tiny:sd2`."""
+    _, kind, *rest = source.split(":")
+    if len(rest) > 1 or not all(part.isdecimal() for part in rest):
+        raise BaseError(f"{source!r} is not a miniature", "write tiny:FAMILY or tiny:FAMILY:SEED")
+    seed = int(rest[0]) if rest else 0
+    base = _miniature(kind)(seed)
+    base.name = source
+    for component in base.components().values():
+        component.to(device)
+    return base
+
+
+def _miniature(kind: str) -> Callable[[int], Base]:
+    if kind not in names():
+        for name in names():
+            family: Any = get(name)
+            variants: dict[str, Callable[[int], Base]] = getattr(family, "tiny_variants", dict)()
+            if kind in variants:
+                return variants[kind]
+    return get(kind).tiny
+
+
+def family_of_folder(folder: Path) -> type[Base]:
+    """The family whose pipeline the folder's `model_index.json` declares."""
+    index = folder / "model_index.json"
+    try:
+        declared = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    except FileNotFoundError:
+        hint = "a diffusers folder has one, beside unet/ and vae/"
+        raise BaseError(f"{folder} has no model_index.json", hint) from None
+    except (ValueError, OSError, AttributeError) as error:
+        raise BaseError(f"{index} cannot be read: {error}") from None
+    known: list[str] = []
+    for name in names():
+        family = get(name)
+        if declared in family.pipelines:
+            return family
+        known.extend(family.pipelines)
+    hint = f"readable are {', '.join(sorted(known))}"
+    raise BaseError(f"{folder} is a {declared}, which no family reads", hint)
+
+
+def family_of_file(path: Path) -> type[Base]:
+    """The family that recognises a single file by the names and shapes in it; nothing else of it is read."""
+    if path.suffix not in SINGLE_FILES:
+        raise BaseError(f"{path} is not a checkpoint", READABLE)
+    try:
+        shapes = read_shapes(path)
+    except FormatError as error:
+        raise BaseError(error.message, error.hint) from error
+    for name in names():
+        family: Any = get(name)
+        recognises = getattr(family, "recognises", None)
+        if recognises is not None and recognises(shapes):
+            return family
+    raise BaseError(f"{path} holds no model that likewise can teach", _looks_like(shapes))
+
+
+def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    if any(key.startswith("conditioner.embedders") for key in shapes):
+        return f"it looks like SDXL; the families here are {', '.join(names())}"
+    if any("lora_" in key for key in shapes):
+        return "it looks like a LoRA, which is put on a base and is not one"
+    if 0 < len(shapes) < 8:
+        return "it holds only a few tensors: an embedding or an adapter, not a base"
+    return f"the families here are {', '.join(names())}"
+
+
+def hub_folder(repository: str) -> Path:
+    """The local copy of a Hub repository's diffusers folder, fetched if it may be (`HF_HUB_OFFLINE` counts)."""
+    from diffusers import DiffusionPipeline
+
+    reasons = []
+    unwanted: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
+    for variant in (None, "fp16"):
+        try:
+            kept = DiffusionPipeline.download(repository, variant=variant, use_safetensors=True, **unwanted)
+            return Path(kept)
+        except Error:
+            raise
+        except Exception as error:  # the Hub's, the network's and diffusers' own; all mean: not here
+            reasons.append((str(error).strip() or type(error).__name__).splitlines()[0][:160])
+    logger.debug("Hub download of %s failed: %s", repository, reasons)
+    raise BaseError(
+        f"{repository!r} is no folder here, and the Hub does not give it: {reasons[0].rstrip('.')}",
+        "go online, fetch it first with `hf download`, or name a local folder or file",
+    )
+
+
+def _nearest(name: str, known: list[str]) -> str | None:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else None
+
+
+def _neighbour(path: Path) -> str | None:
+    """The nearest name in the folder where `path` should have been, or among the words that always work."""
+    words = ["pocket", *(f"tiny:{name}" for name in names())]
+    try:
+        beside = sorted(found.name for found in path.parent.iterdir())
+    except OSError:
+        beside = []
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {path.parent / close[0]}?"
+    return _nearest(str(path), words)

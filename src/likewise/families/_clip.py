@@ -1,0 +1,198 @@
+"""The CLIP parts that Stable Diffusion families share: a text tower's vision twin, and a tokenizer made on the spot.
+
+Nothing here knows a backbone. The twin is loaded on first use, because only aesthetic embeddings ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from tokenizers import pre_tokenizers
+from torch import Tensor, nn
+from transformers import CLIPModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from likewise.errors import BaseError
+from likewise.families._components import build, folder_tensors, read_config
+from likewise.tower import TextTower, Tokens
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Radford et al. 2021, the `preprocess` of the published code."""
+
+ORIGINS = {768: "openai/clip-vit-large-patch14", 1024: "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}
+"""Width of a tower -> the Hub id of the CLIP model it was taken from (SD 1.x, SD 2.x)."""
+
+PLAIN_WORDS = tuple(
+    "a an the of on in at and with photo picture painting drawing style dog cat toy mug person sks table red "  # noqa: SIM905
+    "green blue yellow black white small large one two three beach snow wooden grass".split()
+)
+"""Words that are one token for `plain_tokenizer`; `sks` is there because it is everybody's identifier."""
+
+
+@dataclass(frozen=True)
+class VisionHalf:
+    """Weights and numbers that turn pictures into the space of a text tower."""
+
+    vision: nn.Module
+    """A `CLIPVisionModelWithProjection`."""
+    text_projection: Tensor
+    """[d, width]; from the pooled text state to the common space."""
+    last_layers: nn.ModuleList
+    """Encoder layers that the tower lacks at its end; empty where it is whole (SD 2's is one layer short)."""
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+
+
+class ClipTwin:
+    """The rest of the CLIP model that a text tower was taken from. Implements `tower.Twin`."""
+
+    def __init__(self, tower: TextTower, load: Callable[[], VisionHalf]) -> None:
+        self._tower, self._load = tower, load
+        self._half: VisionHalf | None = None
+
+    @property
+    def half(self) -> VisionHalf:
+        """The loaded weights, frozen, where the tower is; raises `BaseError` where they cannot be had."""
+        device = self._tower.table.weight.device
+        if self._half is None:
+            self._half = self._load()
+            self._half.vision.requires_grad_(False).eval()
+            self._half.last_layers.requires_grad_(False).eval()
+        self._half.vision.to(device)
+        self._half.last_layers.to(device)
+        return self._half
+
+    @property
+    def width(self) -> int:
+        """Features of the common space."""
+        return int(self.half.text_projection.shape[0])
+
+    @torch.no_grad()
+    def image_features(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Projected features [n, d] of `pictures`, not normalised; resized and cropped as CLIP does."""
+        half = self.half
+        side = half.vision.config.image_size
+        pixels = torch.stack([clip_pixels(picture, side, half.mean, half.std) for picture in pictures])
+        device = self._tower.table.weight.device
+        rows = [half.vision(chunk.to(device)).image_embeds.float() for chunk in pixels.split(32)]
+        return torch.cat(rows)
+
+    def text_features(self, output: Any, tokens: Tokens) -> Tensor:
+        """Projected features [B, d], not normalised, of what the tower's encoder answered for `tokens`.
+
+        `output` must be `tower.encode(tokens, output_hidden_states=True)`. Gradients flow to the tower's encoder,
+        which is the one to steer even where it is cut: the layers that it lacks are applied here, frozen.
+        """
+        half, encoder = self.half, self._tower.encoder
+        if len(half.last_layers) == 0:
+            pooled = output.pooler_output
+        else:
+            states = output.hidden_states[-1]  # before the final norm
+            mask = states.new_full((states.shape[1],) * 2, float("-inf")).triu(1)
+            for layer in half.last_layers:
+                states = layer(states, mask[None, None])
+            norm: Any = encoder.get_submodule(self.norm_path(encoder))
+            pooled = norm(states[torch.arange(len(states)), end_positions(tokens.ids, self._tower.tokenizer)])
+        return pooled @ half.text_projection.to(pooled).T
+
+    @staticmethod
+    def norm_path(encoder: nn.Module) -> str:
+        """Where the final norm lives in this version of transformers."""
+        return next(path for path, _ in encoder.named_modules() if path.endswith("final_layer_norm"))
+
+
+def end_positions(ids: Tensor, tokenizer: Any) -> Tensor:
+    """Position [B] of the first end-of-text token in `ids` [B, T]."""
+    return (ids == tokenizer.eos_token_id).int().argmax(dim=1)
+
+
+def clip_pixels(picture: Image.Image, side: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """`picture` as [3, side, side]: shorter side resized (bicubic), centre cropped, normalised."""
+    picture = picture.convert("RGB")
+    scale = side / min(picture.size)
+    width, height = (max(side, round(length * scale)) for length in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - side) // 2, (height - side) // 2
+    picture = picture.crop((left, top, left + side, top + side))
+    raw = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    pixels = raw.view(side, side, 3).permute(2, 0, 1) / 255
+    return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+def read_twin(folder: Path, projection: Tensor | None, text: Any) -> VisionHalf:
+    """The vision half in a model folder's `image_encoder/`, else that of the published CLIP model.
+
+    `projection` [d, width] is what the folder's text encoder stores as `text_projection.weight`, `text` its config.
+    """
+    if projection is None or not (folder / "config.json").is_file():
+        return hub_twin(text)
+    config = read_config(folder / "config.json")
+    vision = build(
+        lambda: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config)),
+        folder_tensors(folder),
+        str(folder),
+    )
+    if tuple(projection.shape) != (vision.config.projection_dim, text.hidden_size):
+        raise BaseError(
+            f"{folder} and the text encoder beside it do not share a space", "they are of two CLIP models"
+        )
+    mean, std = _picture_statistics(folder)
+    return VisionHalf(vision, projection.float(), nn.ModuleList(), mean, std)
+
+
+def _picture_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation from a `preprocessor_config.json` there or in `feature_extractor/`, or CLIP's own."""
+    for home in (folder, folder.parent / "feature_extractor"):
+        if (home / "preprocessor_config.json").is_file():
+            found = read_config(home / "preprocessor_config.json")
+            return tuple(found.get("image_mean", CLIP_MEAN)), tuple(found.get("image_std", CLIP_STD))
+    return CLIP_MEAN, CLIP_STD
+
+
+def hub_twin(text: Any) -> VisionHalf:
+    """The vision half of the published CLIP model that a tower of this configuration was taken from."""
+    origin = ORIGINS.get(text.hidden_size)
+    if origin is None:
+        raise BaseError(
+            f"this text encoder is {text.hidden_size} wide and no CLIP model with pictures is known for it",
+            "a folder can bring its own as image_encoder/, with text_projection.weight beside the text encoder",
+        )
+    try:
+        whole = CLIPModel.from_pretrained(origin, dtype=torch.float32)
+    except Exception as error:  # the Hub's, the network's and transformers' own; all mean: not here
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise BaseError(
+            f"the picture half of {origin} is needed and cannot be had: {first}",
+            f"go online, or `hf download {origin}`",
+        ) from None
+    return half_of(whole, text.num_hidden_layers)
+
+
+def half_of(whole: Any, layers: int) -> VisionHalf:
+    """What a tower of the first `layers` layers lacks of the `CLIPModel` `whole`."""
+    with torch.device("meta"):
+        vision = CLIPVisionModelWithProjection(whole.config.vision_config)
+    vision.vision_model, vision.visual_projection = whole.vision_model, whole.visual_projection
+    rest = nn.ModuleList(list(whole.text_model.encoder.layers)[layers:])
+    return VisionHalf(vision, whole.text_projection.weight.detach(), rest)
+
+
+def plain_tokenizer(words: Sequence[str] = PLAIN_WORDS, limit: int = 77) -> Any:
+    """A CLIP tokenizer with the 256 byte symbols and `words` as whole tokens, made without fetching anything."""
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = dict.fromkeys([*symbols, *(f"{symbol}</w>" for symbol in symbols)])
+    merges: dict[tuple[str, str], None] = {}
+    for word in sorted(words, key=len, reverse=True):  # else `at` would break `cat` before it is whole
+        parts = [*word[:-1], f"{word[-1]}</w>"]
+        left = parts[0]
+        for right in parts[1:]:
+            merges[(left, right)] = None
+            left += right
+            pieces[left] = None
+    vocabulary = {piece: n for n, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
+    return CLIPTokenizer(vocabulary, merges=list(merges), model_max_length=limit)

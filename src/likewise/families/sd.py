@@ -1,0 +1,317 @@
+"""Stable Diffusion 1.x and 2.x, and `pocket`, which has the same layout at another size.
+
+A UNet with cross-attention on one CLIP text tower and a KL autoencoder. Noise or velocity prediction is read from
+the scheduler's configuration, every size from the folder. Single-file checkpoints are taken apart in `_single_file`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from likewise import families
+from likewise.base import Base, Part, Site
+from likewise.errors import BaseError
+from likewise.families._clip import ORIGINS, ClipTwin, VisionHalf, hub_twin, plain_tokenizer, read_twin
+from likewise.families._components import build, folder_tensors, read_advice, read_config, read_tokenizer
+from likewise.families._single_file import Component, is_single_file, read_single_file
+from likewise.objective import DenoisingObjective, check_prediction
+from likewise.tower import TextTower
+
+logger = logging.getLogger(__name__)
+
+SCHEDULE_KEYS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+)
+STABLE_DIFFUSION_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+_TEXT_ATTENTION = r"text_model\.encoder\.layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj|out_proj)"
+_TEXT_ALL = r"text_model\.encoder\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(fc1|fc2))"
+_ATTENTION = r"transformer_blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
+_TRANSFORMER = (
+    rf"attentions\.\d+\.(proj_in|proj_out|{_ATTENTION}|transformer_blocks\.\d+\.ff\.net\.(0\.proj|2))"
+)
+_CONVOLUTIONS = r"(resnets\.\d+\.(conv1|conv2|time_emb_proj|conv_shortcut)|(down|up)samplers\.\d+\.conv)"
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """What the UNet is given: the tower's last hidden states, after its final norm."""
+
+    states: Tensor
+    """[B, T, d]."""
+
+    def pick(self, rows: Sequence[int]) -> Self:
+        """The states of these rows, in this order."""
+        return type(self)(self.states[list(rows)])
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """All rows of `parts`, one after the other."""
+        return cls(torch.cat([part.states for part in parts]))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a Stable Diffusion model is made of, before it is one."""
+
+    unet: nn.Module
+    vae: nn.Module
+    text_encoder: nn.Module
+    tokenizer: Any
+    schedule: Mapping[str, Any]
+    """The scheduler's configuration as the folder has it."""
+    twin: Callable[[], VisionHalf]
+    advice: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...] = ()
+    """Guesses that had to be made while reading, in sentences."""
+
+
+class StableDiffusion(Base):
+    """SD 1.x, SD 2.x and the pocket model."""
+
+    family: ClassVar[str] = "sd"
+    pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
+    lora_presets: ClassVar[Mapping[str, Mapping[Part, str]]] = {
+        "attention": {"backbone": rf".*\.{_ATTENTION}", "text": _TEXT_ATTENTION},
+        "transformer": {"backbone": rf".*\.{_TRANSFORMER}", "text": _TEXT_ALL},
+        "all": {"backbone": rf".*\.({_TRANSFORMER}|{_CONVOLUTIONS})", "text": _TEXT_ALL},
+    }
+
+    def __init__(self, name: str, parts: Parts, device: str = "cpu") -> None:
+        super().__init__()
+        self.name, self.advice, self.notes = name, parts.advice, parts.notes
+        self.backbone: Any = parts.unet
+        self.vae: Any = parts.vae
+        self._schedule = _read_schedule(parts.schedule)
+        for module in (parts.unet, parts.vae, parts.text_encoder):
+            module.requires_grad_(False).eval().to(device)
+        limit = parts.text_encoder.config.max_position_embeddings
+        tower = TextTower(parts.tokenizer, parts.text_encoder, int(limit))  # type: ignore[arg-type]
+        tower.twin = ClipTwin(tower, parts.twin)
+        self.towers = (tower,)
+        self.grid = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.resolution = int(self.backbone.config.sample_size) * self.grid
+        self._check(tower)
+        self.objective = DenoisingObjective(
+            self.scheduler(1).alphas_cumprod, check_prediction(self._schedule["prediction_type"])
+        )
+
+    @classmethod
+    def load(cls, source: str, *, device: str = "cpu") -> Self:
+        """Load a diffusers folder, a single file or a Hub id; raises `BaseError` with what would be readable."""
+        path = Path(source).expanduser()
+        if path.is_file():
+            return cls(source, _read_file(path), device)
+        return cls(source, _read_folder(path if path.is_dir() else families.hub_folder(source)), device)
+
+    @classmethod
+    def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Are these the names of a single file of this family?"""
+        return is_single_file(shapes)
+
+    @classmethod
+    def tiny(cls, seed: int = 0) -> Self:
+        """A random SD 1 miniature (0.26 M weights, 64 px); `tiny_variants` has the others."""
+        return cls._miniature(seed, "sd1")
+
+    @classmethod
+    def tiny_variants(cls) -> dict[str, Callable[[int], Self]]:
+        """Miniatures by name: `sd1`, and `sd2` with velocity, linear projections and a cut text tower."""
+        return {kind: lambda seed=0, kind=kind: cls._miniature(seed, kind) for kind in ("sd1", "sd2")}
+
+    @classmethod
+    def _miniature(cls, seed: int, kind: str) -> Self:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls("tiny:sd" if kind == "sd1" else f"tiny:{kind}", _tiny_parts(velocity=kind == "sd2"))
+
+    def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation [B, C, h, w] of the latents of `pixels` [B, 3, H, W] in [-1, 1]."""
+        found = self.vae.encode(pixels.to(self.device)).latent_dist
+        scale, shift = self._latent_scale
+        return (found.mean - shift) * scale, found.std * scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pixels [B, 3, H, W] in [-1, 1]."""
+        scale, shift = self._latent_scale
+        return self.vae.decode(latents / scale + shift).sample
+
+    @property
+    def _latent_scale(self) -> tuple[float, float]:
+        return float(self.vae.config.scaling_factor), float(self.vae.config.shift_factor or 0.0)
+
+    def encode_text(self, prompts: Sequence[str]) -> TextStates:
+        """States [B, T, d] of `prompts`: the last hidden layer after the final norm, also of SD 2's cut tower."""
+        tower = self.towers[0]
+        return TextStates(tower.encode(tower.tokenize(prompts)).last_hidden_state)
+
+    def denoise(self, noisy: Tensor, levels: Tensor, given: TextStates) -> Tensor:  # type: ignore[override]
+        """Predicted noise or velocity for `noisy` [B, C, h, w] at integer time steps `levels` [B]."""
+        return self.backbone(noisy, levels, encoder_hidden_states=given.states).sample
+
+    def latent_shape(self, size: int) -> tuple[int, ...]:
+        """[C, h, w] of a square picture of `size` pixels."""
+        return (int(self.backbone.config.in_channels), size // self.grid, size // self.grid)
+
+    def scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
+        """DPM-Solver++ (2M; Lu et al. 2022) over this base's own betas, set to `steps`."""
+        fresh = DPMSolverMultistepScheduler(**self._schedule, algorithm_type="dpmsolver++", solver_order=2)
+        fresh.set_timesteps(steps)
+        return fresh
+
+    def sites(self) -> Sequence[Site]:
+        """`to_k` and `to_v` of every attention layer, in execution order (the tree lists the middle last)."""
+        found = [
+            Site(f"backbone.{path}", module, part, int(module.in_features), kind)  # type: ignore[arg-type]
+            for path, module in self.backbone.named_modules()
+            for suffix, part in ((".to_k", "key"), (".to_v", "value"))
+            for layer, kind in ((".attn1", "self"), (".attn2", "cross"))
+            if path.endswith(layer + suffix)
+        ]
+        order = ("backbone.down_blocks", "backbone.mid_block", "backbone.up_blocks")
+        return sorted(
+            found, key=lambda site: next(n for n, start in enumerate(order) if site.path.startswith(start))
+        )
+
+    def components(self) -> Mapping[str, nn.Module]:
+        """`backbone`, `text` and `vae`."""
+        return {"backbone": self.backbone, "text": self.towers[0].encoder, "vae": self.vae}
+
+    def canonical(self, part: Part, path: str) -> str:
+        """Text paths start with `text_model.` whether or not this transformers has that level (5.x dropped it)."""
+        if part == "text" and path.partition(".")[0] in ("embeddings", "encoder", "final_layer_norm"):
+            return f"text_model.{path}"
+        return path
+
+    def _check(self, tower: TextTower) -> None:
+        unet, latent = self.backbone.config, self.vae.config.latent_channels
+        if unet.in_channels != latent or unet.out_channels != latent:
+            raise BaseError(
+                f"{self.name} takes {unet.in_channels} and answers {unet.out_channels} channels for latents of {latent}",
+                "inpainting and depth models cannot be taught; use the plain text-to-image model",
+            )
+        if unet.cross_attention_dim != tower.width:
+            raise BaseError(
+                f"{self.name}: the UNet expects text of width {unet.cross_attention_dim}, the tower gives {tower.width}"
+            )
+
+
+FAMILY = StableDiffusion
+
+
+def _read_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the sampler keeps of a folder's scheduler configuration: its betas and its kind of prediction."""
+    kind = str(config.get("_class_name", ""))
+    if kind.startswith("FlowMatch") or kind.startswith("EDM"):
+        raise BaseError(
+            f"the scheduler {kind} is not one of Stable Diffusion", "is this a folder of another family?"
+        )
+    kept = {key: config[key] for key in SCHEDULE_KEYS if config.get(key) is not None}
+    kept.setdefault("prediction_type", "epsilon")
+    zero = bool(config.get("rescale_betas_zero_snr", False))
+    trailing = zero or config.get("timestep_spacing") == "trailing"
+    return {
+        **kept,
+        "rescale_betas_zero_snr": zero,
+        "timestep_spacing": "trailing" if trailing else "linspace",
+    }
+
+
+def _read_folder(folder: Path) -> Parts:
+    """A `StableDiffusionPipeline` folder; raises `BaseError` naming what is missing or damaged."""
+    needed = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    missing = [part for part in needed if not (folder / part).is_dir()]
+    if missing:
+        raise BaseError(
+            f"{folder} lacks {', '.join(missing)}", f"a Stable Diffusion folder has {', '.join(needed)}"
+        )
+    found = {
+        part: Component(read_config(folder / part / "config.json"), folder_tensors(folder / part))
+        for part in needed[:3]
+    }
+    text = CLIPTextConfig.from_dict(found["text_encoder"].config)
+    words = dict(found["text_encoder"].tensors)
+    projection = words.pop("text_projection.weight", None)
+    return Parts(
+        unet=_build(UNet2DConditionModel, found["unet"], f"{folder}/unet"),
+        vae=_build(AutoencoderKL, found["vae"], f"{folder}/vae"),
+        text_encoder=build(lambda: CLIPTextModel(text), words, f"{folder}/text_encoder"),
+        tokenizer=read_tokenizer(folder / "tokenizer"),
+        schedule=read_config(folder / "scheduler" / "scheduler_config.json"),
+        twin=lambda: read_twin(folder / "image_encoder", projection, text),
+        advice=read_advice(folder / "likewise.toml"),
+    )
+
+
+def _read_file(path: Path) -> Parts:
+    """A single-file checkpoint, with the tokenizer beside it or the published one."""
+    found = read_single_file(path)
+    for note in found.notes:
+        logger.warning(note)
+    text = CLIPTextConfig.from_dict(dict(found.text.config))
+    beside = path.parent / "tokenizer"
+    # SD 2 pads with "!", as OpenCLIP does with its id 0
+    changes = {"pad_token": "!"} if found.open_clip and not beside.is_dir() else {}
+    try:
+        tokenizer = read_tokenizer(beside if beside.is_dir() else ORIGINS[768], **changes)
+    except BaseError as error:
+        raise BaseError(
+            f"a single file has no tokenizer of its own, and {error.message}",
+            f"put one in {beside}, or go online, or `hf download {ORIGINS[768]}`",
+        ) from None
+    return Parts(
+        unet=_build(UNet2DConditionModel, found.unet, f"{path}: the UNet"),
+        vae=_build(AutoencoderKL, found.vae, f"{path}: the autoencoder"),
+        text_encoder=build(lambda: CLIPTextModel(text), found.text.tensors, f"{path}: the text encoder"),
+        tokenizer=tokenizer,
+        schedule=found.schedule,
+        twin=lambda: hub_twin(text),
+        advice=read_advice(path.with_suffix(".toml")),
+        notes=found.notes,
+    )
+
+
+def _build(kind: Any, component: Component, what: str) -> nn.Module:
+    return build(lambda: kind.from_config(dict(component.config)), component.tensors, what)
+
+
+def _tiny_parts(velocity: bool) -> Parts:
+    tokenizer = plain_tokenizer()
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2 + velocity,
+        num_attention_heads=4, max_position_embeddings=77, projection_dim=24, hidden_act="quick_gelu",
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    encoder = CLIPTextModel(text)
+    cut = nn.ModuleList([encoder.encoder.layers.pop(-1)] if velocity else [])
+    text.num_hidden_layers = 2
+    seen = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8,
+        projection_dim=24,
+    )  # fmt: skip
+    half = VisionHalf(CLIPVisionModelWithProjection(seen), torch.randn(24, 32) * 32**-0.5, cut)
+    unet = UNet2DConditionModel(
+        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4, cross_attention_dim=32,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=(4, 8) if velocity else 4, use_linear_projection=velocity,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(8,) * 4, norm_num_groups=4, latent_channels=4, scaling_factor=0.18215, sample_size=64,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    )  # fmt: skip
+    schedule = {**STABLE_DIFFUSION_BETAS, "prediction_type": "v_prediction" if velocity else "epsilon"}
+    return Parts(unet, vae, encoder, tokenizer, schedule, lambda: half, {})

@@ -1,0 +1,111 @@
+"""Method and Adapter: how a concept goes on a base, and how it comes off again.
+
+A method (one file in `methods/`) says what to attach, what of it trains, and how it is kept. It asks a base only for what
+`base.py` promises, so every method works on every family that can carry it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Self, TypeVar
+
+from torch import Tensor, nn
+
+from likewise.artifact import Artifact
+from likewise.base import Base
+from likewise.errors import UnsupportedError
+from likewise.recipe import Rate, Recipe
+from likewise.stack import Stack
+
+R = TypeVar("R", bound=Recipe)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate. Stacked ones lead with the slot dimension [K, ...]."""
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    rates: tuple[Rate, ...]
+    """One per slot."""
+    decay: bool = True
+    """Whether the recipe's weight decay applies."""
+
+
+class Adapter(ABC):
+    """A method attached to a base. Also a context manager: leaving it detaches."""
+
+    slots: int = 1
+    stacked: bool = True
+    """Do the parameters lead with a slot dimension?"""
+    trains_text: bool = False
+    """Must prompts be encoded anew at each step?"""
+    strength: float = 1.0
+    """A dial: 1 as trained, 0 the base exactly."""
+
+    @abstractmethod
+    def groups(self) -> Sequence[Group]:
+        """What trains. Empty: nothing does, and the loop runs no step."""
+
+    @abstractmethod
+    def state(self, slot: int) -> dict[str, Tensor]:
+        """One slot's tensors, without padding, by canonical name; detached copies on the CPU."""
+
+    @abstractmethod
+    def detach(self) -> None:
+        """Take everything off; the base behaves bit for bit as before. Calling it twice is harmless."""
+
+    def after_step(self, rates: Mapping[str, Tensor]) -> None:
+        """Called after each optimizer step with the groups' current rates [K]; for constraints on the parameters."""
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """The base as if nothing were attached, for a `with` block."""
+        before, self.strength = self.strength, 0.0
+        try:
+            yield
+        finally:
+            self.strength = before
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+
+class Method(ABC, Generic[R]):
+    """One way to teach a concept."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    summary: ClassVar[str]
+    """What it changes and when to choose it, in two or three sentences for people."""
+    recipe: type[R]
+    stackable: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+    """False where nothing is trained before sampling."""
+
+    def unsupported(self, base: Base) -> str | None:
+        """Why this base cannot be taught this way, as a sentence; None where it can."""
+        return None
+
+    @abstractmethod
+    def attach(self, base: Base, stack: Stack) -> Adapter:
+        """Put fresh, identity-initialised modules for every job of `stack` on `base`."""
+
+    @abstractmethod
+    def restore(self, base: Base, artifacts: Sequence[Artifact]) -> Adapter:
+        """Put taught concepts on `base`, one slot each, ready to sample."""
+
+    def check(self, base: Base, slots: int) -> None:
+        """Raise `UnsupportedError` where `attach` must not be tried."""
+        reason = self.unsupported(base)
+        if reason:
+            raise UnsupportedError(f"{self.title} cannot teach {base.name}: {reason}")
+        if slots > 1 and not self.stackable:
+            raise UnsupportedError(f"{self.title} changes the whole model", "teach one concept at a time")

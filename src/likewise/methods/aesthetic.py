@@ -1,0 +1,289 @@
+"""Aesthetic embedding: nothing is trained; each prompt is pulled towards the pictures before it is drawn.
+
+Gallego 2022 (arXiv 2209.12330), with the settings of the AUTOMATIC1111 extension. What is kept is one vector,
+the mean CLIP feature of the pictures. At sampling time a few gradient steps move a copy of the text encoder
+until the prompt's own feature points that way; the encoder itself never changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from torch import Tensor, nn
+
+from likewise.artifact import Artifact
+from likewise.base import Base
+from likewise.concept import Concept
+from likewise.errors import FormatError, RecipeError, UnsupportedError
+from likewise.method import Adapter, Group, Method
+from likewise.recipe import Recipe
+from likewise.stack import Stack
+from likewise.tower import TextTower, Tokens, Twin
+
+KEY = "aesthetic.mean"
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class AestheticRecipe(Recipe):
+    """How far each prompt is pulled. Teaching takes no time; `gradient_steps` do, once for every prompt."""
+
+    steps: NonNegativeInt = 0
+    """Nothing is trained, so this has no effect."""
+    gradient_steps: NonNegativeInt = 5
+    """Steps that the text encoder's copy takes for one prompt. 5 in the web UI's extension, 10 in the original
+    script; beyond 20 the prompt itself is lost."""
+    gradient_rate: NonNegativeFloat = 1e-4
+    """Adam's learning rate in those steps, as in both programs."""
+    weight: Unit = 0.9
+    """Share of the pulled prompt in what is drawn. 0.9 in the extension; the original takes it outright (1)."""
+    slerp: bool = False
+    """Blend along an arc instead of a line. Off, as in the extension."""
+    text: str = ""
+    """Words that turn the direction as well. None, as in the extension."""
+    negative_text: bool = False
+    """Turn away from `text` instead of towards it."""
+    angle: Unit = 0.1
+    """How far `text` turns the direction, as a share of the whole angle. 0.1 in the extension."""
+    steer_negative: bool = False
+    """Pull the negative prompt too. The extension does, the original does not; an empty prompt never is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pulled:
+    """One prompt after its gradient steps."""
+
+    states: Tensor
+    """[T, d], in place of the encoder's own."""
+    similarity: tuple[float, ...]
+    """Cosine between the prompt's feature and the target before each step, and after the last."""
+
+
+class AestheticAdapter(Adapter):
+    """A filter on encoded prompts. What a prompt was pulled to is remembered, so each costs its steps once.
+
+    They are right for the text tower as it is; call `forget` after changing it.
+    """
+
+    def __init__(
+        self, base: Base, tower: TextTower, recipes: Sequence[AestheticRecipe], means: Sequence[Tensor]
+    ) -> None:
+        self.base, self.tower, self.slots = base, tower, len(recipes)
+        self.recipes, self.means = list(recipes), [_row(mean) for mean in means]
+        width = _twin(tower).width
+        for mean in self.means:
+            if mean.shape[1] != width:
+                raise FormatError(
+                    f"this aesthetic embedding has {mean.shape[1]} numbers; {base.name} compares {width}",
+                    "it fits only bases whose text tower comes from the same CLIP model",
+                )
+        self._pulled: dict[tuple[int, int, str], Pulled] = {}
+        self._targets: dict[int, Tensor] = {}
+        base.text_filters.append(self._filter)
+
+    def groups(self) -> Sequence[Group]:
+        """Nothing trains."""
+        return ()
+
+    def state(self, slot: int) -> dict[str, Tensor]:
+        """`aesthetic.mean` [1, d], float32, not normalised."""
+        return {KEY: self.means[slot].detach().cpu().clone()}
+
+    def detach(self) -> None:
+        """Take the filter off; the tower was never changed."""
+        self.base.text_filters[:] = [change for change in self.base.text_filters if change != self._filter]
+
+    def forget(self) -> None:
+        """Drop every remembered prompt."""
+        self._pulled.clear()
+        self._targets.clear()
+
+    def pull(self, prompt: str, slot: int = 0, place: int = 0) -> Pulled:
+        """`prompt` pulled towards the pictures of `slot`, spelled as slot `place` of the tower spells its words."""
+        key = (slot, place, prompt)
+        if key not in self._pulled:
+            # Sampling runs without gradients and in mixed precision; these few steps need the opposite.
+            exact = torch.autocast(self.base.device.type, enabled=False)
+            with torch.inference_mode(False), torch.enable_grad(), exact:
+                self._pulled[key] = self._climb(prompt, slot, place)
+        return self._pulled[key]
+
+    def _climb(self, prompt: str, slot: int, place: int) -> Pulled:
+        recipe, tower, target = self.recipes[slot], self.tower, self._target(slot, place)
+        tokens = _one(tower, prompt, place)
+        similarity = []
+        with _copied(tower.encoder) as parameters:
+            optimizer = torch.optim.Adam(parameters, lr=recipe.gradient_rate)
+            for _ in range(recipe.gradient_steps):
+                found = (_feature(tower, tokens) * target).sum()
+                # Not `backward`: another method's words may stand in the prompt, and must get no gradient.
+                slopes = torch.autograd.grad(-found, parameters, allow_unused=True)
+                for parameter, slope in zip(parameters, slopes, strict=True):
+                    parameter.grad = slope
+                optimizer.step()
+                similarity.append(found.item())
+            with torch.no_grad():
+                similarity.append((_feature(tower, tokens) * target).sum().item())
+                given: Any = self.base.encode_text([prompt] * tower.slots)
+                return Pulled(given.states[place].detach(), tuple(similarity))
+
+    def _target(self, slot: int, place: int) -> Tensor:
+        """The direction [1, d] that prompts of `slot` are pulled in: the pictures' mean, turned by `text`."""
+        if slot not in self._targets:
+            recipe = self.recipes[slot]
+            mean = F.normalize(self.means[slot].to(self.base.device), dim=-1)
+            if recipe.text.strip():
+                with torch.no_grad():
+                    words = _feature(self.tower, _one(self.tower, recipe.text, place), unit=False).float()
+                other = F.normalize(mean - words, dim=-1) if recipe.negative_text else words
+                # As in the extension, `text` weighs by the length it comes with; Adam ignores the result's.
+                mean = F.normalize(slerp(mean, other, recipe.angle), dim=-1)
+            self._targets[slot] = mean
+        return self._targets[slot]
+
+    def _filter(self, prompts: Sequence[str], given: Any, negative: bool) -> Any:
+        if len(prompts) % self.slots:
+            raise RecipeError(f"{len(prompts)} prompts do not divide among {self.slots} slots")
+        share = [self._share(recipe, negative) for recipe in self.recipes]
+        each, per_place = len(prompts) // self.slots, len(prompts) // self.tower.slots
+        rows = [row for row, prompt in enumerate(prompts) if prompt.strip() and share[row // each] != 0]
+        if not rows:
+            return given
+        if not (dataclasses.is_dataclass(given) and isinstance(getattr(given, "states", None), Tensor)):
+            raise UnsupportedError(
+                f"{self.base.name} gives its backbone more than one text tower's states",
+                "aesthetic embeddings work on Stable Diffusion 1 and 2 and on pocket",
+            )
+        states: Tensor = given.states.clone()
+        for row in rows:
+            slot = row // each
+            pulled = self.pull(prompts[row], slot, row // per_place).states.to(states)
+            blend = slerp if self.recipes[slot].slerp else torch.lerp
+            states[row] = blend(states[row : row + 1], pulled.unsqueeze(0), share[slot])[0]
+        return dataclasses.replace(given, states=states)  # type: ignore[type-var]
+
+    def _share(self, recipe: AestheticRecipe, negative: bool) -> float:
+        idle = (
+            recipe.gradient_steps == 0
+            or recipe.gradient_rate == 0
+            or (negative and not recipe.steer_negative)
+        )
+        return 0.0 if idle else recipe.weight * self.strength
+
+
+def slerp(low: Tensor, high: Tensor, share: float) -> Tensor:
+    """The arc from `low` to `high`, by angles over dimension 1 as in the extension; a line where parallel."""
+    cosine = (F.normalize(low, dim=1) * F.normalize(high, dim=1)).sum(1, keepdim=True).clamp(-1, 1)
+    angle = torch.acos(cosine)
+    sine = torch.sin(angle)
+    arc = (torch.sin((1 - share) * angle) * low + torch.sin(share * angle) * high) / sine
+    return torch.where(sine.abs() < 1e-4, torch.lerp(low, high, share), arc)
+
+
+def _feature(tower: TextTower, tokens: Tokens, unit: bool = True) -> Tensor:
+    """The prompt's feature [1, d] in the space of pictures."""
+    found = _twin(tower).text_features(tower.encode(tokens, output_hidden_states=True), tokens)
+    return F.normalize(found, dim=-1) if unit else found
+
+
+def _one(tower: TextTower, prompt: str, place: int) -> Tokens:
+    """The tokens [1, T] of `prompt` as slot `place` of the tower spells it."""
+    every = tower.tokenize([prompt] * tower.slots)
+    mine = slice(place, place + 1)
+    return Tokens(every.ids[mine], every.word[mine], every.vector[mine])
+
+
+@contextmanager
+def _copied(encoder: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """Float32 copies stand in for the encoder's parameters; at the end the originals come back, untouched."""
+    homes = [(m, name, p) for m in encoder.modules() for name, p in m.named_parameters(recurse=False)]
+    copies = {id(p): nn.Parameter(p.detach().float().clone()) for _, _, p in homes}
+    try:
+        for module, name, original in homes:
+            setattr(module, name, copies[id(original)])
+        yield list(copies.values())
+    finally:
+        for module, name, original in homes:
+            setattr(module, name, original)
+
+
+def _row(mean: Tensor) -> Tensor:
+    """[1, d] in float32. Published files are [1, d] or [d], in float16 or float32; several rows are averaged."""
+    rows = mean.detach().float()
+    if rows.ndim not in (1, 2) or not rows.numel() or not bool(torch.isfinite(rows).all()):
+        raise FormatError(
+            f"an aesthetic embedding of shape {list(mean.shape)} is not one row of finite numbers"
+        )
+    return rows.reshape(-1, rows.shape[-1]).mean(dim=0, keepdim=True)
+
+
+def _twin(tower: TextTower) -> Twin:
+    assert tower.twin is not None, "unsupported() lets no other tower through"
+    return tower.twin
+
+
+class Aesthetic(Method[AestheticRecipe]):
+    """Prompts pulled towards the mean of the pictures, at sampling time."""
+
+    name = "aesthetic"
+    title = "Aesthetic embedding"
+    paper = "Gallego 2022, arXiv 2209.12330"
+    summary = (
+        "Keeps only the mean CLIP feature of the pictures, a few kilobytes made in a moment, and pulls each "
+        "prompt towards it before drawing. It shifts mood and style and cannot learn a subject; every new prompt "
+        "costs extra time."
+    )
+    recipe = AestheticRecipe
+    trains = False
+
+    def unsupported(self, base: Base) -> str | None:
+        """Pictures and prompts must be comparable: some tower needs the image half of its CLIP model."""
+        if any(tower.twin is not None for tower in base.towers):
+            return None
+        return (
+            "This family has no CLIP text tower, so there is no image space that its prompt could be pulled "
+            "towards."
+        )
+
+    def attach(self, base: Base, stack: Stack) -> AestheticAdapter:
+        """Compare every job's training pictures: that is all the teaching there is."""
+        self.check(base, len(stack))
+        tower = _tower(base)
+        means = [_mean(_twin(tower), job.concept) for job in stack.jobs]
+        return AestheticAdapter(base, tower, [_mine(job.recipe) for job in stack.jobs], means)
+
+    def restore(self, base: Base, artifacts: Sequence[Artifact]) -> AestheticAdapter:
+        """Put kept embeddings on `base`; also published ones, whatever their shape and precision."""
+        self.check(base, len(artifacts))
+        for artifact in artifacts:
+            if KEY not in artifact.tensors:
+                raise FormatError("this is not an aesthetic embedding", f"it has no tensor {KEY}")
+        recipes = [AestheticRecipe().override(artifact.recipe) for artifact in artifacts]
+        return AestheticAdapter(
+            base, _tower(base), recipes, [artifact.tensors[KEY] for artifact in artifacts]
+        )
+
+
+def _tower(base: Base) -> TextTower:
+    return next(tower for tower in base.towers if tower.twin is not None)
+
+
+def _mean(twin: Twin, concept: Concept) -> Tensor:
+    """Mean feature [1, d] of the training pictures, none of them normalised, 16 in memory at a time."""
+    starts = range(0, len(concept.examples), 16)
+    chunks = [twin.image_features([e.open() for e in concept.examples[n : n + 16]]) for n in starts]
+    return torch.cat(chunks).float().mean(dim=0, keepdim=True)
+
+
+def _mine(recipe: Recipe) -> AestheticRecipe:
+    if not isinstance(recipe, AestheticRecipe):
+        raise RecipeError(f"an aesthetic embedding cannot be taught with a {type(recipe).__name__}")
+    return recipe
+
+
+METHOD = Aesthetic()

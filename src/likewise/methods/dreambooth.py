@@ -1,0 +1,150 @@
+"""DreamBooth: every weight of the backbone learns "a [token] [noun]", and the class is protected by a prior.
+
+Ruiz et al. 2022 (arXiv 2208.12242). Not a new parametrisation: what is left behind is a model. The prior itself is part
+of the recipe and of the loop, so every other method can use it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from likewise.artifact import Artifact
+from likewise.base import Base
+from likewise.errors import FormatError
+from likewise.method import Adapter, Group, Method
+from likewise.recipe import LearningRate, Rate, Recipe
+from likewise.stack import Stack
+
+
+class DreamBoothRecipe(Recipe):
+    """How fast, and whether the text tower learns as well."""
+
+    steps: int = 800
+    """diffusers' example with prior preservation trains 800 steps."""
+    learning_rate: LearningRate = 2e-6
+    """2e-6 to 5e-6 for Stable Diffusion (paper, diffusers, kohya); small models take more."""
+    text_rate: LearningRate | None = None
+    """Learning rate of the text tower; helps faces, costs memory. Empty: the tower stays as it is."""
+    prior: Literal["none", "pictures", "predicted"] = "pictures"
+    """What protects the class: `pictures` drawn once by the base and kept, `predicted` by the frozen base, or `none`."""
+
+
+class DreamBoothAdapter(Adapter):
+    """The base's own weights, unfrozen, beside a snapshot of what they were."""
+
+    stacked = False
+
+    def __init__(self, base: Base, text: bool) -> None:
+        parts = {"backbone": base.backbone} | ({"text": base.components()["text"]} if text else {})
+        self.trains_text = text
+        self.rates: dict[str, tuple[Rate, ...]] = {}
+        self._weights: dict[str, dict[str, nn.Parameter]] = {
+            part: {f"{part}.{base.canonical(part, name)}": p for name, p in module.named_parameters()}  # type: ignore[arg-type]
+            for part, module in parts.items()
+        }
+        self._before = {name: p.detach().clone() for name, p in self._named()}
+        self._strength = 1.0
+        self._attached = True
+
+    @property
+    def strength(self) -> float:  # type: ignore[override]
+        """Between 0 and 1 the weights are `before + strength * (taught - before)`, mixed for the duration."""
+        return self._strength
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        if value == self._strength:
+            return
+        if self._strength == 1.0:
+            self._taught = {name: p.data for name, p in self._named()}
+        for name, p in self._named():
+            before, taught = self._before[name], self._taught[name]
+            p.data = taught if value == 1.0 else before if value == 0.0 else torch.lerp(before, taught, value)
+        self._strength = value
+
+    def groups(self) -> list[Group]:
+        """All backbone weights, then the tower's."""
+        return [
+            Group(part, tuple(weights.values()), self.rates[part])
+            for part, weights in self._weights.items()
+            if part in self.rates
+        ]
+
+    def state(self, slot: int) -> dict[str, Tensor]:
+        """Every trained weight, by `backbone.` or `text.` and its published path."""
+        return {name: p.detach().cpu().clone() for name, p in self._named()}
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Swap the snapshot in by pointer; nothing is copied."""
+        before = self._strength
+        self.strength = 0.0
+        try:
+            yield
+        finally:
+            self.strength = before
+
+    def detach(self) -> None:
+        """Put the snapshot back and freeze."""
+        if not self._attached:
+            return
+        self._attached = False
+        for name, p in self._named():
+            p.data = self._before[name]
+            p.grad = None
+            p.requires_grad_(False)
+
+    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for weights in self._weights.values():
+            yield from weights.items()
+
+
+class DreamBooth(Method[DreamBoothRecipe]):
+    """Fine-tuning of the whole backbone."""
+
+    name = "dreambooth"
+    title = "DreamBooth"
+    paper = "Ruiz et al. 2022, arXiv 2208.12242"
+    summary = (
+        "Fine-tunes every weight of the backbone on the pictures while a prior keeps the class as it was. Resembles the "
+        "subject most closely, costs the most memory, and leaves a whole model behind."
+    )
+    recipe = DreamBoothRecipe
+    stackable = False
+
+    def attach(self, base: Base, stack: Stack) -> DreamBoothAdapter:
+        """Unfreeze the backbone (and the tower where it has a rate)."""
+        self.check(base, len(stack))
+        recipe: DreamBoothRecipe = stack.jobs[0].recipe  # type: ignore[assignment]
+        adapter = DreamBoothAdapter(base, recipe.text_rate is not None)
+        adapter.rates["backbone"] = (Rate.parse(recipe.learning_rate),)
+        if recipe.text_rate is not None:
+            adapter.rates["text"] = (Rate.parse(recipe.text_rate),)
+        for group in adapter.groups():
+            for parameter in group.parameters:
+                parameter.requires_grad_(True)
+        return adapter
+
+    def restore(self, base: Base, artifacts: Sequence[Artifact]) -> DreamBoothAdapter:
+        """Load one taught model's weights over the base's."""
+        self.check(base, len(artifacts))
+        tensors = artifacts[0].tensors
+        adapter = DreamBoothAdapter(base, any(name.startswith("text.") for name in tensors))
+        try:
+            with torch.no_grad():
+                for name, parameter in adapter._named():
+                    if name not in tensors or tensors[name].shape != parameter.shape:
+                        raise FormatError(f"{name} is missing or of another shape", f"it was taught on {artifacts[0].base}")
+                    parameter.data = tensors[name].to(parameter.device, parameter.dtype).clone()
+        except FormatError:
+            adapter.detach()
+            raise
+        return adapter
+
+
+METHOD = DreamBooth()

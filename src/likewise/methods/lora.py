@@ -1,0 +1,210 @@
+"""LoRA: low-rank changes beside frozen linear and convolution layers.
+
+Hu et al. 2021 (arXiv 2106.09685), brought to Stable Diffusion by cloneofsimo/lora. `W' = W + strength * alpha / rank * up
+@ down`, with `up` zero at the start, so that step 0 is the base.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from likewise.artifact import Artifact
+from likewise.base import Base
+from likewise.errors import FormatError, RecipeError
+from likewise.method import Adapter, Group, Method
+from likewise.recipe import LearningRate, Rate, Recipe
+from likewise.stack import Stack, by_slot, stream, to_slots
+
+
+class LoRARecipe(Recipe):
+    """What to change, how finely, and how fast."""
+
+    steps: int = 500
+    """diffusers' DreamBooth-LoRA example trains 500 steps."""
+    learning_rate: LearningRate = 1e-4
+    """1e-4 is the usual backbone rate for SD (kohya practice, cloneofsimo); small models take more."""
+    text_rate: LearningRate | None = None
+    """Learning rate of the text tower's share; half to a tenth of the backbone's. Empty: the tower stays as it is."""
+    rank: PositiveInt = 8
+    """Size of the change. 4 to 32 is usual; the file grows in proportion."""
+    alpha: PositiveFloat | None = None
+    """Scale, as `alpha / rank`. Empty: equal to the rank, as in diffusers. kohya's default is 1."""
+    targets: Literal["attention", "transformer", "all"] = "attention"
+    """`attention`: its projections; `transformer`: every linear and 1x1 convolution in transformer blocks (kohya's set);
+    `all`: the ResNet blocks' layers as well (LoCon)."""
+    dropout: NonNegativeFloat = 0.0
+    """Share of the inner features dropped in training."""
+
+
+@dataclass
+class _Layer:
+    """Stacked factors beside one frozen module: down [K, R, in, ...], up [K, out, R], scale [K]."""
+
+    down: nn.Parameter
+    up: nn.Parameter
+    scale: Tensor
+
+
+class LoRAAdapter(Adapter):
+    """K low-rank changes; smaller ranks are padded with zeros, which no gradient ever reaches."""
+
+    def __init__(self, base: Base, modules: dict[str, nn.Module], ranks: Sequence[int], alphas: Sequence[float]) -> None:
+        self.slots = len(ranks)
+        self.ranks, self.alphas = list(ranks), list(alphas)
+        self.rates: dict[str, tuple[Rate, ...]] = {}
+        self.dropout = 0.0
+        self.layers: dict[str, _Layer] = {}
+        self.trains_text = any(path.startswith("text.") for path in modules)
+        scale = torch.tensor([alpha / rank for alpha, rank in zip(alphas, ranks, strict=True)], device=base.device)
+        for path, module in modules.items():
+            inner, outer, kernel = _shape(path, module)
+            widest = max(ranks)
+            down = torch.zeros(self.slots, widest, inner, *kernel, device=base.device)
+            up = torch.zeros(self.slots, outer, widest, device=base.device)
+            self.layers[path] = _Layer(nn.Parameter(down), nn.Parameter(up), scale)
+        self._handles = [m.register_forward_hook(self._hook(self.layers[p])) for p, m in modules.items()]
+
+    def initialise(self, seeds: Sequence[int]) -> None:
+        """Kaiming-uniform `down` (a = sqrt 5, as kohya and PEFT), zero `up`; each slot from its own seed."""
+        with torch.no_grad():
+            for n, layer in enumerate(self.layers.values()):
+                for slot, seed in enumerate(seeds):
+                    fresh = layer.down[slot, : self.ranks[slot]]
+                    bound = 1 / math.sqrt(fresh[0].numel())
+                    drawn = torch.rand(fresh.shape, generator=stream(seed, "lora", n)) * 2 * bound - bound
+                    fresh.copy_(drawn)
+
+    def groups(self) -> list[Group]:
+        """Backbone factors, then the text tower's, each with its own rates."""
+        found = []
+        for part, rates in self.rates.items():
+            mine = [layer for path, layer in self.layers.items() if path.startswith(f"{part}.")]
+            if mine:
+                found.append(Group(part, tuple(p for layer in mine for p in (layer.down, layer.up)), rates))
+        return found
+
+    def state(self, slot: int) -> dict[str, Tensor]:
+        """`<path>.down` [r, in, ...], `<path>.up` [out, r] and a scalar `<path>.alpha` for each module."""
+        rank, tensors = self.ranks[slot], {}
+        for path, layer in self.layers.items():
+            tensors[f"{path}.down"] = layer.down[slot, :rank].detach().cpu().clone()
+            tensors[f"{path}.up"] = layer.up[slot, :, :rank].detach().cpu().clone()
+            tensors[f"{path}.alpha"] = torch.tensor(float(self.alphas[slot]))
+        return tensors
+
+    def load(self, slot: int, tensors: dict[str, Tensor]) -> None:
+        """Copy one artifact's factors into a slot."""
+        rank = self.ranks[slot]
+        with torch.no_grad():
+            for path, layer in self.layers.items():
+                layer.down[slot, :rank].copy_(tensors[f"{path}.down"])
+                layer.up[slot, :, :rank].copy_(tensors[f"{path}.up"])
+
+    def detach(self) -> None:
+        """Remove every hook; the frozen modules were never touched."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, layer: _Layer) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
+        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if self.strength == 0.0:
+                return None
+            dropout = self.dropout if torch.is_grad_enabled() else 0.0
+            scale = layer.scale * self.strength
+            delta = _convolve if isinstance(module, nn.Conv2d) else _multiply
+            return output + delta(module, layer, inputs[0], scale, dropout).to(output.dtype)
+
+        return add
+
+
+def _multiply(_module: nn.Module, layer: _Layer, x: Tensor, scale: Tensor, dropout: float) -> Tensor:
+    """Rows [K * b, ..., in] through both factors of their slot."""
+    slots = layer.down.shape[0]
+    flat = x.reshape(slots, -1, x.shape[-1])
+    inner = torch.bmm(flat, layer.down.transpose(1, 2).to(x.dtype))
+    inner = F.dropout(inner, dropout) if dropout else inner
+    outer = torch.bmm(inner * to_slots(scale, inner), layer.up.transpose(1, 2).to(x.dtype))
+    return outer.view(*x.shape[:-1], -1)
+
+
+def _convolve(module: nn.Module, layer: _Layer, x: Tensor, scale: Tensor, dropout: float) -> Tensor:
+    """Pictures [K * b, C, H, W]: each slot is one group of a grouped convolution, then a 1x1 `up`."""
+    assert isinstance(module, nn.Conv2d)
+    slots, rank = layer.down.shape[:2]
+    grouped = by_slot(x, slots).transpose(0, 1).flatten(1, 2)  # [b, K * C, H, W]
+    weight = layer.down.flatten(0, 1).to(x.dtype)
+    inner = F.conv2d(grouped, weight, None, module.stride, module.padding, module.dilation, slots)
+    inner = F.dropout(inner, dropout) if dropout else inner
+    height, width = inner.shape[-2:]
+    flat = inner.view(-1, slots, rank, height * width).permute(1, 3, 0, 2)  # [K, HW, b, R]
+    flat = flat.reshape(slots, -1, rank) * to_slots(scale, flat[..., 0])
+    outer = torch.bmm(flat, layer.up.transpose(1, 2).to(x.dtype))  # [K, HW * b, out]
+    outer = outer.view(slots, height * width, -1, outer.shape[-1]).permute(0, 2, 3, 1)
+    return outer.reshape(x.shape[0], -1, height, width)
+
+
+def _shape(path: str, module: nn.Module) -> tuple[int, int, tuple[int, ...]]:
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features, ()
+    if isinstance(module, nn.Conv2d) and module.groups == 1:
+        return module.in_channels, module.out_channels, tuple(module.kernel_size)
+    raise RecipeError(f"{path} is a {type(module).__name__}, which has no low-rank form here", "choose other targets")
+
+
+class LoRA(Method[LoRARecipe]):
+    """Low-rank adaptation."""
+
+    name = "lora"
+    title = "LoRA"
+    paper = "Hu et al. 2021, arXiv 2106.09685"
+    summary = (
+        "Adds small low-rank matrices beside the layers of the backbone (and, if asked, of the text tower). "
+        "A few megabytes, close to full fine-tuning in likeness, can be dialled up and down and combined."
+    )
+    recipe = LoRARecipe
+
+    def attach(self, base: Base, stack: Stack) -> LoRAAdapter:
+        """Identity-initialised factors for every job; targets and text training must agree across jobs."""
+        recipes: list[LoRARecipe] = [job.recipe for job in stack.jobs]  # type: ignore[misc]
+        first = recipes[0]
+        for recipe in recipes:
+            if (recipe.targets, recipe.text_rate is None) != (first.targets, first.text_rate is None):
+                raise RecipeError("jobs in one stack must share their LoRA targets", "teach them in separate stacks")
+            if recipe.dropout != first.dropout:
+                raise RecipeError("jobs in one stack must share their dropout", "teach them in separate stacks")
+        modules = base.targets(first.targets, "backbone")
+        if first.text_rate is not None:
+            modules |= base.targets(first.targets, "text")
+        alphas = [recipe.alpha or float(recipe.rank) for recipe in recipes]
+        adapter = LoRAAdapter(base, modules, [recipe.rank for recipe in recipes], alphas)
+        adapter.initialise([recipe.seed for recipe in recipes])
+        adapter.dropout = first.dropout
+        adapter.rates["backbone"] = tuple(Rate.parse(recipe.learning_rate) for recipe in recipes)
+        if first.text_rate is not None:
+            adapter.rates["text"] = tuple(Rate.parse(recipe.text_rate or 0.0) for recipe in recipes)
+        return adapter
+
+    def restore(self, base: Base, artifacts: Sequence[Artifact]) -> LoRAAdapter:
+        """Read the modules from the tensors' own names, so that files with other targets load too."""
+        everything = base.targets("all", "backbone") | base.targets("all", "text")
+        paths = [key.removesuffix(".down") for key in artifacts[0].tensors if key.endswith(".down")]
+        unknown = [path for path in paths if path not in everything]
+        if unknown:
+            raise FormatError(f"this LoRA changes {unknown[0]}, which {base.name} does not have", "load its own base")
+        ranks = [int(a.tensors[f"{paths[0]}.down"].shape[0]) for a in artifacts]
+        alphas = [float(a.tensors[f"{paths[0]}.alpha"]) for a in artifacts]
+        adapter = LoRAAdapter(base, {path: everything[path] for path in paths}, ranks, alphas)
+        for slot, artifact in enumerate(artifacts):
+            adapter.load(slot, dict(artifact.tensors))
+        return adapter
+
+
+METHOD = LoRA()

@@ -1,0 +1,167 @@
+"""Features: how metrics look at pictures. Each backend is a file of its own (`judge`, `clip`, `dinov2`) with `load`.
+
+Every backend has a versioned id that names weights, layer and preprocessing; numbers from different ids must not be compared.
+Preprocessing is Pillow and numpy, step for step what the published recipes do; torchvision is not needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import urllib.error
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from likewise.errors import BaseError, RecipeError
+from likewise.metrics.score import Reading
+
+T = TypeVar("T")
+BACKENDS = ("judge", "clip", "dinov2")
+BATCH = 32
+DARKEST = 4
+"""A picture whose brightest value, of 255, is no more than this shows nothing: a drawing that went wrong."""
+
+
+class Features(ABC):
+    """A frozen network that turns pictures into vectors, and perhaps into labels or into the space of texts."""
+
+    id: str
+    """Weights, layer and preprocessing in one versioned word, such as `pocket-judge-v1`."""
+    card: Mapping[str, Any]
+    """What the id stands for, in full."""
+    phrases: Mapping[str, tuple[str, str]] = {}
+    """Words of a prompt -> (head, label), for backends with `labels`."""
+    reads_text: bool = False
+    """Do `texts` and `images` share one space?"""
+
+    @abstractmethod
+    def images(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """[n, d], each row of length 1."""
+
+    def labels(self, pictures: Sequence[Image.Image]) -> tuple[Mapping[str, str], ...]:
+        """What each head says of each picture; empty where there are no heads."""
+        return ()
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """[n, d] in the space of `images`, each row of length 1."""
+        raise RecipeError(f"{self.id} does not read text", "use clip")
+
+
+def read(features: Features, pictures: Sequence[Image.Image]) -> Reading:
+    """Look at `pictures` in batches, whose size does not change the result."""
+    vectors, labels = [torch.empty(0)], []
+    for start in range(0, len(pictures), BATCH):
+        part = [upright(picture) for picture in pictures[start : start + BATCH]]
+        found = features.images(part).float().cpu()
+        vectors = [*(v for v in vectors if len(v)), found]
+        labels += features.labels(part)
+    failed = tuple(blank(picture) for picture in pictures)
+    joined = torch.cat(vectors)
+    return Reading(joined, failed, tuple(labels), joined if features.reads_text else None)
+
+
+def blank(picture: Image.Image) -> bool:
+    """Is there nothing to see? Samplers write black where the numbers broke."""
+    return max(high for _, high in upright(picture).getextrema()) <= DARKEST
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """RGB, turned as its EXIF says, transparency laid on white."""
+    picture = ImageOps.exif_transpose(picture) or picture
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    flat = Image.new("RGB", picture.size, "white")
+    flat.paste(picture, mask=picture.getchannel("A"))
+    return flat
+
+
+def pixels(
+    pictures: Sequence[Image.Image],
+    *,
+    resize: int,
+    crop: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Tensor:
+    """[n, 3, crop, crop]: the short side to `resize` with antialiasing, the middle cut out, then `(x - mean) / std`."""
+    rows = [np.asarray(_square(picture, resize, crop, resample), dtype=np.float32) / 255 for picture in pictures]
+    array = (np.stack(rows) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
+
+
+def _square(picture: Image.Image, resize: int, crop: int, resample: Image.Resampling) -> Image.Image:
+    width, height = picture.size
+    short = min(width, height)
+    # The long side is cut off, not rounded: torchvision and transformers both do so.
+    size = (resize, int(resize * height / width)) if width == short else (int(resize * width / height), resize)
+    if size != picture.size:
+        picture = picture.resize(size, resample)
+    left, top = (size[0] - crop) // 2, (size[1] - crop) // 2
+    return picture.crop((left, top, left + crop, top + crop))
+
+
+def load(name: str) -> Features:
+    """The backend called `name`; raises `BaseError` where its weights cannot be had."""
+    if name not in BACKENDS:
+        raise RecipeError(f"there are no features called {name!r}", f"known: {', '.join(BACKENDS)}")
+    features: Features = importlib.import_module(f"likewise.metrics.{name}").load()
+    return features
+
+
+def from_hub(title: str, source: str, read: Callable[[bool], T]) -> T:
+    """`read(local_only)` the weights of `source`: a folder, the Hub's local copy, or the Hub if it can be reached.
+
+    The probe comes first because the Hub's own client tries for most of a minute before it says that there is no network.
+    """
+    from huggingface_hub import constants
+
+    try:
+        return read(True)
+    except (OSError, ValueError) as error:
+        reason = _first_line(error)
+    if not Path(source).exists() and not constants.HF_HUB_OFFLINE:
+        try:
+            urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=5).close()
+            return read(False)
+        except urllib.error.HTTPError as error:
+            reason = f"the Hub answers {error.code}"
+        except urllib.error.URLError:
+            reason = "it is not on this machine, and the Hub cannot be reached"
+        except (OSError, ValueError) as error:
+            reason = _first_line(error)
+    raise BaseError(f"{title} ({source}) cannot be loaded: {reason}", f"go online once, or `hf download {source}`")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who judges: one network for the subject, one for the prompt, and what a reader must know about the choice."""
+
+    pictures: Features
+    prompts: Features
+    note: str | None = None
+
+
+def panel(*, pocket: bool) -> Panel:
+    """The embedded judge for the embedded model; DINOv2 and CLIP for every other, or the judge where they are not to be had."""
+    if not pocket:
+        try:
+            return Panel(load("dinov2"), load("clip"))
+        except BaseError as error:
+            judge = load("judge")
+            return Panel(judge, judge, f"scored by the embedded judge, which knows drawn pictures only: {error.message}")
+    judge = load("judge")
+    return Panel(judge, judge)

@@ -1,0 +1,140 @@
+"""Optimizers: AdamW with a learning rate per slot, and the door to everybody else's for single jobs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likewise.errors import RecipeError
+from likewise.method import Group
+from likewise.recipe import Recipe
+from likewise.stack import to_slots
+
+
+class SlotAdamW:
+    """AdamW (Loshchilov & Hutter 2019) over stacked parameters [K, ...], each slot with its own rate and decay.
+
+    A slot whose rate is 0 stands perfectly still. Unstacked parameters are the case of one slot.
+    """
+
+    def __init__(self, groups: Sequence[Group], decay: Tensor, stacked: bool) -> None:
+        self.betas, self.eps = (0.9, 0.999), 1e-8
+        self.groups, self.decay, self.stacked = list(groups), decay, stacked
+        self.step_count = 0
+        self.first = [[torch.zeros_like(p) for p in g.parameters] for g in self.groups]
+        self.second = [[torch.zeros_like(p) for p in g.parameters] for g in self.groups]
+
+    @torch.no_grad()
+    def step(self, rates: Mapping[str, Tensor]) -> None:
+        """One update with the groups' current rates [K]."""
+        self.step_count += 1
+        one, two = (1 - beta**self.step_count for beta in self.betas)
+        for group, first, second in zip(self.groups, self.first, self.second, strict=True):
+            pairs = [(p, m, v) for p, m, v in zip(group.parameters, first, second, strict=True) if p.grad is not None]
+            if not pairs:
+                continue
+            parameters, means, squares = (list(column) for column in zip(*pairs, strict=True))
+            gradients = [p.grad for p in parameters]
+            rate = rates[group.name]
+            torch._foreach_lerp_(means, gradients, 1 - self.betas[0])
+            torch._foreach_mul_(squares, self.betas[1])
+            torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.betas[1])
+            spread = torch._foreach_sqrt(squares)
+            torch._foreach_div_(spread, two**0.5)
+            torch._foreach_add_(spread, self.eps)
+            update = torch._foreach_div(means, spread)
+            keep = 1 - rate * self.decay if group.decay else torch.ones_like(rate)
+            if self.stacked and len(rate) > 1:
+                torch._foreach_mul_(parameters, [to_slots(keep, p) for p in parameters])
+                torch._foreach_mul_(update, [to_slots(rate / one, p) for p in parameters])
+                torch._foreach_sub_(parameters, update)
+            else:
+                torch._foreach_mul_(parameters, float(keep[0]))
+                torch._foreach_add_(parameters, update, alpha=-float(rate[0]) / one)
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments and the step count, by group and position."""
+        found = {"step": torch.tensor(self.step_count)}
+        for group, first, second in zip(self.groups, self.first, self.second, strict=True):
+            for n, (m, v) in enumerate(zip(first, second, strict=True)):
+                found[f"{group.name}.{n}.first"], found[f"{group.name}.{n}.second"] = m, v
+        return found
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a `state` back."""
+        self.step_count = int(tensors["step"])
+        for group, first, second in zip(self.groups, self.first, self.second, strict=True):
+            for n, (m, v) in enumerate(zip(first, second, strict=True)):
+                m.copy_(tensors[f"{group.name}.{n}.first"])
+                v.copy_(tensors[f"{group.name}.{n}.second"])
+
+
+class ForeignOptimizer:
+    """Any torch optimizer, for one job, behind the same three calls."""
+
+    def __init__(self, groups: Sequence[Group], optimizer: torch.optim.Optimizer) -> None:
+        self.groups, self.optimizer = list(groups), optimizer
+
+    def step(self, rates: Mapping[str, Tensor]) -> None:
+        """One update; the rate of each group is set first."""
+        for group, theirs in zip(self.groups, self.optimizer.param_groups, strict=True):
+            theirs["lr"] = float(rates[group.name][0])
+        self.optimizer.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's own state, flattened to tensors: nothing pickled."""
+        found: dict[str, Tensor] = {}
+        for n, entry in self.optimizer.state_dict()["state"].items():
+            for name, value in entry.items():
+                if isinstance(value, (Tensor, int, float)):
+                    found[f"{n}.{name}"] = torch.as_tensor(value)
+        for n, theirs in enumerate(self.optimizer.param_groups):
+            for name, value in theirs.items():
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    found[f"group.{n}.{name}"] = torch.tensor(value, dtype=torch.float64)
+        return found
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a `state` back."""
+        whole = self.optimizer.state_dict()
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in tensors.items():
+            first, _, rest = key.partition(".")
+            if first == "group":
+                position, _, name = rest.partition(".")
+                kind = type(whole["param_groups"][int(position)].get(name, 0.0))
+                whole["param_groups"][int(position)][name] = kind(value.item())
+            else:
+                state.setdefault(int(first), {})[rest] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+
+
+def build(groups: Sequence[Group], recipes: Sequence[Recipe], stacked: bool) -> SlotAdamW | ForeignOptimizer:
+    """The optimizer that the recipes ask for; raises `RecipeError` naming the extra where a library is missing."""
+    first = recipes[0]
+    if first.optimizer == "adamw":
+        device = groups[0].parameters[0].device
+        return SlotAdamW(groups, torch.tensor([r.weight_decay for r in recipes], device=device), stacked)
+    settings = [
+        {"params": list(g.parameters), "lr": g.rates[0].at(0), "weight_decay": first.weight_decay if g.decay else 0.0}
+        for g in groups
+    ]
+    return ForeignOptimizer(groups, _foreign(first.optimizer)(settings))
+
+
+def _foreign(name: str) -> Any:
+    homes = {
+        "sgd": ("torch.optim", "SGD", ""),
+        "adafactor": ("torch.optim", "Adafactor", ""),
+        "adamw8bit": ("bitsandbytes.optim", "AdamW8bit", "lowmem"),
+        "prodigy": ("prodigyopt", "Prodigy", "optim"),
+    }
+    module, attribute, extra = homes[name]
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError:
+        raise RecipeError(f"optimizer {name} is not installed", f'pip install "likewise[{extra}]"') from None

@@ -1,0 +1,170 @@
+"""Recipes: the hyperparameters of one job, and nothing else.
+
+A method subclasses `Recipe` with its own fields; every default there names its source. Values come from the method's
+defaults, then the base's own advice, then a recipe file, then `key=value` pairs, and an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
+
+from likewise.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A piecewise-constant learning rate: `(value, last step)` pairs, the last one open-ended.
+
+    Written `0.005:100, 1e-3:1000, 1e-4` (the syntax of the web UI's training tab): 0.005 up to step 100, and so on.
+    """
+
+    pieces: tuple[tuple[float, int | None], ...]
+
+    @classmethod
+    def parse(cls, text: str | float) -> Rate:
+        """Read `1e-4` or `0.005:100, 1e-3:1000, 1e-4`; raises ValueError with the part that does not read."""
+        pieces: list[tuple[float, int | None]] = []
+        for part in str(text).split(","):
+            value, _, until = part.strip().partition(":")
+            rate, last = float(value), int(until) if until else None
+            if not 0.0 <= rate < float("inf"):
+                raise ValueError(f"a learning rate must be a number of at least 0, not {value!r}")
+            if pieces and (pieces[-1][1] is None or (last is not None and last <= pieces[-1][1])):
+                raise ValueError(f"in {text!r} the steps must grow, and only the last part may be open-ended")
+            pieces.append((rate, last))
+        return cls(tuple(pieces))
+
+    def at(self, step: int) -> float:
+        """The rate for optimizer step `step`, counted from 0. Past the last bound the last value holds."""
+        for value, until in self.pieces:
+            if until is None or step < until:
+                return value
+        return self.pieces[-1][0]
+
+
+def _check_rate(value: Any) -> str | float:
+    Rate.parse(value)
+    return value if isinstance(value, str) and ("," in value or ":" in value) else float(value)
+
+
+LearningRate = Annotated[float | str, BeforeValidator(_check_rate)]
+
+
+class Recipe(BaseModel):
+    """Hyperparameters that every trained method shares. Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    steps: NonNegativeInt = 800
+    """Optimizer steps."""
+    learning_rate: LearningRate = 1e-4
+    """Learning rate; piecewise as `0.005:100, 1e-3:1000`."""
+    batch_size: PositiveInt = 1
+    """Pictures per step and job."""
+    resolution: PositiveInt | None = None
+    """Side of the square that pictures are cropped to, in pixels. Empty: the base's native size."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass. `auto`: bf16 where the hardware computes it natively, else fp32."""
+    optimizer: Literal["adamw", "adamw8bit", "adafactor", "prodigy", "sgd"] = "adamw"
+    """`adamw` has a learning rate per job; the others train one job at a time."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Decoupled weight decay."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How the rate falls after the warm-up; `cosine` ends at 0."""
+    warmup: NonNegativeInt = 0
+    """Steps over which the rate rises from 0."""
+    clip: NonNegativeFloat = 1.0
+    """Largest gradient norm of one job; 0 turns clipping off. diffusers and kohya use 1."""
+    snr_gamma: Annotated[float, Field(gt=0)] | None = None
+    """Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556); 5 is customary. Empty: off."""
+    noise_offset: NonNegativeFloat = 0.0
+    """Per-channel constant added to the noise; 0.05 to 0.1 helps very dark or bright pictures."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an average over steps that is saved instead of the last weights. Empty: off."""
+    flip: bool = False
+    """Also train on mirrored pictures. Wrong for text, logos and faces with a parting."""
+    prior: Literal["none", "pictures", "predicted"] = "none"
+    """What protects the class: `pictures` drawn by the base (Ruiz et al. 2022), or the frozen base's own
+    `predicted` noise for the class prompt, which needs no pictures."""
+    prior_weight: NonNegativeFloat = 1.0
+    """Weight of the prior's loss beside the concept's."""
+    prior_count: PositiveInt = 24
+    """How many class pictures to draw when `prior` is `pictures`."""
+    checkpoint_every: NonNegativeInt = 100
+    """Steps between resumable checkpoints; 0 keeps only the end."""
+    keep: Literal["fp16", "fp32"] = "fp16"
+    """Precision of the saved file. Half is what people share, and what a comparison scores."""
+    seed: int = 0
+    """Everything random in the job follows from this number."""
+
+    def override(self, pairs: Iterable[str] | Mapping[str, Any]) -> Self:
+        """Return a copy with `key=value` texts (or a mapping) applied; raises `RecipeError` naming the nearest key."""
+        if not isinstance(pairs, Mapping):
+            pairs = dict(_split(pair) for pair in pairs)
+        known = type(self).model_fields
+        for key in pairs:
+            if key not in known:
+                raise RecipeError(f"unknown setting {key!r} in a {type(self).__name__}", _nearest(key, known))
+        try:
+            return type(self)(**{**self.model_dump(), **pairs})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"][:1]) or "recipe"
+            message = first["msg"].removeprefix("Value error, ")
+            raise RecipeError(f"{where} = {pairs.get(where)!r}: {message}", _advice(known, where)) from None
+
+    @classmethod
+    def read(cls, path: Path) -> dict[str, Any]:
+        """Read a TOML or JSON recipe file, or a run folder's `run.toml`; returns its settings, still unchecked."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+            data = json.loads(text) if str(path).endswith(".json") else tomllib.loads(text)
+        except FileNotFoundError:
+            raise RecipeError(f"no recipe file at {path}") from None
+        except (ValueError, OSError) as error:
+            raise RecipeError(f"{path}: {error}", "recipes are TOML, like `steps = 400`") from None
+        jobs = data.get("job")
+        recipe = jobs[0].get("recipe") if isinstance(jobs, list) and jobs else data.get("recipe", data)
+        if not isinstance(recipe, dict):
+            raise RecipeError(f"{path}: [recipe] must be a table", "recipes are TOML, like `steps = 400`")
+        return recipe
+
+
+def _split(pair: str) -> tuple[str, Any]:
+    key, equals, text = pair.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"{pair!r} is not a setting", "write key=value, for instance steps=400")
+    text = text.strip()
+    if text in ("", "none", "None"):
+        return key.strip(), None
+    try:
+        return key.strip(), tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), text
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known settings: {', '.join(sorted(known))}"
+
+
+def _advice(known: Mapping[str, Any], key: str) -> str | None:
+    field = known.get(key)
+    return " ".join(field.description.split()) if field is not None and field.description else None

@@ -1,0 +1,176 @@
+"""The run folder: its names, its files and its listing. The folder is the database; nothing else holds state.
+
+    run.toml          what was asked for, with every default filled in; enough to repeat the run
+    events.jsonl      what happened, as it happened
+    checkpoint/       the newest resumable state
+    samples/          previews by step
+    *.safetensors     what was learned
+    result.json       what it cost and how it ended
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from likewise.errors import RunError
+from likewise.files import write_text
+
+STOP = "stop-asked"
+
+
+def new_folder(root: Path, concept: str, method: str) -> Path:
+    """`root/<date>-<concept>-<method>-<n>` with the first free n; created, so that two starts cannot share it."""
+    stem = f"{datetime.date.today():%Y-%m-%d}-{concept}-{method}"
+    for n in range(1, 100_000):
+        folder = Path(root) / f"{stem}-{n}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"cannot write to {root}: {error.strerror}", "name another folder with --out") from None
+        return folder
+    raise RunError(f"{root} is full of runs called {stem}", "name another folder with --out")
+
+
+def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Write run.toml; values that are empty are left out, as TOML has no null."""
+    write_text(Path(folder) / "run.toml", tomlkit.dumps(without_none(plan)))
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """Read run.toml back; raises `RunError` where there is none or it is damaged."""
+    path = Path(folder) / "run.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{folder} is not a run", "a run folder holds run.toml; `likewise runs` lists them") from None
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """result.json, or None while the run is not finished."""
+    path = Path(folder) / "result.json"
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return result
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path} cannot be read: {error}", "delete it and resume the run") from None
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write result.json, atomically."""
+    write_text(Path(folder) / "result.json", json.dumps(result, indent=1, ensure_ascii=False))
+
+
+def append_event(folder: Path, event: Mapping[str, Any]) -> None:
+    """Add one line to events.jsonl. A line cut off by a crash is skipped when it is read."""
+    with open(Path(folder) / "events.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(event, ensure_ascii=False) + "\n")
+
+
+def events(folder: Path) -> Iterator[dict[str, Any]]:
+    """The events so far."""
+    path = Path(folder) / "events.jsonl"
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def ask_to_stop(folder: Path) -> None:
+    """Ask whoever trains in this folder to finish the step, save and stop."""
+    (Path(folder) / STOP).touch()
+
+
+def stop_asked(folder: Path) -> bool:
+    """Was that asked?"""
+    return (Path(folder) / STOP).exists()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder for one process; a lock left by a dead process is taken over."""
+    lock = Path(folder) / "lock"
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            break
+        except FileExistsError:
+            owner = _owner(lock)
+            if owner is not None and owner != os.getpid() and _alive(owner):
+                raise RunError(f"{folder} is being trained by process {owner}", "wait for it, or stop it") from None
+            lock.unlink(missing_ok=True)
+    os.write(descriptor, str(os.getpid()).encode())
+    os.close(descriptor)
+    (Path(folder) / STOP).unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def runs(root: Path) -> list[dict[str, Any]]:
+    """One row per run under `root`, newest first: folder, method, concept, token, base, status, steps, seconds, bytes."""
+    rows = []
+    for path in sorted(Path(root).glob("**/run.toml"), key=lambda p: p.stat().st_mtime, reverse=True):
+        folder = path.parent
+        try:
+            plan, result = read_plan(folder), read_result(folder)
+        except RunError as error:
+            rows.append({"folder": str(folder), "status": f"unreadable: {error.message}"})
+            continue
+        concept = plan["job"][0]["concept"]
+        done = result or {}
+        rows.append(
+            {
+                "folder": str(folder),
+                "method": plan["method"],
+                "concept": concept["name"],
+                "token": concept["token"],
+                "noun": concept["noun"],
+                "base": plan["base"],
+                "status": done.get("status", "unfinished"),
+                "steps": done.get("steps"),
+                "seconds": done.get("seconds"),
+                "bytes": done.get("bytes"),
+            }
+        )
+    return rows
+
+
+def _owner(lock: Path) -> int | None:
+    try:
+        return int(lock.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _alive(process: int) -> bool:
+    import psutil
+
+    return bool(psutil.pid_exists(process))
+
+
+def without_none(value: Any) -> Any:
+    """`value` without its empty entries, which TOML cannot say."""
+    if isinstance(value, Mapping):
+        return {key: without_none(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, (list, tuple)):
+        return [without_none(inner) for inner in value if inner is not None]
+    return value

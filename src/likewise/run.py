@@ -1,0 +1,380 @@
+"""Run: one stack of jobs on one base in one folder, from the first picture to the saved artifact.
+
+`start` is an iterator of events; whoever iterates shows them, or not. A folder that holds a checkpoint continues from it, bit
+for bit on the CPU, and a folder that is finished is finished.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import torch
+
+import likewise
+from likewise import families, identifier, methods, records
+from likewise.artifact import Artifact
+from likewise.base import Base, Sampler, native_bf16
+from likewise.cache import Cache, key
+from likewise.concept import Concept
+from likewise.errors import Interrupted, RecipeError, RunError
+from likewise.files import write_with
+from likewise.formats import native
+from likewise.gallery import Gallery
+from likewise.meter import Meter
+from likewise.method import Adapter, Method
+from likewise.recipe import Recipe
+from likewise.sampling import draw
+from likewise.stack import Job, Stack
+from likewise.train import Training
+from likewise.weights import read_header, read_tensors, write_tensors
+
+
+KEPT = {"fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened. `to_json` is one line of events.jsonl."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with the event's name and the time."""
+        return {"event": type(self).__name__.lower(), "time": round(time.time(), 3), **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Loaded(Event):
+    """The base is in memory."""
+
+    base: str
+    family: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Warned(Event):
+    """Something the person should know."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Attached(Event):
+    """The method is on the base. `resumed` is the number of steps already done."""
+
+    method: str
+    parameters: int
+    resumed: int
+
+
+@dataclass(frozen=True)
+class Stepped(Event):
+    """One optimizer step. Tuples have one entry per job."""
+
+    step: int
+    steps: int
+    losses: tuple[float, ...]
+    rates: dict[str, tuple[float, ...]]
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Sampled(Event):
+    """A preview was drawn into `folder`, a gallery."""
+
+    step: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    """A file was written."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The end; `result` is what result.json holds."""
+
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to teach, how, and where to keep it."""
+
+    base: str
+    method: str
+    jobs: tuple[Job, ...]
+    folder: Path
+    previews: tuple[str, ...] = ()
+    """Prompts drawn with seed 0 at the preview steps."""
+    preview_steps: tuple[int, ...] = ()
+    """Empty: 0 and about five steps spaced evenly on a log scale."""
+    cache: Cache = field(default_factory=Cache, compare=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """The run that a folder was made for."""
+        plan = records.read_plan(folder)
+        method = methods.get(plan["method"])
+        jobs = tuple(
+            Job(Concept.from_json(job["concept"]), method.recipe().override(job["recipe"])) for job in plan["job"]
+        )
+        steps = tuple(plan.get("preview_steps", ()))
+        return cls(plan["base"], plan["method"], jobs, Path(folder), tuple(plan.get("previews", ())), steps)
+
+    def start(self, *, base: Base | None = None, sampler: Sampler | None = None) -> Iterator[Event]:
+        """Train, preview, save. Raises `Interrupted` after saving where `records.ask_to_stop` was called.
+
+        `base` may be handed in already loaded; it is left as it came.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        finished = records.read_result(self.folder)
+        if finished is not None and finished["status"] == "done":
+            yield Finished(finished)
+            return
+        with records.locked(self.folder):
+            self._write_plan()
+            for event in self._start(base, sampler):
+                records.append_event(self.folder, event.to_json())
+                yield event
+
+    def stop(self) -> None:
+        """Ask the process that trains here to finish its step, save and stop."""
+        records.ask_to_stop(self.folder)
+
+    def _start(self, base: Base | None, sampler: Sampler | None) -> Iterator[Event]:
+        began = time.perf_counter()
+        if base is None:
+            base = families.load(self.base)
+        yield Loaded(self.base, base.family, time.perf_counter() - began)
+        method, stack = methods.get(self.method), Stack(self.jobs)
+        method.check(base, len(stack))
+        for job in stack.jobs:
+            yield from (Warned(text) for text in identifier.warnings(base, job.concept.token))
+        before, base.precision = base.precision, _precision(base, stack.jobs[0].recipe)
+        meter = Meter(str(base.device))
+        try:
+            with meter:
+                adapter = yield from self._train(base, method, stack, sampler or Sampler(), meter)
+            with adapter:
+                files = yield from self._save(base, adapter)
+        finally:
+            base.precision = before
+        yield Finished(self._finish(meter, adapter, files))
+
+    def _train(
+        self, base: Base, method: Method[Any], stack: Stack, sampler: Sampler, meter: Meter
+    ) -> Iterator[Any]:
+        """Yields events and returns the trained adapter, still attached (a failure detaches it)."""
+        class_pictures = [list(self._class_pictures(base, job)) for job in stack.jobs]
+        adapter = method.attach(base, stack)
+        try:
+            count = sum(p.numel() for group in adapter.groups() for p in group.parameters)
+            if not adapter.groups():
+                yield Attached(method.name, 0, 0)
+                with meter.paused():
+                    yield from self._preview(base, adapter, 0, sampler)
+                return adapter
+            training = Training(base, adapter, stack, cache=self.cache, class_pictures=class_pictures)
+            self._resume(training)
+            yield Attached(method.name, count, training.done)
+            if training.done == 0:
+                with meter.paused():
+                    yield from self._preview(base, adapter, 0, sampler)
+            yield from self._loop(base, training, sampler, meter)
+            training.finish()
+        except BaseException:
+            adapter.detach()
+            raise
+        return adapter
+
+    def _loop(self, base: Base, training: Training, sampler: Sampler, meter: Meter) -> Iterator[Event]:
+        every, steps = self.jobs[0].recipe.checkpoint_every, training.stack.steps
+        wanted = self.preview_steps or _preview_steps(steps)
+        process = psutil.Process()
+        for step in training:
+            yield Stepped(
+                step.number, steps, step.losses, dict(step.rates), step.seconds, process.memory_info().rss
+            )
+            if self.previews and step.number in wanted:
+                with meter.paused(), training.averaged():
+                    yield from self._preview(base, training.adapter, step.number, sampler)
+            asked = records.stop_asked(self.folder)
+            if asked or (every and step.number % every == 0 and step.number < steps):
+                yield self._checkpoint(training)
+            if asked:
+                raise Interrupted(f"stopped after step {step.number} of {steps}, saved", f"likewise teach --resume {self.folder}")
+
+    def _checkpoint(self, training: Training) -> Saved:
+        path = self.folder / "checkpoint" / "state.safetensors"
+        facts = {"likewise.step": str(training.done), "likewise.run": self._digest()}
+        write_tensors(path, {k: v.contiguous() for k, v in training.state().items()}, facts)
+        return Saved(str(path), path.stat().st_size)
+
+    def _resume(self, training: Training) -> None:
+        path = self.folder / "checkpoint" / "state.safetensors"
+        if not path.exists():
+            return
+        if read_header(path).metadata.get("likewise.run") != self._digest():
+            raise RunError(
+                f"the checkpoint in {self.folder} belongs to other settings or pictures",
+                "use another --out, or delete its checkpoint folder",
+            )
+        training.load(read_tensors(path))
+
+    def _preview(self, base: Base, adapter: Adapter, step: int, sampler: Sampler) -> Iterator[Event]:
+        """Draw the preview prompts for every job, slot-major, into samples/step000100."""
+        if not self.previews:
+            return
+        folder = self.folder / "samples" / f"step{step:06d}"
+        prompts = [
+            prompt.replace("{}", f"{job.concept.token} {job.concept.noun}") for job in self.jobs for prompt in self.previews
+        ]
+        gallery = Gallery(folder)
+        if len(gallery) < len(prompts):
+            for picture, prompt in zip(
+                base.sample(prompts, [0] * len(prompts), sampler, slots=len(self.jobs)), prompts, strict=True
+            ):
+                gallery.add(picture, prompt, 0, "preview")
+            gallery.save()
+        yield Sampled(step, str(folder))
+
+    def _class_pictures(self, base: Base, job: Job) -> Iterator[Any]:
+        """Pictures of the class noun, drawn once by the untouched base and kept in the cache."""
+        recipe = job.recipe
+        if recipe.prior != "pictures":
+            return
+        prompt, sampler = job.concept.class_prompt(), Sampler(steps=20, size=recipe.resolution)
+        name = key("class pictures", base.fingerprint(), prompt, sampler, recipe.seed, recipe.prior_count)
+        folder = self.cache.folder_for(name)
+        if not folder.exists():
+            seeds = [recipe.seed * 1_000_003 + 500_000 + n for n in range(recipe.prior_count)]
+            write_with(folder, lambda t: draw(base, [prompt] * len(seeds), seeds, sampler, Gallery(t)))
+        yield from Gallery(folder).images()
+
+    def _save(self, base: Base, adapter: Adapter) -> Iterator[Any]:
+        files: list[Path] = []
+        for slot, job in enumerate(self.jobs):
+            artifact = Artifact(
+                self.method, base.family, job.concept.token, job.concept.noun, adapter.state(slot),
+                job.recipe.model_dump(mode="json"), self.base, {"likewise": likewise.__version__},
+            )  # fmt: skip
+            tail = f"-{slot}" if len(self.jobs) > 1 else ""
+            path = self.folder / f"{job.concept.name}-{self.method}{tail}.safetensors"
+            native.write(artifact, path, KEPT[job.recipe.keep])
+            files.append(path)
+            yield Saved(str(path), path.stat().st_size)
+        return files
+
+    def _finish(self, meter: Meter, adapter: Adapter, files: Sequence[Path]) -> dict[str, Any]:
+        steps = [event for event in records.events(self.folder) if event["event"] == "stepped"]
+        result = {
+            "status": "done",
+            "method": self.method,
+            "base": self.base,
+            "steps": steps[-1]["step"] if steps else 0,
+            "seconds": round(meter.seconds, 3),
+            "peak_bytes": meter.peak,
+            "added_bytes": meter.peak - meter.before,
+            "trainable": sum(p.numel() for g in adapter.groups() for p in g.parameters) // len(self.jobs),
+            "bytes": sum(path.stat().st_size for path in files) // len(files),
+            "files": [path.name for path in files],
+            "losses": [loss for event in steps[-20:] for loss in event["losses"]][-20:],
+        }
+        records.write_result(self.folder, result)
+        return result
+
+    def _write_plan(self) -> None:
+        path = self.folder / "run.toml"
+        plan = self._plan()
+        if path.exists() and self._digest(records.read_plan(self.folder)) != self._digest():
+            raise RunError(f"{self.folder} holds another run", "use another --out folder")
+        if not path.exists():
+            records.write_plan(self.folder, plan)
+
+    def _plan(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "likewise": likewise.__version__,
+            "base": self.base,
+            "method": self.method,
+            "previews": list(self.previews),
+            "preview_steps": list(self.preview_steps),
+            "job": [
+                {"recipe": job.recipe.model_dump(mode="json"), "concept": job.concept.to_json()} for job in self.jobs
+            ],
+        }
+
+    def _digest(self, plan: dict[str, Any] | None = None) -> str:
+        """What must agree for a checkpoint to be this run's: everything but previews and versions."""
+        plan = records.without_none(plan or self._plan())
+        return key(json.dumps([plan["base"], plan["method"], plan["job"]], sort_keys=True))
+
+
+def _preview_steps(steps: int) -> tuple[int, ...]:
+    spaced = {max(1, round(steps * 0.5**n)) for n in range(5)}
+    return tuple(sorted(spaced))
+
+
+def _precision(base: Base, recipe: Recipe) -> Any:
+    if recipe.precision == "auto":
+        return "bf16" if native_bf16(base.device) else "fp32"
+    return recipe.precision
+
+
+def settle(base: Base, method: str, recipe_file: Path | None, settings: Sequence[str] | dict[str, Any]) -> Recipe:
+    """The recipe of one job: the method's defaults, the base's advice, the file, then the settings."""
+    recipe: Recipe = methods.get(method).recipe()
+    recipe = recipe.override(base.advice.get(method, {}))
+    if recipe_file is not None:
+        recipe = recipe.override(Recipe.read(recipe_file))
+    return recipe.override(settings)
+
+
+def plan(
+    pictures: Path | Sequence[Path],
+    *,
+    noun: str,
+    method: str = "lora",
+    base: Base | str = "pocket",
+    token: str | None = None,
+    out: Path | None = None,
+    held_out: int | None = 0,
+    recipe_file: Path | None = None,
+    settings: Sequence[str] | dict[str, Any] = (),
+) -> tuple[Run, Base]:
+    """A run that is ready to start, in a new folder under `runs/` unless `out` names one, and its loaded base."""
+    loaded = families.load(base) if isinstance(base, str) else base
+    chosen = methods.get(method)
+    recipe = settle(loaded, method, recipe_file, settings)
+    concept = Concept.read(pictures, token=token or identifier.pick(loaded), noun=noun, hold_out=held_out)
+    chosen.check(loaded, 1)
+    folder = Path(out) if out else records.new_folder(Path("runs"), concept.name, chosen.name)
+    return Run(loaded.name, chosen.name, (Job(concept, recipe),), folder), loaded
+
+
+def teach(pictures: Path | Sequence[Path], *, noun: str, **options: Any) -> dict[str, Any]:
+    """Teach a concept and return the result, its `folder` included.
+
+    Options are those of `plan`; every other keyword is a hyperparameter: `teach("photos", noun="dog", rank=16)`.
+    """
+    known = {"method", "base", "token", "out", "held_out", "recipe_file"}
+    settings = {name: options.pop(name) for name in list(options) if name not in known}
+    if not noun:
+        raise RecipeError("the noun is empty", "say what it is: noun='dog'")
+    run, base = plan(pictures, noun=noun, settings=settings, **options)
+    result: dict[str, Any] = {}
+    for event in run.start(base=base):
+        if isinstance(event, Finished):
+            result = event.result
+    return {"folder": str(run.folder), "token": run.jobs[0].concept.token, **result}

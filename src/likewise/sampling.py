@@ -1,0 +1,94 @@
+"""Sampling: prompts x seeds to a gallery, with or without taught concepts attached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from likewise import families, methods, records
+from likewise.artifact import Artifact
+from likewise.base import Base, Sampler
+from likewise.errors import RecipeError, RunError, UnsupportedError
+from likewise.formats import native
+from likewise.gallery import Gallery
+from likewise.method import Adapter
+
+
+def draw(
+    base: Base,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampler: Sampler,
+    gallery: Gallery,
+    roles: Sequence[str] | None = None,
+) -> Gallery:
+    """One picture per (prompt, seed) row into `gallery`, its index written as each batch is done.
+
+    Rows that the gallery already holds are not drawn again.
+    """
+    roles = roles or ["use"] * len(prompts)
+    have = {(p.prompt, p.seed, p.role) for p in gallery}
+    rows = [row for row in zip(prompts, seeds, roles, strict=True) if row not in have]
+    pictures = base.sample([row[0] for row in rows], [row[1] for row in rows], sampler)
+    for number, (picture, (prompt, seed, role)) in enumerate(zip(pictures, rows, strict=True), 1):
+        gallery.add(picture, prompt, seed, role)
+        if number % sampler.batch == 0 or number == len(rows):
+            gallery.save()
+    return gallery
+
+
+@contextmanager
+def attached(base: Base, artifacts: Sequence[Artifact], strengths: Sequence[float] | None = None) -> Iterator[list[Adapter]]:
+    """`base` with taught concepts on it, for a `with` block; they act together in the order given."""
+    strengths = strengths or [1.0] * len(artifacts)
+    if len(strengths) != len(artifacts):
+        raise RecipeError(f"{len(artifacts)} concepts and {len(strengths)} strengths", "give one strength each")
+    adapters: list[Adapter] = []
+    try:
+        for artifact, strength in zip(artifacts, strengths, strict=True):
+            if artifact.family != base.family:
+                raise UnsupportedError(f"a concept taught on {artifact.family} does not fit {base.name} ({base.family})")
+            adapter = methods.get(artifact.method).restore(base, [artifact])
+            adapters.append(adapter)
+            adapter.strength = strength
+        yield adapters
+    finally:
+        for adapter in reversed(adapters):
+            adapter.detach()
+
+
+def artifacts(source: Path) -> list[Artifact]:
+    """The taught concepts of a finished run folder, or of one file."""
+    source = Path(source)
+    if source.is_dir():
+        result = records.read_result(source)
+        if result is None:
+            raise RunError(f"{source} is not finished", f"likewise teach --resume {source}")
+        return [native.read(source / name) for name in result["files"]]
+    if not source.exists():
+        raise RunError(f"there is no run or file at {source}", "`likewise runs` lists the runs")
+    return [native.read(source)]
+
+
+def sample(
+    prompts: Sequence[str],
+    *,
+    concepts: Sequence[Path | str] = (),
+    strengths: Sequence[float] | None = None,
+    base: Base | str | None = None,
+    seeds: Sequence[int] = (0, 1, 2, 3),
+    sampler: Sampler | None = None,
+    out: Path,
+) -> Gallery:
+    """Draw every prompt with every seed into the gallery folder `out`, with taught `concepts` (runs or files) attached.
+
+    `base` defaults to the one that the first concept was taught on.
+    """
+    taught = [artifact for source in concepts for artifact in artifacts(Path(source))]
+    if base is None:
+        base = taught[0].base if taught else "pocket"
+    loaded = families.load(base) if isinstance(base, str) else base
+    rows = [(prompt, seed) for prompt in prompts for seed in seeds]
+    with attached(loaded, taught, strengths):
+        return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler or Sampler(), Gallery(out))

@@ -1,0 +1,73 @@
+"""Jobs and stacks: K personalisations that share one frozen base and run as one batch.
+
+Batch rows are *slot-major*: the first `B / K` rows belong to slot 0, and so on. Every stacked tensor leads with the slot
+dimension `[K, ...]`. Randomness is counter-based: each draw depends on (job seed, purpose, step) alone, so a job sees the
+same pictures, noise and levels alone, stacked, or resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from likewise.concept import Concept
+from likewise.errors import RecipeError
+from likewise.recipe import Recipe
+
+SHARED = ("batch_size", "resolution", "precision", "optimizer", "prior", "ema", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One concept taught with one recipe."""
+
+    concept: Concept
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Jobs of one method that train together. They may differ in concept, rank, learning rate, seed and steps."""
+
+    jobs: tuple[Job, ...]
+
+    def __post_init__(self) -> None:
+        if not self.jobs:
+            raise RecipeError("nothing to teach: the list of jobs is empty")
+        first = self.jobs[0].recipe
+        for job in self.jobs[1:]:
+            for key in SHARED:
+                if getattr(job.recipe, key) != getattr(first, key):
+                    raise RecipeError(
+                        f"jobs in one stack must share {key}: {getattr(first, key)!r} and {getattr(job.recipe, key)!r}",
+                        "teach them in separate stacks",
+                    )
+        if len(self.jobs) > 1 and first.optimizer != "adamw":
+            raise RecipeError(f"{first.optimizer} has no learning rate per job", "use optimizer=adamw, or one job a stack")
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the longest job; a shorter one stands still once it is done."""
+        return max(job.recipe.steps for job in self.jobs)
+
+
+def stream(seed: int, purpose: str, index: int) -> torch.Generator:
+    """A CPU generator that depends on nothing but its arguments."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def to_slots(values: Tensor, like: Tensor) -> Tensor:
+    """`values` [K], shaped and typed to multiply a stacked tensor `like` [K, ...]."""
+    return values.to(like.device, like.dtype).view(-1, *[1] * (like.ndim - 1))
+
+
+def by_slot(rows: Tensor, slots: int) -> Tensor:
+    """Batch rows `[K * b, ...]` as `[K, b, ...]`."""
+    return rows.reshape(slots, rows.shape[0] // slots, *rows.shape[1:])

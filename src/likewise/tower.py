@@ -1,0 +1,157 @@
+"""TextTower: one tokenizer with its CLIP-like text encoder, and words that are spelled as vectors.
+
+Textual Inversion needs a word whose embedding is a parameter of its own. A tower lets any word of a prompt stand for `n`
+vectors `[K, n, width]`: the word is replaced by `n` placeholders when the prompt is tokenised, and the looked-up rows are
+replaced when the table is read. The table itself never changes, so no other row can move.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from likewise.errors import RecipeError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Word:
+    """A word of the prompts of slot `slot` that stands for rows `vectors[slot, :count]`."""
+
+    text: str
+    slot: int
+    count: int
+    vectors: Tensor
+    """[K, at least count, width]; may be a parameter."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised batch: `ids` [B, T] and, where a word is spelled as vectors, which vector stands there."""
+
+    ids: Tensor
+    word: Tensor
+    """[B, T] index into the tower's words, -1 elsewhere."""
+    vector: Tensor
+    """[B, T] index into that word's vectors."""
+
+
+class Twin(Protocol):
+    """The image half of the CLIP model that a tower was taken from. Its weights are loaded on first use.
+
+    Every call raises `BaseError` where the weights cannot be had, with what to do about it.
+    """
+
+    @property
+    def width(self) -> int:
+        """Features d of the space that pictures and texts share."""
+
+    def image_features(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Projected features [n, d] of `pictures`, not normalised."""
+
+    def text_features(self, output: Any, tokens: Tokens) -> Tensor:
+        """Projected features [B, d], not normalised, of `output = tower.encode(tokens, output_hidden_states=True)`.
+
+        Gradients flow to the tower, whose own encoder is always the one to steer.
+        """
+
+
+class TextTower:
+    """A tokenizer and its encoder. `limit` counts all tokens, the first and last special ones included."""
+
+    def __init__(self, tokenizer: Any, encoder: nn.Module, limit: int) -> None:
+        self.tokenizer, self.encoder, self.limit = tokenizer, encoder, limit
+        self.words: list[Word] = []
+        self.slots = 1
+        self.twin: Twin | None = None
+        self.table: nn.Embedding = encoder.get_input_embeddings()  # type: ignore[operator]
+        self._reading: Tokens | None = None
+        self.table.register_forward_hook(self._splice)
+
+    @property
+    def width(self) -> int:
+        """Features of one token's embedding."""
+        return self.table.embedding_dim
+
+    def pieces(self, word: str) -> list[str]:
+        """The tokens that `word` is made of; one, ideally, for an identifier."""
+        ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
+        return [str(piece) for piece in self.tokenizer.convert_ids_to_tokens(ids)]
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of `text` without the special ones."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        """Token ids [B, limit] of slot-major `prompts`. A prompt that is too long loses its end, with a warning."""
+        if len(prompts) % self.slots:
+            raise RecipeError(f"{len(prompts)} prompts do not divide among {self.slots} slots")
+        each = len(prompts) // self.slots
+        rows = [self._row(prompt, i // each) for i, prompt in enumerate(prompts)]
+        device = self.table.weight.device
+        ids, word, vector = (torch.tensor(column, device=device) for column in zip(*rows, strict=True))
+        return Tokens(ids, word, vector)
+
+    def encode(self, tokens: Tokens, **arguments: Any) -> Any:
+        """Run the encoder over `tokens`; returns what it returns."""
+        self._reading = tokens
+        try:
+            return self.encoder(tokens.ids, **arguments)
+        finally:
+            self._reading = None
+
+    def _row(self, prompt: str, slot: int) -> tuple[list[int], list[int], list[int]]:
+        mine = {w.text: n for n, w in enumerate(self.words) if w.slot == slot}
+        ids: list[int] = []
+        word: list[int] = []
+        vector: list[int] = []
+        for piece in self._split(prompt, mine):
+            if piece in mine:
+                count = self.words[mine[piece]].count
+                ids += [self.filler] * count
+                word += [mine[piece]] * count
+                vector += list(range(count))
+            else:
+                plain = self.ids(piece)
+                ids += plain
+                word += [-1] * len(plain)
+                vector += [0] * len(plain)
+        room = self.limit - 2
+        if len(ids) > room:
+            logger.warning("the prompt %r has %d tokens; the last %d are cut off", prompt, len(ids), len(ids) - room)
+        ids, word, vector = ids[:room], word[:room], vector[:room]
+        padding = room - len(ids)
+        special = self.tokenizer
+        ids = [special.bos_token_id, *ids, special.eos_token_id] + [special.pad_token_id] * padding
+        return ids, [-1, *word, -1, *[-1] * padding], [0, *vector, 0, *[0] * padding]
+
+    @property
+    def filler(self) -> int:
+        """The id that stands where a vector will be put. Never looked at; an ordinary word keeps pooling right."""
+        return self.ids("a")[0]
+
+    @staticmethod
+    def _split(prompt: str, words: dict[str, int]) -> list[str]:
+        if not words:
+            return [prompt]
+        longest = sorted(words, key=len, reverse=True)
+        pattern = "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in longest)
+        return [piece for piece in re.split(f"({pattern})", prompt) if piece.strip()]
+
+    def _splice(self, _table: nn.Module, _inputs: Any, looked_up: Tensor) -> Tensor | None:
+        tokens = self._reading
+        if tokens is None or not self.words or not bool((tokens.word >= 0).any()):
+            return None
+        for n, word in enumerate(self.words):
+            here = tokens.word == n
+            chosen = word.vectors[word.slot][tokens.vector]  # [B, T, width]
+            looked_up = torch.where(here.unsqueeze(-1), chosen.to(looked_up.dtype), looked_up)
+        return looked_up

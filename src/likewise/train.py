@@ -1,0 +1,262 @@
+"""The training loop: the only one, for every method on every family.
+
+It is an iterator: the caller's `for` decides what to log, preview, save and when to stop. Whatever it draws depends on (job
+seed, step), so a loop that is rebuilt from `state()` continues bit for bit as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from likewise import optimizers
+from likewise.base import Base, Conditioning
+from likewise.cache import Cache
+from likewise.errors import TrainingError
+from likewise.materials import Draw, Materials, of_concept, of_pictures
+from likewise.method import Adapter, Group
+from likewise.recipe import Recipe
+from likewise.stack import Stack, by_slot, to_slots
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished optimizer step. Tuples have one entry per slot."""
+
+    number: int
+    """Steps done, from 1."""
+    losses: tuple[float, ...]
+    norms: tuple[float, ...]
+    """Gradient norms before clipping."""
+    rates: Mapping[str, tuple[float, ...]]
+    seconds: float
+
+
+class Training:
+    """Teaches `adapter`'s slots the jobs of `stack`.
+
+    Iterating runs from `done` to the end. `class_pictures` holds one list per job where the recipes' prior is `pictures`.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        adapter: Adapter,
+        stack: Stack,
+        *,
+        cache: Cache | None = None,
+        class_pictures: Sequence[Sequence[Image.Image]] = (),
+    ) -> None:
+        cache = cache or Cache()
+        self.base, self.adapter, self.stack = base, adapter, stack
+        self.recipes: list[Recipe] = [job.recipe for job in stack.jobs]
+        self.groups: list[Group] = list(adapter.groups())
+        self.done = 0
+        self.optimizer = optimizers.build(self.groups, self.recipes, adapter.stacked)
+        self.parameters = [p for group in self.groups for p in group.parameters]
+        self.average = [p.detach().clone() for p in self.parameters] if self.recipes[0].ema else []
+        self.own = [of_concept(base, job.concept, job.recipe, cache) for job in stack.jobs]
+        self.prior: list[Materials] = [
+            of_pictures(
+                base, pictures, [job.concept.class_prompt()] * len(pictures),
+                [f"class picture {n}" for n in range(len(pictures))], job.recipe, cache,
+            )
+            for job, pictures in zip(stack.jobs, class_pictures, strict=True)
+        ] if self.recipes[0].prior == "pictures" else []  # fmt: skip
+        self._texts = {} if adapter.trains_text else self._encode_all()
+
+    def __iter__(self) -> Iterator[Step]:
+        while self.done < self.stack.steps:
+            yield self._step()
+
+    def _step(self) -> Step:
+        started = time.perf_counter()
+        for parameter in self.parameters:
+            parameter.grad = None
+        with torch.random.fork_rng():  # dropout is all that reads the global stream
+            torch.manual_seed(self.recipes[0].seed * 1_000_003 + self.done)
+            losses = self._losses()
+        losses.sum().backward()
+        norms = self._clip()
+        rates = self._rates()
+        self.optimizer.step(rates)
+        self.adapter.after_step(rates)
+        for shadow, parameter in zip(self.average, self.parameters, strict=False):
+            shadow.lerp_(parameter.detach(), 1 - (self.recipes[0].ema or 0.0))
+        self.done += 1
+        return Step(
+            self.done,
+            tuple(losses.detach().tolist()),
+            tuple(norms.tolist()),
+            {name: tuple(values.tolist()) for name, values in rates.items()},
+            time.perf_counter() - started,
+        )
+
+    def _losses(self) -> Tensor:
+        """One loss per slot, [K]: the concept's mean squared error plus the weighted prior's."""
+        slots, mode = len(self.stack), self.recipes[0].prior
+        draws = [m.draw(self.base, r, self.done, "own") for m, r in zip(self.own, self.recipes, strict=True)]
+        if mode == "pictures":
+            priors = [m.draw(self.base, r, self.done, "prior") for m, r in zip(self.prior, self.recipes, strict=True)]
+            draws = [_after(own, prior) for own, prior in zip(draws, priors, strict=True)]
+        elif mode == "predicted":
+            draws = [
+                _after(own, Draw(own.clean, own.noise, own.levels, [job.concept.class_prompt()] * len(own.names), own.names))
+                for own, job in zip(draws, self.stack.jobs, strict=True)
+            ]
+        device = self.base.device
+        clean, noise, levels = (
+            torch.cat([getattr(d, field) for d in draws]).to(device) for field in ("clean", "noise", "levels")
+        )
+        captions = [caption for d in draws for caption in d.captions]
+        objective = self.base.objective
+        noisy = objective.corrupt(clean, noise, levels)
+        target = objective.target(clean, noise, levels)
+        if mode == "predicted":
+            target = self._expect_prior(noisy, levels, target, slots)
+        with self.base.autocast():
+            answer = self.base.denoise(noisy, levels, self._condition(captions))
+        error = (answer.float() - target).square().flatten(1).mean(1)
+        self._check(error, [name for d in draws for name in d.names])
+        gamma = [recipe.snr_gamma for recipe in self.recipes]
+        weights = torch.cat([objective.weights(lv, g) for lv, g in zip(by_slot(levels, slots), gamma, strict=True)])
+        return self._join(by_slot(error * weights, slots), mode)
+
+    def _join(self, rows: Tensor, mode: str) -> Tensor:
+        if mode == "none":
+            return rows.mean(1)
+        half = rows.shape[1] // 2
+        weight = torch.tensor([recipe.prior_weight for recipe in self.recipes], device=rows.device)
+        return rows[:, :half].mean(1) + weight * rows[:, half:].mean(1)
+
+    @torch.no_grad()
+    def _expect_prior(self, noisy: Tensor, levels: Tensor, target: Tensor, slots: int) -> Tensor:
+        """For the second half of each slot's rows the frozen base's own answer to the class prompt is the target."""
+        half = noisy.shape[0] // slots // 2
+        classes = [job.concept.class_prompt() for job in self.stack.jobs for _ in range(half)]
+        with self.adapter.disabled(), self.base.autocast():
+            given = self.base.encode_text(classes)
+            rows = [by_slot(x, slots)[:, half:].flatten(0, 1) for x in (noisy, levels)]
+            answer = self.base.denoise(rows[0], rows[1], given).float()
+        target = by_slot(target, slots).clone()
+        target[:, half:] = by_slot(answer, slots)
+        return target.flatten(0, 1)
+
+    def _condition(self, captions: Sequence[str]) -> Conditioning:
+        if self.adapter.trains_text:
+            return self.base.encode_text(captions)
+        return self._all.pick([self._texts[caption] for caption in captions])
+
+    @torch.no_grad()
+    def _encode_all(self) -> dict[str, int]:
+        """Encode every caption once; the tower is frozen and nothing acts on it."""
+        captions = {c: None for m in (*self.own, *self.prior) for c in m.captions}
+        captions |= {job.concept.class_prompt(): None for job in self.stack.jobs}
+        with self.base.autocast():
+            self._all = self.base.encode_text(list(captions))
+        return {caption: row for row, caption in enumerate(captions)}
+
+    def _check(self, error: Tensor, names: Sequence[str]) -> None:
+        if torch.isfinite(error.detach()).all():
+            return
+        bad = sorted({names[n] for n in (~torch.isfinite(error)).nonzero().flatten().tolist() if n < len(names)})
+        raise TrainingError(
+            f"the loss of {', '.join(bad)} is not finite at step {self.done + 1}",
+            "lower learning_rate, or set precision=fp32; the last checkpoint is kept",
+        )
+
+    @torch.no_grad()
+    def _clip(self) -> Tensor:
+        """Scale each slot's gradient down to its limit; returns the norms before, [K]."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        slots = len(self.stack)
+        if self.adapter.stacked:
+            squares = [g.float().square().flatten(1).sum(1) for g in gradients]
+            norms = torch.stack(squares).sum(0).sqrt()
+        else:
+            norms = torch.stack(torch._foreach_norm(gradients)).norm().view(1)
+        if not torch.isfinite(norms).all():
+            raise TrainingError(f"the gradient is not finite at step {self.done + 1}", "lower learning_rate")
+        limits = torch.tensor([recipe.clip or math.inf for recipe in self.recipes], device=norms.device)
+        factors = (limits / (norms + 1e-6)).clamp(max=1.0)
+        if bool((factors < 1).any()):
+            if slots > 1:
+                torch._foreach_mul_(gradients, [to_slots(factors, g) for g in gradients])
+            else:
+                torch._foreach_mul_(gradients, float(factors[0]))
+        return norms
+
+    def _rates(self) -> dict[str, Tensor]:
+        """This step's rate of each group and slot: piecewise value x warm-up x schedule; 0 once a job is done."""
+        factors = [_factor(recipe, self.done) for recipe in self.recipes]
+        device = self.base.device
+        return {
+            group.name: torch.tensor(
+                [rate.at(self.done) * f for rate, f in zip(group.rates, factors, strict=True)], device=device
+            )
+            for group in self.groups
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, besides the recipe: parameters, average, optimizer, step."""
+        found = {"done": torch.tensor(self.done)}
+        found |= {f"parameter.{n}": p.detach() for n, p in enumerate(self.parameters)}
+        found |= {f"average.{n}": p for n, p in enumerate(self.average)}
+        return found | {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take a `state` back, exactly."""
+        self.done = int(tensors["done"])
+        for n, parameter in enumerate(self.parameters):
+            parameter.copy_(tensors[f"parameter.{n}"])
+        for n, shadow in enumerate(self.average):
+            shadow.copy_(tensors[f"average.{n}"])
+        prefix = "optimizer."
+        self.optimizer.load({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the last ones, for a `with` block; nothing where there is no average."""
+        if not self.average:
+            yield
+            return
+        last = [p.data for p in self.parameters]
+        for parameter, shadow in zip(self.parameters, self.average, strict=True):
+            parameter.data = shadow
+        try:
+            yield
+        finally:
+            for parameter, data in zip(self.parameters, last, strict=True):
+                parameter.data = data
+
+    def finish(self) -> None:
+        """Leave the adapter with what is to be kept: the average where there is one, and no gradients."""
+        for parameter, shadow in zip(self.parameters, self.average, strict=False):
+            parameter.data.copy_(shadow)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+def _after(own: Draw, prior: Draw) -> Draw:
+    """`prior`'s rows behind `own`'s."""
+    tensors = (torch.cat([getattr(own, f), getattr(prior, f)]) for f in ("clean", "noise", "levels"))
+    return Draw(*tensors, own.captions + prior.captions, own.names + prior.names)
+
+
+def _factor(recipe: Recipe, step: int) -> float:
+    if step >= recipe.steps:
+        return 0.0
+    if step < recipe.warmup:
+        return (step + 1) / (recipe.warmup + 1)
+    if recipe.schedule == "cosine":
+        progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    return 1.0

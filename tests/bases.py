@@ -1,0 +1,41 @@
+"""Miniature bases and small real pictures that tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from likewise import families
+from likewise.base import Base
+from likewise.concept import Concept
+from likewise.recipe import Recipe
+from likewise.stack import Job, Stack
+
+VARIANTS = ["sd1", "sd2"]
+
+
+def tiny(variant: str = "sd1", seed: int = 0) -> Base:
+    """A random miniature of the family that `variant` belongs to."""
+    return families.get("sd").tiny_variants()[variant](seed)  # type: ignore[attr-defined,no-any-return]
+
+
+def pictures(folder: Path, count: int = 4, seed: int = 0) -> Path:
+    """`count` smooth random pictures of 72 x 64 pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    for n in range(count):
+        coarse = Image.fromarray(random.integers(0, 255, (4, 4, 3), dtype=np.uint8))
+        coarse.resize((72, 64), Image.Resampling.BICUBIC).save(folder / f"{n}.png")
+    return folder
+
+
+def concept(folder: Path, token: str = "sks", noun: str = "dog", seed: int = 0, count: int = 4) -> Concept:
+    """A concept of such pictures."""
+    return Concept.read(pictures(folder / f"pictures{seed}", count, seed), token=token, noun=noun)
+
+
+def stack(concepts: list[Concept], recipes: list[Recipe]) -> Stack:
+    """One job per pair."""
+    return Stack(tuple(Job(c, r) for c, r in zip(concepts, recipes, strict=True)))

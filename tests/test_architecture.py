@@ -1,0 +1,139 @@
+"""The shape of the code: short files and functions, who may import whom, what works without torch or network."""
+
+import ast
+import os
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "likewise"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+
+# `--help`, `report` and `inspect` answer at once, and on a machine without torch.
+TORCH_FREE = ["errors", "recipe", "concept", "intake", "cli", "compare.report", "compare.results"]
+
+# Started before anything else in a fresh Python: torch is as good as not installed there.
+WITHOUT_TORCH = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("torch was imported", name="torch")
+
+sys.meta_path.insert(0, NoTorch())
+"""
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a Python of its own that finds the package in src."""
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_files_are_short(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST_FILE, f"{relative(path)} has {lines} lines: find the second file in it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_functions_are_short(path: Path) -> None:
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    long = {f.name: n for f in functions if (n := length(f)) > LONGEST_FUNCTION}
+    assert not long, f"functions of more than {LONGEST_FUNCTION} lines in {relative(path)}: {long}"
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from the first decorator to the last line of the body."""
+    first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+    return (function.end_lineno or first) - first + 1
+
+
+def plugins(folder: str) -> set[str]:
+    """The names of the methods or families that are there, as their files name them."""
+    return {path.stem for path in (SOURCE / folder).glob("*.py") if not path.stem.startswith("_")}
+
+
+@pytest.mark.parametrize("name", ["train.py", "base.py"])
+def test_the_shared_files_name_no_family_and_no_method(name: str) -> None:
+    path = SOURCE / name
+    if not path.exists():
+        pytest.skip(f"there is no {name} yet")
+    names = plugins("families") | plugins("methods") | {"sd", "sdxl", "flux", "dreambooth", "lora"}
+    spelled = "|".join(name.replace("_", "[ _-]?") for name in sorted(names, key=len, reverse=True))
+    found = re.findall(rf"(?<![a-z0-9])(?:{spelled})(?![a-z0-9])", code_of(path).lower())
+    assert not found, f"{name} knows {sorted(set(found))}: what differs belongs in families/ or methods/"
+
+
+def code_of(path: Path) -> str:
+    """The file without comments and docstrings, which may explain by example."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body[0] = ast.Pass()
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_imports_without_torch(name: str) -> None:
+    stem = SOURCE.joinpath(*name.split("."))
+    if not stem.with_suffix(".py").exists() and not (stem / "__init__.py").exists():
+        pytest.skip(f"there is no likewise.{name} yet")
+    result = python(f"{WITHOUT_TORCH}\nimport likewise.{name}")
+    assert result.returncode == 0, f"likewise.{name} needs torch to be imported:\n{result.stderr}"
+
+
+def test_the_torch_blocker_blocks() -> None:
+    result = python(f"{WITHOUT_TORCH}\nimport torch")
+    assert result.returncode != 0
+    assert "torch was imported" in result.stderr
+
+
+def test_the_tests_reach_no_network() -> None:
+    with pytest.raises(OSError, match="may not reach 'example.org'"):
+        socket.create_connection(("example.org", 443), timeout=1)
+    with pytest.raises(OSError, match="may not reach '192.0.2.1'"):
+        socket.socket().connect(("192.0.2.1", 443))
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        pass
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f'version: "{version}"' in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f'__version__ = "{version}"' in (SOURCE / "__init__.py").read_text(encoding="utf-8")
+
+
+def test_imports_keep_to_the_layers() -> None:
+    pytest.importorskip("importlinter", reason="import-linter comes with the dev extra")
+    result = python(
+        "import sys; from importlinter.cli import lint_imports_command\n"
+        "sys.argv = ['lint-imports', '--no-logo', '--no-cache']; lint_imports_command()"
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
