@@ -105,12 +105,14 @@ def checkout(bare: Checkout) -> Checkout:
 
 
 @pytest.fixture
-def go() -> ModuleType:
+def go(tmp_path: Path) -> ModuleType:
+    """go.py as a module, but for a root that holds no .venv yet."""
     spec = importlib.util.spec_from_file_location("go_under_test", GO)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.ROOT = str(tmp_path)
     return module
 
 
@@ -306,8 +308,9 @@ def test_what_was_cut_short_amid_the_packages_is_made_anew(go: ModuleType, check
     Path(go.log_path(root)).write_text("Collecting torch\nInstalling collected packages: torch\n")
     assert go.was_cut_short(root, {"ours": True, "ready": None})
     assert not go.was_cut_short(root, {"ours": True, "ready": "x"})
-    Path(go.log_path(root)).write_text("Collecting torch\n")
-    assert not go.was_cut_short(root, {"ours": True, "ready": None})
+    for whole in "Collecting torch\n", "Installing collected packages: torch\nSuccessfully installed torch\n":
+        Path(go.log_path(root)).write_text(whole)
+        assert not go.was_cut_short(root, {"ours": True, "ready": None})
 
 
 def test_an_environment_of_ours_that_broke_is_made_anew(
@@ -315,7 +318,7 @@ def test_an_environment_of_ours_that_broke_is_made_anew(
 ) -> None:
     bare.venv.mkdir()
     (bare.venv / "left over").write_text("")
-    go.write_state(str(bare.root), {"ours": True, "extras": ["dev"]})
+    go.write_state(str(bare.root), {"ours": True, "extras": ["dev"], "torch": "cpu"})
     note = go.read_state(str(bare.root))
 
     def make(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
@@ -325,7 +328,7 @@ def test_an_environment_of_ours_that_broke_is_made_anew(
 
     monkeypatch.setattr(go, "version_of", lambda python, _: None if ".venv" in python[0] else (3, 11, 7))
     monkeypatch.setattr(go.subprocess, "run", make)
-    assert go.make_venv(str(bare.root), note) == {"ours": True, "extras": ["dev"]}
+    assert go.make_venv(str(bare.root), note) == note
     assert not (bare.venv / "left over").exists()
     assert (bare.venv / "pyvenv.cfg").exists()
     assert go.read_state(str(bare.root))["ours"], "known to be ours even if this is where it stops"
@@ -363,6 +366,13 @@ def test_a_build_of_torch_without_uv_gets_a_sentence(checkout: Checkout) -> None
     assert result.returncode == 1
     assert "LIKEWISE_TORCH=cpu needs uv" in result.stderr
     assert checkout.calls() == []
+
+
+def test_a_wrong_call_leaves_a_ready_environment_ready(checkout: Checkout) -> None:
+    checkout.go("demo")
+    assert checkout.go("demo", LIKEWISE_TORCH="cpu", PATH=str(checkout.root)).returncode == 1
+    assert checkout.go("demo").stderr == ""
+    assert len(checkout.calls()) == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for uv is a script with a first line")

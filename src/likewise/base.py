@@ -68,7 +68,7 @@ class Base(ABC):
     family: ClassVar[str]
     pipelines: ClassVar[tuple[str, ...]]
     """Names of the diffusers pipelines that a folder of this family declares."""
-    lora_presets: ClassVar[Mapping[str, Mapping[Part, str]]]
+    target_sets: ClassVar[Mapping[str, Mapping[Part, str]]]
     """Preset name -> part -> regular expression that whole module paths must match."""
 
     name: str
@@ -143,9 +143,9 @@ class Base(ABC):
 
     def targets(self, preset: str, part: Part) -> dict[str, nn.Module]:
         """Modules that a weight adapter of this preset changes, by canonical path (`backbone.mid_block...to_q`)."""
-        if preset not in self.lora_presets:
-            raise RecipeError(f"unknown target set {preset!r}", f"this family has {', '.join(self.lora_presets)}")
-        pattern = self.lora_presets[preset].get(part)
+        if preset not in self.target_sets:
+            raise RecipeError(f"unknown target set {preset!r}", f"this family has {', '.join(self.target_sets)}")
+        pattern = self.target_sets[preset].get(part)
         component = self.components()[part]
         if pattern is None:
             return {}

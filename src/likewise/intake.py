@@ -88,8 +88,8 @@ class Intake:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`, without absolute paths."""
-        return {
-            **{"source": self.title, "layout": self.layout, "token": self.token, "noun": self.noun},
+        head = {"source": self.title, "layout": self.layout, "token": self.token, "noun": self.noun}
+        return head | {
             "examples": self.table()[: len(self.examples)],
             "problems": [asdict(problem) for problem in self.problems],
             "duplicates": [list(group) for group in self.duplicates],
@@ -142,7 +142,7 @@ def read(source: Source) -> Intake:
 
 def contact_sheet(intake: Intake, path: Path, columns: int = 6) -> Path:
     """A PNG of every picture with name and size; near-duplicates framed orange, files not used framed red."""
-    side, margin, text = 176, 10, 46
+    side, margin, text = 176, 10, 54
     rows = intake.table()[:MOST_CELLS]
     columns = max(1, min(columns, len(rows)))
     wide, high = side + 2 * margin, side + text + 2 * margin
@@ -376,9 +376,7 @@ def _metadata(listing: _Listing) -> dict[str, str]:
                     listing.layout = posixpath.basename(name).casefold()
         if missing:
             shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            listing.refuse(
-                name, f"{len(missing)} rows name no file that is there ({shown}); correct file_name"
-            )
+            listing.refuse(name, f"{len(missing)} rows name no file that is there ({shown}); correct them")
     return captions
 
 

@@ -1,4 +1,4 @@
-"""The command line: parsing and printing only. Whatever it does, the Python functions of the same names do as well.
+"""The command line: parsing and printing only. Functions of the same names do all of it from Python.
 
 `likewise --help` must stay quick, so nothing here imports torch, pydantic or rich until a command needs it.
 """

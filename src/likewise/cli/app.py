@@ -1,4 +1,4 @@
-"""The application object that commands are registered with, and what they share: how their arguments are read."""
+"""The application that commands are registered with, and how they read their arguments."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def likewise(
         typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
-    """Teach a text-to-image model a new concept from a few pictures, by every method, and see which one to use.
+    """Teach a text-to-image model something new from a few pictures, and see which method to use.
 
     \b
     Example:
@@ -51,7 +51,7 @@ def likewise(
 
 
 def split(words: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """Pictures and `key=value` settings, which share one list on the command line; an existing path is never a setting."""
+    """Pictures and `key=value` settings, which share one list; what exists as a path is never a setting."""
     paths: list[Path] = []
     settings: list[str] = []
     for word in words:

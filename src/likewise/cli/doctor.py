@@ -1,4 +1,7 @@
-"""`likewise doctor`: is this machine fit, and what to do where it is not. Prints no secret and no home folder's name."""
+"""`likewise doctor`: is this machine fit, and what to do where it is not.
+
+The report is made for passing on: it holds no secret, and no home folder's name.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +50,9 @@ def doctor(as_json: Json = False) -> None:
         terminal.result_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            terminal.result(f"{terminal.mark(finding.state)}  {finding.what:<14} {finding.found}")
+            terminal.result(f"{terminal.mark(finding.state)}  {finding.what:<15} {finding.found}")
             if finding.advice:
-                terminal.paragraph(f"-> {finding.advice}", indent=" " * 21)
+                terminal.paragraph(f"-> {finding.advice}", indent=" " * 22)
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(FAILED)
 
@@ -112,7 +115,9 @@ def _probe() -> tuple[dict[str, Any] | None, str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "likewise.cli.probe"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=180, env=environment, check=False
+        )
         return json.loads(done.stdout), ""
     except subprocess.TimeoutExpired:
         return None, "did not import within three minutes"
@@ -122,7 +127,7 @@ def _probe() -> tuple[dict[str, Any] | None, str]:
 
 
 def _torchvision() -> Iterator[Finding]:
-    """likewise does without torchvision, but one that was built for another torch breaks transformers' import."""
+    """likewise does without it, but one built for another torch breaks the import of transformers."""
     found = _version("torchvision")
     if found is None:
         yield Finding("ok", "torchvision", "not installed, not needed")
@@ -131,8 +136,12 @@ def _torchvision() -> Iterator[Finding]:
 
     command = [sys.executable, "-c", "import torchvision"]
     works = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    advice = "" if works else "it does not fit this torch: pip uninstall torchvision, or install the matching one"
-    yield Finding("ok" if works else "bad", "torchvision", found if works else f"{found}, does not import", advice)
+    advice = (
+        "" if works else "it does not fit this torch: pip uninstall torchvision, or install the matching one"
+    )
+    yield Finding(
+        "ok" if works else "bad", "torchvision", found if works else f"{found}, does not import", advice
+    )
 
 
 def _memory() -> Iterator[Finding]:
@@ -156,7 +165,8 @@ def _embedded() -> Iterator[Finding]:
 def _folders() -> Iterator[Finding]:
     yield _writable("runs", Path.cwd())
     yield _writable("cache", home())
-    for place in dict.fromkeys((Path.cwd(), _existing(home()))):
+    places = {os.stat(place).st_dev: place for place in (_existing(home()), Path.cwd())}
+    for place in places.values():
         free = shutil.disk_usage(place).free
         advice = "a run keeps checkpoints; delete old runs, or the cache" if free < LEAST_FREE else ""
         text = f"{terminal.size(free)} free at {terminal.short(place)}"
@@ -168,10 +178,18 @@ def _existing(path: Path) -> Path:
 
 
 def _writable(what: str, folder: Path) -> Finding:
-    found = f"{terminal.short(folder)}, {_contents(folder)}" if what == "cache" else f"in {terminal.short(folder)}"
+    found = (
+        f"{terminal.short(folder)}, {_contents(folder)}"
+        if what == "cache"
+        else f"in {terminal.short(folder)}"
+    )
     if os.access(_existing(folder), os.W_OK):
         return Finding("ok", what, found)
-    variable = "set LIKEWISE_HOME to a folder of yours" if what == "cache" else "go to a folder of yours, or use --out"
+    variable = (
+        "set LIKEWISE_HOME to a folder of yours"
+        if what == "cache"
+        else "go to a folder of yours, or use --out"
+    )
     return Finding("warn", what, f"{found}, not writable", variable)
 
 
@@ -200,4 +218,6 @@ def _hub() -> Iterator[Finding]:
     yield Finding("ok", "Hub token", known)
     flags = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)]
     advice = "bases that are not in the Hub cache cannot be fetched" if flags else ""
-    yield Finding("ok", "network", f"offline by {', '.join(flags)}" if flags else "used only for Hub ids", advice)
+    yield Finding(
+        "ok", "network", f"offline by {', '.join(flags)}" if flags else "used only for Hub ids", advice
+    )

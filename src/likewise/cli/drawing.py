@@ -30,12 +30,20 @@ def sample(
         list[str] | None,
         typer.Option("--with", metavar="RUN[:STRENGTH]", help="A run, its file, or latest. May be repeated."),
     ] = None,
-    base: Annotated[str | None, typer.Option(metavar="BASE", help="The model to draw with; else the run's own.")] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="BASE", help="The model to draw with; else the run's own.")
+    ] = None,
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Pictures per prompt.")] = 4,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the first picture; the next count up.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Seed of the first picture; the next count up.")
+    ] = 0,
     steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(metavar="X", min=0, help="How strictly to follow the prompt.")] = None,
-    size: Annotated[int | None, typer.Option(metavar="PIXELS", min=8, help="Side in pixels; else the base's own.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(metavar="X", min=0, help="How strictly to follow the prompt.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(metavar="PIXELS", min=8, help="Side in pixels; else the base's own.")
+    ] = None,
     negative: Annotated[str | None, typer.Option(metavar="PROMPT", help="What not to draw.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where pictures go.")] = None,
 ) -> None:
@@ -50,10 +58,13 @@ def sample(
     """
     sources, strengths = _taught(taught or [])
     if len(prompts) > 2 and not any(" " in prompt for prompt in prompts):
-        terminal.say(f"drawing {len(prompts)} prompts of one word each; put quotes round a prompt of several", "warning")
+        terminal.say(
+            f"drawing {len(prompts)} prompts of one word each; put quotes round a prompt of several",
+            "warning",
+        )
     _warn_of_tokens(sources, prompts)
     out = out or Path("samples") / f"{datetime.now():%Y-%m-%d-%H%M%S}-{_slug(prompts[0])}"
-    wanted = {"steps": steps, "guidance": guidance, "size": size, "negative": negative}
+    wanted: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": size, "negative": negative}
     with _busy(f"drawing {len(prompts) * count} pictures"):
         from likewise.base import Sampler
         from likewise.sampling import sample as draw
@@ -82,7 +93,9 @@ def _taught(texts: Sequence[str]) -> tuple[list[Path], list[float]]:
         name, strength = _strength(text)
         run = find_run(name)
         found = read_result(run) if run.is_dir() else None
-        here = [run / file for file in found["files"]] if found else [run]  # an unfinished run is refused later
+        here = (
+            [run / file for file in found["files"]] if found else [run]
+        )  # an unfinished run is refused later
         files += here
         strengths += [strength] * len(here)
     return files, strengths
@@ -97,7 +110,9 @@ def _strength(text: str) -> tuple[str, float]:
     except ValueError:
         strength = math.nan
     if not math.isfinite(strength):
-        raise RecipeError(f"the strength {number!r} in {text!r} is not a number", "write RUN:0.8, for instance")
+        raise RecipeError(
+            f"the strength {number!r} in {text!r} is not a number", "write RUN:0.8, for instance"
+        )
     return name, strength
 
 
@@ -109,7 +124,9 @@ def _warn_of_tokens(files: Sequence[Path], prompts: Sequence[str]) -> None:
         token = read_header(file).metadata.get("likewise.token") if file.is_file() else None
         for prompt in prompts:
             if token and not re.search(rf"(?<!\w){re.escape(token)}(?!\w)", prompt):
-                terminal.say(f"{prompt!r} does not say {token!r}, the token of {terminal.short(file)}", "warning")
+                terminal.say(
+                    f"{prompt!r} does not say {token!r}, the token of {terminal.short(file)}", "warning"
+                )
 
 
 def _slug(prompt: str) -> str:
@@ -138,7 +155,9 @@ def _sheet(gallery: Gallery, rows: int) -> Path:
     images: list[Any] = gallery.images()
     side = min(SHEET_SIDE, max(max(image.size) for image in images))
     columns = math.ceil(len(images) / rows)
-    sheet = Image.new("RGB", (columns * (side + 4) - 4, math.ceil(len(images) / columns) * (side + 4) - 4), "white")
+    sheet = Image.new(
+        "RGB", (columns * (side + 4) - 4, math.ceil(len(images) / columns) * (side + 4) - 4), "white"
+    )
     for number, image in enumerate(images):
         image.thumbnail((side, side))
         sheet.paste(image, (number % columns * (side + 4), number // columns * (side + 4)))

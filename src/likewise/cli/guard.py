@@ -1,10 +1,10 @@
-"""Guard: how a command ends. Turns whatever is raised into one line, a hint and an exit code; also asks a run to stop.
+"""Guard: how a command ends. Whatever is raised becomes one line, a hint and an exit code.
 
-    0   done
-    1   failed while at work
-    2   what was typed is wrong: an option, a method, a setting
-    3   refused before starting: no usable picture, a base that this method cannot teach
-    130 interrupted
+0   done
+1   failed while at work
+2   what was typed is wrong: an option, a method, a setting
+3   refused before starting: no usable picture, a base that this method cannot teach
+130 interrupted
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
+_OURS: set[str] = set()
+"""Variables that were not set before."""
 
 
 class Commands(TyperGroup):
@@ -71,14 +73,21 @@ class Commands(TyperGroup):
 
 def listen() -> None:
     """Show likewise's own warnings as lines and keep other libraries quiet, before they are imported."""
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    for name in _QUIET.keys() - os.environ.keys():
+        os.environ[name] = _QUIET[name]
+        _OURS.add(name)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     own = logging.getLogger("likewise")
     if not any(isinstance(handler, _Lines) for handler in own.handlers):
         own.addHandler(_Lines(logging.WARNING))
         logging.getLogger().addHandler(logging.NullHandler())  # else Python prints those of all others
+
+
+def let_downloads_show() -> None:
+    """Let the Hub's own bars through: gigabytes may come, and silence would look as if nothing happened."""
+    if "HF_HUB_DISABLE_PROGRESS_BARS" in _OURS:
+        os.environ.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)
 
 
 class _Lines(logging.Handler):
@@ -95,7 +104,7 @@ def report(error: Error) -> int:
     else:
         terminal.say(error.message, "error")
     if error.hint:
-        terminal.say(error.hint, "hint")
+        terminal.say(error.hint, "go on" if code == INTERRUPTED else "hint")
     _show_traceback(error)
     return code
 
@@ -168,7 +177,7 @@ def _mention_settings(error: Exception) -> None:
 
 @contextmanager
 def stopping(stop: Callable[[], object]) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) calls `stop`, which lets the step finish; the second ends everything at once."""
+    """The first Ctrl-C (or SIGTERM) calls `stop`, which lets the step finish; the second ends all at once."""
     asked = False
 
     def ask(number: int, frame: object) -> None:

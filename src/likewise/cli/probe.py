@@ -1,4 +1,7 @@
-"""Probe: what torch says of this machine, as JSON. Runs as a process of its own, because a broken torch can take it down."""
+"""Probe: what torch says of this machine, as JSON.
+
+Runs as a process of its own, because a broken torch can take its process down.
+"""
 
 from __future__ import annotations
 

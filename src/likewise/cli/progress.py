@@ -42,27 +42,27 @@ class Display(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None: ...
 
+    def wait(self, text: str) -> None:
+        """Show what is being waited for; the next step begins anew."""
+
     def step(self, event: Stepped) -> None:
         """Show one step."""
 
-    def wait(self, text: str) -> None:
-        """Show what is being waited for until the next step."""
+
+def show(first: str) -> Display:
+    """What this terminal can take, beginning with `first`."""
+    return Bar(first) if terminal.fancy() else Lines(first)
 
 
-def follow(events: Iterable[Event], first: str) -> dict[str, Any]:
-    """Show `events` as they come, `first` until there is one; returns the result that `Finished` brings."""
+def follow(events: Iterable[Event]) -> dict[str, Any]:
+    """Show a run's events as they come; returns the result that `Finished` brings."""
     from likewise import run
 
     result: dict[str, Any] = {}
-    with Bar(first) if terminal.fancy() else Lines(first) as display:
+    with show("starting") as display:
         for event in events:
             match event:
-                case run.Stepped():
-                    display.step(event)
-                case run.Warned(text=text):
-                    terminal.say(text, "warning")
-                case run.Loaded(base=base, family=family, seconds=seconds):
-                    terminal.say(f"{base}: {family}, ready in {terminal.duration(seconds)}")
+                case run.Loaded():
                     display.wait("preparing the pictures")
                 case run.Attached(method=method, parameters=count, resumed=resumed):
                     again = f", going on after step {resumed}" if resumed else ""
@@ -72,7 +72,58 @@ def follow(events: Iterable[Event], first: str) -> dict[str, Any]:
                     terminal.say(f"preview at step {step}: {terminal.short(folder)}")
                 case run.Finished(result=found):
                     result = found
+                case _:
+                    _tell(event, display, set())
     return result
+
+
+def _tell(event: Event, display: Display, said: set[str]) -> None:
+    """What reads the same in a run and in a comparison, where each trial would warn of the same again."""
+    from likewise import run
+
+    if isinstance(event, run.Stepped):
+        display.step(event)
+    elif isinstance(event, run.Warned) and event.text not in said:
+        said.add(event.text)
+        terminal.say(event.text, "warning")
+
+
+def follow_comparison(events: Iterable[Event]) -> None:
+    """Show a comparison's events as they come: a line per trial, and its steps."""
+    from likewise import run
+    from likewise.compare import comparison, trial
+
+    title, last, said = "", False, set[str]()
+    with show("starting") as display:
+        for event in events:
+            match event:
+                case comparison.Planned(trials=trials, pending=pending):
+                    done = len(trials) - len(pending)
+                    terminal.say(f"{len(pending)} trials to do" + (f", {done} done before" if done else ""))
+                case comparison.TrialStarted():
+                    title, last = f"{event.number}/{event.total} {event.title}", event.number == event.total
+                    display.wait(title)
+                case trial.Progress(inner=run.Finished()):
+                    display.wait(f"{title}: drawing")
+                case trial.Progress(inner=inner):
+                    _tell(inner, display, said)
+                case comparison.TrialEnded(row=row):
+                    terminal.say(f"{title}: {_ending(row)}")
+                    display.wait("scoring" if last else "")
+                case comparison.Compared(notes=notes):
+                    for note in notes:
+                        terminal.say(note, "note")
+
+
+def _ending(row: dict[str, Any]) -> str:
+    """How a trial ended, in a few words."""
+    if row["status"] != "done":
+        return f"{row['status']}: {row['reason']}" if row.get("reason") else str(row["status"])
+    cost = row.get("cost") or {}
+    facts = ["done"]
+    facts += [terminal.duration(cost["seconds"])] if cost.get("seconds") is not None else []
+    facts += [terminal.size(cost["bytes"])] if cost.get("bytes") else []
+    return ", ".join(facts)
 
 
 class Pace:
@@ -111,7 +162,11 @@ class Lines:
         pass
 
     def wait(self, text: str) -> None:
-        """Nothing: a line has been printed for what happened."""
+        """Say it, unless it is but a part of what was said last."""
+        self._pace, self._shown = Pace(), 0.0
+        if text and text != self._text:
+            self._text = text
+            terminal.say(text)
 
     def step(self, event: Stepped) -> None:
         """A line for the first step, the last, each tenth of the way, and when ten seconds have passed."""
@@ -130,7 +185,8 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-        self._console, self._pace = Console(file=sys.stderr, highlight=False), Pace()
+        self._console = Console(file=sys.stderr, highlight=False)
+        self._pace, self._text = Pace(), first
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(None))
         detail = TextColumn("{task.fields[detail]}", markup=False)
         self._progress = Progress(*columns, detail, console=self._console, transient=True, expand=True)
@@ -145,12 +201,14 @@ class Bar:
 
     def wait(self, text: str) -> None:
         """Name what goes on; the bar pulses until there is a step."""
-        self._progress.update(self._task, description=text)
+        self._pace, self._text = Pace(), text
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(text, total=None, detail="")
 
     def step(self, event: Stepped) -> None:
         """Move the bar."""
         facts = self._pace.facts(event)
-        room = self._console.width - len("teaching") - 16  # the spinner, gaps, and a bar of ten
+        room = self._console.width - len(self._text) - 16  # the spinner, gaps, and a bar of ten
         while len(facts) > 1 and len("  ".join(facts)) > room:
             facts.pop()
         self._progress.update(self._task, total=event.steps, completed=event.step, detail="  ".join(facts))

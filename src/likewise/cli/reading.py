@@ -40,7 +40,12 @@ def check(
         terminal.result_json({**found.to_json(), "contact_sheet": str(sheet)})
         return
     rows = [
-        (row["file"], f"{row['width']} x {row['height']}" if row["width"] else "", row["caption"], row["note"])
+        (
+            row["file"],
+            f"{row['width']} x {row['height']}" if row["width"] else "",
+            row["caption"],
+            row["note"],
+        )
         for row in found.table()
     ]
     terminal.table(("picture", "pixels", "caption", "note"), rows)
@@ -82,9 +87,9 @@ def list_methods(as_json: Json = False) -> None:
     if as_json:
         terminal.result_json([_facts(name, method) for name, method in found])
         return
-    rows = [(name, method.title, method.stackable, _first_sentence(method.summary)) for name, method in found]
-    terminal.table(("name", "title", "stackable", "what it changes"), rows)
-    terminal.say("\nstackable methods teach several concepts or settings at once; likewise explain NAME says more")
+    rows = [(name, method.stackable, " ".join(method.summary.split())) for name, method in found]
+    terminal.table(("method", "stackable", "what it changes, what it leaves behind"), rows)
+    terminal.say("\nlikewise explain NAME says more; stackable ones teach several concepts at once")
 
 
 def _facts(name: str, method: Method[Any]) -> dict[str, Any]:
@@ -96,10 +101,6 @@ def _facts(name: str, method: Method[Any]) -> dict[str, Any]:
         "stackable": method.stackable,
         "trains": method.trains,
     }
-
-
-def _first_sentence(text: str) -> str:
-    return " ".join(text.split()).split(". ")[0].rstrip(".") + "."
 
 
 @app.command()
@@ -136,22 +137,36 @@ def _settings(method: Method[Any]) -> Iterator[dict[str, Any]]:
     from likewise.recipe import Recipe
 
     properties = method.recipe.model_json_schema()["properties"]
-    shared = Recipe.model_fields
-    for key in sorted(properties, key=lambda key: key in shared):  # stable: else in the recipe's order
-        schema = properties[key]
-        meaning = " ".join(str(schema.get("description", "")).replace("`", "").split())
-        row = {"key": key, "default": schema.get("default"), "meaning": meaning}
+    shared = Recipe.model_json_schema()["properties"]
+    for key in sorted(properties, key=lambda key: properties[key] == shared.get(key)):
+        schema, common = properties[key], shared.get(key, {}).get("description", "")
+        meaning = schema.get("description", "")
+        if common and meaning != common:  # a method that gives its own default says where it comes from
+            meaning = f"{common} {meaning}"
+        row = {
+            "key": key,
+            "default": schema.get("default"),
+            "meaning": " ".join(meaning.replace("`", "").split()),
+        }
         yield row | ({"choices": schema["enum"]} if "enum" in schema else {})
 
 
 def _written(value: Any) -> str:
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _choices(setting: dict[str, Any]) -> str:
-    return f" One of {', '.join(map(str, setting['choices']))}." if "choices" in setting else ""
+    """The choices, where the meaning does not name them all."""
+    missing = [choice for choice in setting.get("choices", ()) if str(choice) not in setting["meaning"]]
+    return f" One of {', '.join(map(str, setting['choices']))}." if missing else ""
 
 
 def _refusals(method: Method[Any]) -> Iterator[tuple[str, str]]:
@@ -178,9 +193,9 @@ def list_runs(
       likewise runs
       likewise runs elsewhere --json
     """
-    from likewise import run
+    from likewise import records
 
-    found = run.runs(root)
+    found = records.runs(root)
     if as_json:
         terminal.result_json(found)
         return
@@ -190,13 +205,9 @@ def list_runs(
     rows = [
         (
             terminal.short(Path(row["folder"]).absolute()),
-            row["method"],
-            row["concept"],
-            row["token"],
-            row["status"],
-            row["steps"],
-            terminal.duration(row["seconds"]) if row["seconds"] else "",
-            terminal.size(row["bytes"]) if row["bytes"] else "",
+            *(row.get(key) for key in ("method", "concept", "token", "status", "steps")),
+            terminal.duration(row["seconds"]) if row.get("seconds") else "",
+            terminal.size(row["bytes"]) if row.get("bytes") else "",
         )
         for row in found
     ]

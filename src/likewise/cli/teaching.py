@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,21 +13,31 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import app, find_run, split
-from likewise.cli.guard import home, stopping, tracebacks_in
+from likewise.cli.guard import let_downloads_show, stopping, tracebacks_in
+from likewise.errors import Interrupted, RecipeError, RunError
 
 if TYPE_CHECKING:
     from likewise.base import Base
+    from likewise.compare.comparison import Comparison
     from likewise.run import Run
 
 Pictures = Annotated[
     list[str] | None,
     typer.Argument(metavar="PICTURES", hidden=True),
 ]
-Noun = Annotated[str | None, typer.Option(metavar="NOUN", help="What the pictures show: dog, mug, oil painting.")]
+Noun = Annotated[
+    str | None, typer.Option(metavar="NOUN", help="What the pictures show: dog, mug, oil painting.")
+]
 BaseName = Annotated[
     str, typer.Option("--base", metavar="BASE", help="pocket, a folder, a .safetensors file or a Hub id.")
 ]
-Token = Annotated[str | None, typer.Option(metavar="WORD", help="The word that will call it; else a rare one of the base.")]
+Token = Annotated[
+    str | None, typer.Option(metavar="WORD", help="The word that will call it; else a rare one of the base.")
+]
+_NOTHING = (None, "", "not measured", "no training")
+"""What the report's table says where there is no value."""
+
+Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where everything goes; else a new folder.")]
 
 
@@ -39,12 +50,16 @@ def teach(
     token: Token = None,
     out: Out = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings from a TOML file.")] = None,
-    preview: Annotated[list[str] | None, typer.Option(metavar="PROMPT", help="Draw it now and then; {} is the concept.")] = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with a run; latest is the newest.")] = None,
+    preview: Annotated[
+        list[str] | None, typer.Option(metavar="PROMPT", help="Draw it now and then; {} is the concept.")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a run; latest is the newest.")
+    ] = None,
 ) -> None:
     """Teach a model what a few pictures show.
 
-    PICTURES are a folder, a zip or files. Hyperparameters follow as key=value; `likewise explain METHOD` lists them.
+    PICTURES are a folder, a zip or files. Hyperparameters follow as key=value; `likewise explain` lists them.
 
     \b
     Example:
@@ -61,7 +76,7 @@ def teach(
     paths, noun, token = _look(paths, noun, token)
     from likewise import run
 
-    terminal.say(f"loading {base}")
+    _announce(base)
     planned, loaded = run.plan(
         paths[0] if len(paths) == 1 else paths,
         noun=noun,
@@ -75,6 +90,14 @@ def teach(
     _perform(replace(planned, previews=tuple(preview or ())), loaded)
 
 
+def _announce(base: str) -> None:
+    """Say what is being loaded, which takes a while."""
+    terminal.say(f"loading {base}")
+    remote = "/" in base and not Path(base).expanduser().exists()
+    if remote and terminal.fancy():
+        let_downloads_show()
+
+
 def _opened(folder: Path) -> Run:
     from likewise.run import Run
 
@@ -82,7 +105,7 @@ def _opened(folder: Path) -> Run:
 
 
 def _look(paths: Sequence[Path], noun: str | None, token: str | None) -> tuple[list[Path], str, str | None]:
-    """Refuse what cannot work before anything heavy is loaded; what a kohya folder's name says fills the gaps."""
+    """Refuse what cannot work before anything heavy is loaded. A kohya folder's name fills the gaps."""
     from likewise import intake
 
     if not paths:
@@ -102,12 +125,156 @@ def _perform(run: Run, base: Base | None) -> None:
     from likewise.cli.progress import follow
 
     concept = run.jobs[0].concept
-    terminal.say(f"teaching {concept.token!r}, a kind of {concept.noun}, by {run.method} in {terminal.short(run.folder)}")
+    called = f"{concept.token} {concept.noun}"
+    terminal.say(f"teaching {called!r} by {run.method} in {terminal.short(run.folder)}")
     with tracebacks_in(run.folder), stopping(run.stop):
-        result = follow(run.start(base=base), "starting")
+        result = follow(run.start(base=base))
     files = ", ".join(result["files"])
-    spent = f"{result['steps']} steps in {terminal.duration(result['seconds'])}" if result["steps"] else "no steps needed"
+    spent = (
+        f"{result['steps']} steps in {terminal.duration(result['seconds'])}"
+        if result["steps"]
+        else "no steps needed"
+    )
     terminal.say(f"taught: {spent}; {files}, {terminal.size(result['bytes'])}")
     prompt = shlex.quote(f"{concept.prompt()} in the snow")
     terminal.say(f"try: likewise sample {prompt} --with {terminal.quoted(run.folder)}")
     terminal.result(terminal.short(run.folder))
+
+
+@app.command()
+def compare(
+    pictures: Pictures = None,
+    noun: Noun = None,
+    names: Annotated[
+        str | None, typer.Option("--methods", metavar="A,B,...", help="Which ones; else every method.")
+    ] = None,
+    base: BaseName = "pocket",
+    token: Token = None,
+    description: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The subject in words, for the untaught base.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A prompt per line, with {} for the concept.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(metavar="N", min=1, help="Pictures per prompt.")] = None,
+    hold_out: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Pictures kept for judging; else by their number.")
+    ] = None,
+    sample_steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps.")] = None,
+    out: Out = None,
+    show: Open = False,
+) -> None:
+    """Teach by every method and see which one to use.
+
+    PICTURES are a folder, a zip or files, at least four of them. Hyperparameters follow as key=value, for all
+    methods that have them, or as method.key=value. The same command with --out goes on with a comparison.
+
+    \b
+    Example:
+      likewise compare photos/ --noun dog
+      likewise compare photos/ --noun dog --methods lora,dreambooth steps=300 lora.rank=16
+    """
+    paths, settings = split(pictures or [])
+    paths, noun, token = _look(paths, noun, token)
+    chosen = (names or "").replace(",", " ").replace("-", "_").split()
+    options = _for_all(settings)
+    options |= {"prompts": _lines(prompts), "seeds": range(seeds) if seeds else None, "hold_out": hold_out}
+    words = {"noun": noun, "token": token, "description": description}
+    _announce(base)
+    from likewise.base import Sampler
+    from likewise.compare.comparison import prepare
+
+    sampler = Sampler(steps=sample_steps) if sample_steps else None
+    source = paths[0] if len(paths) == 1 else paths
+    _compare(prepare(source, base=base, methods=chosen, out=out, sampler=sampler, **words, **options), show)  # type: ignore[arg-type]
+
+
+@app.command()
+def demo(
+    settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", hidden=True)] = None,
+    out: Out = None,
+    show: Open = False,
+) -> None:
+    """Compare all methods on a bundled concept.
+
+    Needs no pictures, no network and no GPU, and takes minutes. Hyperparameters may follow as key=value.
+
+    \b
+    Example:
+      likewise demo --open
+    """
+    paths, pairs = split(settings or [])
+    if paths:
+        raise typer.BadParameter(
+            "the demo brings its own pictures; likewise compare takes yours", param_hint=str(paths[0])
+        )
+    folder = Path(str(resources.files("likewise"))) / "pocket" / "concepts" / "cat"
+    facts = _facts(folder)
+    _announce("pocket")
+    from likewise.compare.comparison import prepare
+
+    words = {"noun": facts["noun"], "token": facts.get("token"), "description": facts.get("description")}
+    _compare(prepare(folder, base="pocket", out=out, **words, **_for_all(pairs)), show)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads((folder / "concept.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError("the bundled concept is not there", "install likewise again") from None
+
+
+def _for_all(pairs: Sequence[str]) -> dict[str, Any]:
+    """`steps=100` as it is, and `lora.rank=8` under `recipes`."""
+    from likewise.recipe import _split
+
+    options: dict[str, Any] = {"recipes": {}}
+    for key, value in map(_split, pairs):
+        method, dot, name = key.rpartition(".")
+        if dot:
+            options["recipes"].setdefault(method.replace("-", "_"), {})[name] = value
+        else:
+            options[key] = value
+    return options
+
+
+def _lines(file: Path | None) -> list[str] | None:
+    if file is None:
+        return None
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file} cannot be read: {error}", "it holds a prompt per line") from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _compare(comparison: Comparison, show: bool) -> None:
+    from likewise.cli.progress import follow_comparison
+    from likewise.compare import report
+
+    folder = comparison.folder
+    terminal.say(f"comparing in {terminal.short(folder)}")
+    with tracebacks_in(folder), stopping(comparison.stop):
+        try:
+            follow_comparison(comparison.start())
+        except Interrupted as stopped:
+            again = f"the same command with --out {terminal.quoted(folder)} goes on from here"
+            raise Interrupted(stopped.message, again) from None
+    page = report.build(folder)
+    _summarise(report.table(folder))
+    terminal.result(terminal.short(page))
+    if show:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+
+
+def _summarise(rows: Sequence[dict[str, Any]]) -> None:
+    """The report's table, less what is empty or too wide; why a trial is not done was said when it ended."""
+    done = [{key: "" if text in _NOTHING else text for key, text in row.items()} for row in rows]
+    done = [row for row in done if row["status"] == "done"]
+    left_out = ("status", "reason", "Trained parameters")
+    titles = [title for title in rows[0] if title not in left_out and any(row[title] for row in done)]
+    terminal.table(titles, [[row[title] for title in titles] for row in done], aside=True)

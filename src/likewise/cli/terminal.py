@@ -1,6 +1,6 @@
-"""Terminal: how things look when they are printed. Results go to stdout, everything said along the way to stderr.
+"""Terminal: how things look when printed. Results go to stdout, what is said along the way to stderr.
 
-Nothing here knows what is printed. rich is imported where it is used, so that `likewise --help` need not wait for it.
+Nothing here knows what is printed. rich is imported where it is used: `likewise --help` must not wait for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 _COLOURS = {"error": "31", "warning": "33", "hint": "36", "ok": "32", "warn": "33", "bad": "31"}
 PIPED_WIDTH = 4000
@@ -38,39 +38,52 @@ def result_json(data: Any) -> None:
     print(json.dumps(data, indent=2, default=str), flush=True)
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[str] = ()) -> None:
-    """Rows under titles on stdout; on a terminal too narrow for columns, a block of lines for each row."""
+def table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    right: Collection[str] = (),
+    *,
+    aside: bool = False,
+) -> None:
+    """Rows under titles on stdout, or `aside` on stderr; where columns find no room, each row as a block."""
     from rich.console import Console
-    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    stream = sys.stderr if aside else sys.stdout
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else PIPED_WIDTH)
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for title in titles:
-        grid.add_column(title, justify="right" if title in right else "left", overflow="fold")
-    for row in rows:  # Text, because a name like [red] must stay what it is
-        grid.add_row(*(Text(_cell(value)) for value in row))
-    if Measurement.get(console, console.options.update(max_width=PIPED_WIDTH), grid).minimum > console.width:
-        _blocks(titles, rows)
-        return
-    with console.capture() as capture:
-        console.print(grid)
-    for line in capture.get().splitlines():
-        result(line.rstrip())
+    cells = [[_cell(value) for value in row] for row in rows]
+    least = [_longest_word(column) for column in zip(titles, *cells, strict=True)]
+    for title, width in zip(titles, least, strict=True):
+        side: Literal["left", "right"] = "right" if title in right else "left"
+        grid.add_column(title, justify=side, overflow="fold", min_width=width)
+    for row in cells:  # as Text, because a name like [red] must stay what it is
+        grid.add_row(*map(Text, row))
+    if sum(least) + 2 * len(least) > console.width:
+        lines = _blocks(titles, cells)
+    else:
+        with console.capture() as capture:
+            console.print(grid)
+        lines = capture.get().splitlines()
+    for line in lines:
+        print(line.rstrip(), file=stream)
+
+
+def _longest_word(column: Sequence[str]) -> int:
+    """The width below which words are cut into pieces; file names may be, beyond 24 letters."""
+    return min(24, max((len(word) for text in column for word in text.split()), default=1))
 
 
 def _cell(value: object) -> str:
     return "" if value is None else "yes" if value is True else "no" if value is False else str(value)
 
 
-def _blocks(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    for number, row in enumerate(rows):
-        if number:
-            result("")
-        for title, value in zip(titles, row, strict=True):
-            if _cell(value):
-                result(f"{title}: {_cell(value)}")
+def _blocks(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines: list[str] = []
+    for row in rows:
+        lines += [f"{title}: {value}" for title, value in zip(titles, row, strict=True) if value] + [""]
+    return lines[:-1]
 
 
 def paragraph(text: str, indent: str = "") -> None:
@@ -80,7 +93,9 @@ def paragraph(text: str, indent: str = "") -> None:
 
     width = max(24, min(shutil.get_terminal_size((100, 24)).columns, 100))
     for part in text.split("\n"):
-        lines = textwrap.wrap(part, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+        lines = textwrap.wrap(
+            part, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        )
         result("\n".join(lines))
 
 

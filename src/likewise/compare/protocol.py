@@ -1,14 +1,14 @@
-"""Protocol: what is the same for every method of a comparison. Prompts, seeds, sampler, how many pictures are held out.
+"""Protocol: what is the same for every method: prompts, seeds, sampler, how many pictures are held out.
 
-The starting noise of a picture depends on its prompt and seed alone (common random numbers), so two methods draw from the
-same noise, and adding a prompt or a method changes no other picture.
+The starting noise of a picture depends on its prompt and seed alone (common random numbers), so two methods
+draw from the same noise, and adding a prompt or a method changes no other picture.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -59,11 +59,17 @@ class Protocol:
     def __post_init__(self) -> None:
         for text in self.prompts:
             if text.count("{}") != 1 or "{" in text.replace("{}", ""):
-                raise RecipeError(f"the prompt {text!r} has no place for the concept", "write {} once: a {} on a beach")
+                raise RecipeError(
+                    f"the prompt {text!r} has no place for the concept", "write {} once: a {} on a beach"
+                )
         if not self.prompts or not self.seeds:
-            raise RecipeError("a comparison needs at least one prompt and one seed", "leave them out for the defaults")
+            raise RecipeError(
+                "a comparison needs at least one prompt and one seed", "leave them out for the defaults"
+            )
         if len(set(self.seeds)) < len(self.seeds):
-            raise RecipeError(f"the seeds {list(self.seeds)} hold one twice", "each seed draws one picture per prompt")
+            raise RecipeError(
+                f"the seeds {list(self.seeds)} hold one twice", "each seed draws one picture per prompt"
+            )
         if len(self.templates) < len(self.prompts):
             raise RecipeError("two prompts read the same", "each prompt must differ in its letters or digits")
 
@@ -81,7 +87,8 @@ class Protocol:
     def rows(self, words: str, *, exact: bool = False) -> list[Drawing]:
         """What is to be drawn, prompt by prompt and then by seed, with `words` in the place of `{}`.
 
-        An article before the place follows the sound of `words`, unless they are to stand `exact` as they were taught.
+        An article before the place follows the sound of `words`, unless they are to stand `exact` as they
+        were taught.
         """
         return [
             Drawing(name, fill(text, words, exact=exact), noise_seed(name, seed))
@@ -112,23 +119,20 @@ class Drawing:
 
 
 def noise_seed(prompt: str, seed: int) -> int:
-    """The seed of the starting noise, from the prompt's id and the seed: stable, and small enough for any JSON reader."""
+    """The seed of the starting noise: stable, and small enough for any reader of JSON."""
     return int.from_bytes(hashlib.sha256(f"{prompt}/{seed}".encode()).digest()[:4], "little") >> 1
 
 
 def fill(template: str, words: str, *, exact: bool = False) -> str:
-    """`template` with `words` in the place of `{}`: "a {} at night" and "elephant" give "an elephant at night"."""
+    """`template` with `words` for `{}`: "a {} at night" and "elephant" give "an elephant at night"."""
     if exact:
         return template.replace("{}", words)
     words = re.sub(r"^(?:an?|the)\s+", "", words.strip(), flags=re.IGNORECASE)
-    named = re.sub(r"\b(a)n?(?= \{\})", lambda found: _like(found[0], article(words)), template, flags=re.IGNORECASE)
+    named = re.sub(
+        r"\b(a)n?(?= \{\})", lambda found: _like(found[0], article(words)), template, flags=re.IGNORECASE
+    )
     return named.replace("{}", words)
 
 
 def _like(model: str, word: str) -> str:
     return word.capitalize() if model[0].isupper() else word
-
-
-def chosen(methods: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The methods of a comparison, each once: those asked for, in that order, or all."""
-    return list(dict.fromkeys(methods)) or list(known)

@@ -1,7 +1,7 @@
 """The page of a comparison: one self-contained HTML file made from a comparison folder.
 
-It reads what is on disk and computes no score of its own; a folder that is unfinished, or that holds failed trials, gives a
-page that says so. Words and layout live in `report.html.j2`, `report.css` and `report.js` beside this file. No torch.
+It reads what is on disk and computes no score of its own; an unfinished folder, or one with failed trials,
+gives a page that says so. Words and layout live in `report.html.j2`, `report.css` and `report.js`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
@@ -25,147 +27,112 @@ from likewise.files import write_text, write_with
 
 Row = dict[str, Any]
 
-MISSING = "not measured"
+MISSING, NO_TRAINING = "not measured", "no training"
 _CAP = 15_000_000  # characters of pictures in one page; a larger set goes to a folder beside it
 _LEVELS = ((1024, 90), (640, 84), (512, 76), (384, 66))  # longest side and WebP quality, tried in turn
-_FRAMES = 12  # of one film strip
-_ORDER = {"floor": 0, "description": 1, "method": 2}
 _STATUS = {"failed": "failed", "unsupported": "not supported", "skipped": "skipped", "done": "done"}
-_METRICS: list[Row] = [
-    {"name": "fidelity", "title": "Likeness", "meaning": "how much the pictures resemble the held-out ones"},
-    {"name": "prompt", "title": "Prompt following", "meaning": "how well the pictures show what the prompt says"},
-    {"name": "diversity", "title": "Diversity", "meaning": "how much pictures of one prompt differ from seed to seed"},
-]
+_METRICS = {
+    "fidelity": ("Likeness", "how much the pictures resemble the held-out ones"),
+    "prompt": ("Prompt following", "how well the pictures show what the prompt says"),
+    "diversity": ("Diversity", "how much pictures of one prompt differ from seed to seed"),
+}
 
 
 def build(folder: Path, out: Path | None = None) -> Path:
-    """Write the page of the comparison in `folder` to `out` (`report.html` in it) and give its path.
-
-    Raises RunError where there is no readable comparison.json, or results.jsonl is damaged.
-    """
+    """Write the page of a comparison to `out` (`report.html` in its folder); RunError if it is unreadable."""
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
     comparison, rows = _read(folder)
     album = _Album(folder)
-    view = _view(folder, comparison, rows, album)
-    view["picture"] = _placer(album.sources(out))
+    view = _view(folder, comparison, rows, album) | {"beside": album.encode(out)}
     here = Path(__file__).parent
     for name in ("css", "js"):
         text = (here / f"report.{name}").read_text(encoding="utf-8")
-        view[name], view[f"{name}_hash"] = Markup(text), _digest(text)
-    loader = jinja2.FileSystemLoader(here)
-    engine = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        view |= {name: Markup(text), f"{name}_hash": f"sha256-{digest}"}
+    files = jinja2.FileSystemLoader(here)
+    engine = jinja2.Environment(loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return write_text(out, engine.get_template("report.html.j2").render(view) + "\n")
 
 
 def summary(folder: Path) -> Row:
-    """What the page says, as plain data: the comparison, its trials in the page's order, how many ended how."""
+    """What the page says, as plain data: comparison.json, the trials in order, how many ended how."""
     comparison, rows = _read(Path(folder))
-    kept = ("name", "base", "token", "noun", "created", "version", "digest", "ceiling", "verdict", "verdict_note")
-    fields = ("trial", "title", "kind", "status", "reason", "scores", "cost", "steps")
-    return {
-        **{key: comparison.get(key) for key in kept},
-        "finished": bool(comparison.get("finished")),
-        "counts": {status: sum(row["status"] == status for row in rows) for status in _STATUS},
-        "trials": [{key: row.get(key) for key in fields} for row in rows],
-    }
+    counts = {status: sum(row["status"] == status for row in rows) for status in _STATUS}
+    return {**comparison, "finished": bool(comparison.get("finished")), "counts": counts, "trials": rows}
 
 
 def table(folder: Path) -> list[Row]:
     """One row of short words per trial, for a terminal: title, status, each score, each cost, reason."""
     comparison, rows = _read(Path(folder))
+    metrics = _metrics(comparison, rows)
     return [
         {
             "trial": row["title"],
-            "status": _STATUS[row["status"]],
-            **{metric["title"]: score_text(row["scores"].get(metric["name"])) for metric in _metrics(comparison, rows)},
-            **{title: write(row["cost"].get(key)) for key, title, _, write in _COSTS},
+            "status": row["said"],
+            **{metric["title"]: score_text(row["scores"].get(metric["name"])) for metric in metrics},
+            **{title: text for (_, title, *_), text in zip(_COSTS, _costs(row), strict=True)},
             "reason": row["reason"],
         }
         for row in rows
     ]
 
 
-# ---------------------------------------------------------------------------------------------- reading
-
-
 def _read(folder: Path) -> tuple[Row, list[Row]]:
     path = folder / "comparison.json"
     try:
         comparison = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path} is not there", "name the folder that `likewise compare` wrote") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}", "run the comparison again to rewrite it") from None
-    if not isinstance(comparison, dict):
-        raise RunError(f"{path} does not describe a comparison", "run the comparison again to rewrite it")
-    if comparison.get("schema", 1) != 1:
-        raise RunError(f"{path} has schema {comparison['schema']}, and this likewise reads 1", "update likewise")
+        raise RunError(f"{path}: {error}", "name a folder that `likewise compare` wrote") from None
+    if not isinstance(comparison, dict) or comparison.get("schema", 1) != 1:
+        raise RunError(f"{path} is no comparison that this likewise knows (schema 1)", "update likewise")
+    file = folder / "results.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     rows: dict[str, Row] = {}  # a trial that was tried again counts as its latest row
-    for raw in _lines(folder / "results.jsonl"):
-        row = {"kind": "method", "status": "done", "reason": None, "gallery": None, "steps": None, **raw}
-        row["title"] = str(row.get("title") or row["trial"])
-        row |= {key: dict(row.get(key) or {}) for key in ("scores", "cost", "recipe")}
-        row["strip"] = list(row.get("strip") or [])
-        row["status"] = row["status"] if row["status"] in _STATUS else "failed"
-        rows[str(row["trial"])] = row
-    return comparison, sorted(rows.values(), key=lambda row: _ORDER.get(row["kind"], 2))
-
-
-def _lines(path: Path) -> Iterable[Row]:
-    """The rows of a file of JSON lines. A torn last line is a row still being written, and left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line) if line.strip() else None
-        except ValueError:
-            if number == len(lines):
-                return
-            raise RunError(f"{path}, line {number}, is no JSON", "remove the line to redo that trial") from None
-        if isinstance(row, dict) and "trial" in row:
-            yield row
+            row: Row = {"kind": "method", "status": "done", "reason": None, "gallery": None, "steps": None}
+            row |= json.loads(line) if line.strip() else {}
+            row |= {key: dict(row.get(key) or {}) for key in ("scores", "cost", "recipe")}
+        except (ValueError, TypeError):
+            if number == len(lines):  # torn: a row that is still being written
+                break
+            raise RunError(f"{file}, line {number}, is no row", "remove it to redo that trial") from None
+        if "trial" in row:
+            row |= {"title": str(row.get("title") or row["trial"]), "strip": row.get("strip") or []}
+            rows[str(row["trial"])] = row | {"said": _STATUS.get(row["status"], str(row["status"]))}
+    return comparison, sorted(
+        rows.values(), key=lambda row: {"floor": 0, "description": 1}.get(row["kind"], 2)
+    )
 
 
 def _metrics(comparison: Row, rows: list[Row]) -> list[Row]:
-    """The metrics of the page: the three it always shows, described by the comparison where it does, then others."""
+    """The three metrics the page always shows, in the comparison's words where it has some, then others."""
     known = {str(metric["name"]): metric for metric in comparison.get("metrics") or []}
-    names = [metric["name"] for metric in _METRICS] + list(known) + [name for row in rows for name in row["scores"]]
-    usual = {metric["name"]: metric for metric in _METRICS}
-    blank = {"meaning": "", "card": "", "better": ""}
-    return [
-        {"title": str(name).capitalize(), **blank, **usual.get(name, {}), **known.get(name, {}), "name": name}
-        for name in dict.fromkeys(names)
-    ]
-
-
-# ---------------------------------------------------------------------------------------------- words
+    metrics = []
+    for name in dict.fromkeys([*_METRICS, *known, *(name for row in rows for name in row["scores"])]):
+        title, meaning = _METRICS.get(name, (name.replace("_", " ").capitalize(), ""))
+        metrics.append({"title": title, "meaning": meaning, "name": name, **known.get(name, {})})
+    return metrics
 
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _short(value: float, units: Sequence[str]) -> str:
-    """Three digits at most and a unit, each a thousand of the one before: 28 MB, 4.1 kB."""
-    size, unit = float(value), 0
+def _short(value: Any, units: tuple[str, ...]) -> str:
+    """Three digits at most and a unit, each a thousand of the one before."""
+    size, unit = _number(value), 0
+    if size is None:
+        return MISSING
     while abs(size) >= 999.5 and unit < len(units) - 1:
         size, unit = size / 1000, unit + 1
     text = f"{size:.0f}" if unit == 0 or abs(size) >= 9.95 else f"{size:.1f}"
     return f"{text.removesuffix('.0')} {units[unit]}".strip()
 
 
-def size_text(value: Any) -> str:
-    """Bytes for people: 28 MB."""
-    number = _number(value)
-    return MISSING if number is None else _short(number, ("B", "kB", "MB", "GB", "TB"))
-
-
-def count_text(value: Any) -> str:
-    """A number of parameters for people: 797 k, 1.2 M."""
-    number = _number(value)
-    return MISSING if number is None else _short(number, ("", "k", "M", "B"))
+size_text = partial(_short, units=("B", "kB", "MB", "GB", "TB"))  # 28 MB
+count_text = partial(_short, units=("", "k", "M", "B"))  # 797 k
 
 
 def time_text(value: Any) -> str:
@@ -175,11 +142,9 @@ def time_text(value: Any) -> str:
         return MISSING
     if number < 99.5:
         return f"{number:.3g} s" if number < 9.95 else f"{number:.0f} s"
-    minutes, seconds = divmod(round(number), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
-    hours, minutes = divmod(round(number / 60), 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    unit, rest_unit, per = ("h", "min", 60) if number >= 3600 else ("min", "s", 1)
+    whole, rest = divmod(round(number / per), 60)
+    return f"{whole} {unit} {rest} {rest_unit}" if rest else f"{whole} {unit}"
 
 
 def score_text(score: Row | None) -> str:
@@ -203,9 +168,11 @@ def _date(value: Any) -> str:
     return f"{day.day} {day:%B} {day.year}"
 
 
-def _words(value: Any) -> str:
-    """A setting's value as one would type it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _costs(row: Row) -> list[str]:
+    """The costs of a trial in words; what was never trained has none of training."""
+    texts = [(key, write(row["cost"].get(key))) for key, _, _, write in _COSTS]
+    untrained = row["kind"] in ("floor", "description")
+    return [NO_TRAINING if untrained and key != "sample_seconds" else text for key, text in texts]
 
 
 _COSTS: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
@@ -216,16 +183,16 @@ _COSTS: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
     ("sample_seconds", "Time per picture", "drawing with what was learned", time_text),
 )
 
-# ---------------------------------------------------------------------------------------------- pictures
-
 
 class _Album:
-    """The pictures of a page: each content once, by number. Files outside the comparison's folder are not opened."""
+    """The pictures of a page, each content once, by number. Files outside the folder are not opened."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self.files: list[Path] = []
         self._known: dict[str, int] = {}
+        self._sources: list[str] = []
+        self._placed: set[int] = set()
 
     def add(self, file: str | Path) -> int | None:
         """The number of a picture, or None where it is missing or no picture."""
@@ -239,237 +206,195 @@ class _Album:
                     image.verify()
                 self.files.append(path)
                 self._known[digest] = len(self.files) - 1
-        except (OSError, SyntaxError):  # Pillow's word for a broken PNG
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+        ):  # Pillow has many words for it
             return None
         return self._known[digest]
 
-    def sources(self, out: Path) -> list[str]:
-        """An address for every picture: WebP in the page, or files beside `out` where the page would grow too large."""
+    def encode(self, out: Path) -> bool:
+        """Make every picture a WebP in the page, or (True) a file beside it where it would be too large."""
+        probe = self.files[:: max(1, len(self.files) // 16)]  # spares encoding a large set at every level
         for level in _LEVELS:
-            probe = self.files[:: max(1, len(self.files) // 16)]  # spares encoding a large set at every level
-            if sum(len(_webp(file, level)) for file in probe) * len(self.files) > 0.9 * _CAP * max(1, len(probe)):
+            sizes = [len(_webp(file, *level)) for file in probe]
+            if sum(sizes) * len(self.files) > 0.9 * _CAP * len(sizes):
                 continue
-            texts = [base64.b64encode(_webp(file, level)).decode() for file in self.files]
+            texts = [base64.b64encode(_webp(file, *level)).decode() for file in self.files]
             if sum(map(len, texts)) <= _CAP:
-                return [f"data:image/webp;base64,{text}" for text in texts]
+                self._sources = [f"data:image/webp;base64,{text}" for text in texts]
+                return False
         beside = out.with_name(f"{out.stem}_files")
+        names = [f"{number:05d}.webp" for number in range(len(self.files))]
 
         def fill(target: Path) -> None:
             target.mkdir()
-            for number, file in enumerate(self.files):
-                (target / f"{number:05d}.webp").write_bytes(_webp(file, _LEVELS[0]))
+            for name, file in zip(names, self.files, strict=True):
+                (target / name).write_bytes(_webp(file, *_LEVELS[0]))
 
         write_with(beside, fill)
-        return [f"{beside.name}/{number:05d}.webp" for number in range(len(self.files))]
+        self._sources = [f"{quote(beside.name)}/{name}" for name in names]
+        return True
+
+    def place(self, number: int) -> Markup:
+        """The attributes that give an <img> its picture: the data once, then where the script finds it."""
+        if number in self._placed:
+            return Markup(f'data-same="i{number}"')
+        self._placed.add(number)
+        return Markup(f'id="i{number}" src="{escape(self._sources[number])}"')
 
 
-def _webp(file: Path, level: tuple[int, int]) -> bytes:
-    side, quality = level
+def _webp(file: Path, side: int, quality: int) -> bytes:
     with Image.open(file) as opened:
         image = opened.convert("RGB")
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    small = max(image.size) <= 128  # lossy WebP halves the colours' resolution, which shows in a small picture
+    small = max(image.size) <= 128  # lossy WebP halves the resolution of colours
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=quality, method=4, lossless=small)
+    image.save(buffer, "WEBP", lossless=small, quality=50 if small else quality, method=2 if small else 4)
     return buffer.getvalue()
-
-
-def _placer(sources: list[str]) -> Callable[[int], Markup]:
-    """The attributes that give an <img> its picture: the data the first time, then where the script finds it."""
-    seen: set[int] = set()
-
-    def place(number: int) -> Markup:
-        if number in seen:
-            return Markup(f'data-same="i{number}"')
-        seen.add(number)
-        return Markup(f'id="i{number}" src="{escape(sources[number])}"')
-
-    return place
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-# ---------------------------------------------------------------------------------------------- the page's parts
 
 
 def _view(folder: Path, comparison: Row, rows: list[Row], album: _Album) -> Row:
     metrics = _metrics(comparison, rows)
-    hues = iter(range(len(rows)))
+    methods = [row for row in rows if row["kind"] not in ("floor", "description")]
     for number, row in enumerate(rows):
-        row["number"], row["tone"] = number, row["kind"] if row["kind"] in ("floor", "description") else "method"
-        row["hue"] = next(hues) % 8 if row["tone"] == "method" else None
-        row["said"] = _STATUS[row["status"]]
-        row["pictures"] = _gallery(folder, row, album)
-        row["frames"] = _frames(row, album)
-        row["cells"] = [_cell(metric, row["scores"].get(metric["name"])) for metric in metrics]
-        row["costs"] = [write(row["cost"].get(key)) for key, _, _, write in _COSTS]
-    prompts = [{"id": str(p["id"]), "text": str(p["text"])} for p in comparison.get("prompts") or []]
-    roles = {str(role): p["prompt"] for row in rows for (role, _), p in row["pictures"].items()}
-    prompts += [{"id": r, "text": text} for r, text in roles.items() if r not in {p["id"] for p in prompts}]
-    seeds = list(dict.fromkeys([*(comparison.get("seeds") or []), *(s for row in rows for _, s in row["pictures"])]))
+        row["number"], row["tone"] = number, "method" if row in methods else row["kind"]
+        row["hue"] = methods.index(row) % 8 if row in methods else None
+        row["pictures"], row["frames"] = _gallery(row, album), _frames(row, album)
+        row["costs"] = _costs(row)
+    prompts = {str(prompt["id"]): str(prompt["text"]) for prompt in comparison.get("prompts") or []}
+    for (role, _), picture in (item for row in rows for item in row["pictures"].items()):
+        prompts.setdefault(role, picture["prompt"])  # whatever was drawn is shown
+    seeds = [*(comparison.get("seeds") or []), *(seed for row in rows for _, seed in row["pictures"])]
     ceilings = comparison.get("ceiling") or {}
-    planes = [_plane(rows, metrics, ceilings, width, height) for width, height in ((720, 500), (380, 420))]
     return {
-        "c": comparison, "rows": rows, "metrics": metrics, "prompts": prompts, "seeds": seeds, "planes": planes,
-        "methods": [row for row in rows if row["tone"] == "method"],
-        "troubled": [row for row in rows if row["status"] != "done"],
-        "train": _photos(comparison.get("train"), album), "held_out": _photos(comparison.get("held_out"), album),
-        "ceilings": [_cell(metric, ceilings.get(metric["name"])) for metric in metrics],
-        "costs": [_bars(rows, *cost) for cost in _COSTS],
-        "spreads": [_spread(rows, m, ceilings) for m in metrics if m["name"] not in ("fidelity", "prompt")],
-        "created": _date(comparison.get("created")), "words": _words, "shapes": _SHAPES, "folder": folder.name,
+        "c": comparison, "rows": rows, "methods": methods, "metrics": metrics,
+        "seeds": list(dict.fromkeys(seeds)), "folder": folder.name,
+        "prompts": [{"id": key, "text": text} for key, text in prompts.items()],
+        **{key: [album.add(str(f)) for f in comparison.get(key) or []] for key in ("train", "held_out")},
+        "planes": [_plane(rows, ceilings, *size) for size in ((720, 500), (380, 420))],
+        "panels": [_bars(methods, *cost) for cost in _COSTS], "ceilings": ceilings,
+        "spreads": [(m, _span(row["scores"].get(m["name"]) for row in rows)) for m in metrics[2:]],
+        "scale": _scale, "ends": _score, "missing": MISSING, "created": _date(comparison.get("created")),
+        "picture": album.place, "score_text": score_text, "number": _number,
+        "words": lambda value: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
         "command": comparison.get("command") or f"likewise compare {folder.name}",
     }  # fmt: skip
 
 
-def _photos(files: Any, album: _Album) -> list[int | None]:
-    return [album.add(str(file)) for file in files or []]
-
-
-def _gallery(folder: Path, row: Row, album: _Album) -> dict[tuple[str, Any], Row]:
+def _gallery(row: Row, album: _Album) -> dict[tuple[str, Any], Row]:
     """The pictures of a trial by prompt's id and seed; those not drawn yet are not in it."""
-    index = folder / str(row["gallery"]) / "gallery.json"
+    index = album.folder / str(row["gallery"]) / "gallery.json"
     if not row["gallery"] or not index.exists():
         return {}
     try:
         listed = json.loads(index.read_text(encoding="utf-8"))
-        pairs = [((str(p["role"]), p["seed"]), p, album.add(index.parent / str(p["file"]))) for p in listed]
+        drawn = {
+            (str(p["role"]), p["seed"]): (p["prompt"], album.add(index.parent / p["file"])) for p in listed
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{index} cannot be read: {error}", "delete the folder to draw it again") from None
-    return {place: {"number": number, "prompt": str(p["prompt"])} for place, p, number in pairs if number is not None}
+    found = ((place, str(prompt), number) for place, (prompt, number) in drawn.items() if number is not None)
+    return {place: {"number": number, "prompt": prompt} for place, prompt, number in found}
 
 
 def _frames(row: Row, album: _Album) -> list[Row]:
-    """At most `_FRAMES` pictures of a trial's training, evenly spaced, the first and last always among them."""
+    """At most twelve pictures of a trial's training, evenly spaced, with the first and the last."""
     frames = [{"step": f.get("step"), "number": album.add(str(f.get("file")))} for f in row["strip"]]
     frames = [frame for frame in frames if frame["number"] is not None]
     last = len(frames) - 1
-    return frames if last < _FRAMES else [frames[round(k * last / (_FRAMES - 1))] for k in range(_FRAMES)]
+    return frames if last < 12 else [frames[round(k * last / 11)] for k in range(12)]
 
 
-def _cell(metric: Row, score: Row | None) -> Row:
-    share = _number((score or {}).get("normalised"))
-    return {
-        "title": metric["title"],
-        "text": score_text(score),
-        "n": (score or {}).get("n"),
-        "share": None if share is None else f"{100 * share:.0f} %",
-    }
-
-
-def _bars(rows: list[Row], key: str, title: str, note: str, write: Callable[[Any], str]) -> Row:
+def _bars(methods: list[Row], key: str, title: str, note: str, write: Callable[[Any], str]) -> Row:
     """One cost of every method as bars on a logarithmic scale that starts and ends at a power of ten."""
-    shown = [row for row in rows if row["tone"] == "method" or (key == "sample_seconds" and key in row["cost"])]
-    values = [_number(row["cost"].get(key)) for row in shown]
-    logs = [math.log10(value) for value in values if value and value > 0]
-    low = math.floor(min(logs, default=0) - 0.2)
-    high = max(math.ceil(max(logs, default=1)), low + 1)
-    scale = [math.log10(value) if value and value > 0 else None for value in values]
-    return {
-        "title": title, "note": note, "decades": [100 * k / (high - low) for k in range(high - low + 1)],
-        "ends": [f"{10.0**end:g} s" if write is time_text else write(10.0**end) for end in (low, high)],
-        "bars": [
-            {"row": row, "text": write(value), "width": None if at is None else round(100 * (at - low) / (high - low), 2)}
-            for row, value, at in zip(shown, values, scale, strict=True)
-        ],
-    }  # fmt: skip
+    values = [_number(row["cost"].get(key)) for row in methods]
+    logs = [math.log10(value) if value and value > 0 else None for value in values]
+    known = [log for log in logs if log is not None] or [0.0]
+    low = math.floor(min(known) - 0.2)
+    x = _scale((low, high := max(math.ceil(max(known)), low + 1)), 0, 100)
+    trials = zip(methods, values, logs, strict=True)
+    bars = [{"row": row, "text": write(value), "width": x(log)} for row, value, log in trials]
+    ends = [f"{10.0**end:g} s" if write is time_text else write(10.0**end) for end in (low, high)]
+    decades = [x(decade) for decade in range(low, high + 1)]
+    return {"title": title, "note": note, "bars": bars, "ends": ends, "decades": decades}
 
 
-def _range(scores: Iterable[Row | None]) -> tuple[float, float] | None:
-    """The span of all means and intervals, with some air; None without any."""
-    values = [value for score in scores if _score(score)[1] is not None for value in _score(score) if value is not None]
+def _span(scores: Iterable[Row | None]) -> tuple[float, float] | None:
+    """From the least to the greatest of all means and ends of intervals, with some air; None without any."""
+    found = (_score(score) for score in scores)
+    values = [value for score in found if score[1] is not None for value in score if value is not None]
     if not values:
         return None
     air = 0.08 * (max(values) - min(values)) or 0.05
     return min(values) - air, max(values) + air
 
 
-def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers between two ends, at most `most` of them."""
-    rough = (high - low) / most
+def _scale(span: tuple[float, float], start: float, end: float) -> Callable[[float | None], float | None]:
+    """Where a value lies between `start` and `end` in a drawing; None stays None."""
+    rate = (end - start) / (span[1] - span[0])
+    return lambda value: None if value is None else round(start + rate * (value - span[0]), 2)
+
+
+def _ticks(span: tuple[float, float], most: int) -> list[float]:
+    """Round numbers within a span, at most `most` steps apart."""
+    rough = (span[1] - span[0]) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * times for times in (1, 2, 5, 10) if power * times >= rough)
-    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [k * step for k in range(math.ceil(span[0] / step), math.floor(span[1] / step) + 1)]
 
 
-def _spread(rows: list[Row], metric: Row, ceilings: Row) -> Row:
-    """One metric of every trial as dots with intervals on one line each."""
-    ceiling = ceilings.get(metric["name"])
-    span = _range([ceiling, *(row["scores"].get(metric["name"]) for row in rows)])
-    low, high = span or (0.0, 1.0)
-    dots = []
-    for row in rows:
-        ends = [None if v is None else round(100 * (v - low) / (high - low), 2) for v in _score(row["scores"].get(metric["name"]))]
-        dots.append({"row": row, "low": ends[0], "mean": ends[1], "high": ends[2], "text": score_text(row["scores"].get(metric["name"]))})
-    ticks = [(round(100 * (tick - low) / (high - low), 2), f"{tick:.4g}") for tick in _ticks(low, high, 4)]
-    return {"metric": metric, "dots": dots, "ticks": ticks, "any": span is not None}
-
-
-def _plane(rows: list[Row], metrics: list[Row], ceilings: Row, width: int, height: int) -> Row | None:
-    """Likeness (up) against prompt following (right) in the pixels of one drawing; None where no trial has both."""
-    both = [row for row in rows if all(_score(row["scores"].get(name))[1] is not None for name in ("fidelity", "prompt"))]
-    across = _range(row["scores"]["prompt"] for row in both)
-    up = _range([ceilings.get("fidelity"), *(row["scores"]["fidelity"] for row in both)])
+def _plane(rows: list[Row], ceilings: Row, width: int, height: int) -> Row | None:
+    """Likeness (up) against prompt following (right), in one drawing's pixels; None if no trial has both."""
+    axes = ("fidelity", "prompt")
+    both = [row for row in rows if all(_score(row["scores"].get(axis))[1] is not None for axis in axes)]
+    across = _span(row["scores"]["prompt"] for row in both)
+    up = _span([ceilings.get("fidelity"), *(row["scores"]["fidelity"] for row in both)])
     if not across or not up:
         return None
     left, top, right, bottom = 56, 14, width - 14, height - 52
-
-    def x(value: float | None) -> float | None:
-        return None if value is None else round(left + (right - left) * (value - across[0]) / (across[1] - across[0]), 1)
-
-    def y(value: float | None) -> float | None:
-        return None if value is None else round(bottom - (bottom - top) * (value - up[0]) / (up[1] - up[0]), 1)
-
-    floor = next((row["scores"]["fidelity"] for row in both if row["tone"] == "floor"), None)
+    x, y = _scale(across, left, right), _scale(up, bottom, top)
+    floor = next((row["scores"]["fidelity"] for row in both if row["kind"] == "floor"), None)
+    bounds = (("ceiling: real against real", ceilings.get("fidelity")), ("floor: before any training", floor))
     lines = [
-        {"kind": kind, "text": text, "low": y(low), "y": y(mean), "high": y(high)}
-        for kind, text, (low, mean, high) in (
-            ("ceiling", "ceiling: real against real", _score(ceilings.get("fidelity"))),
-            ("floor", "floor: before any training", _score(floor)),
-        )
+        {"text": text, "low": y(low), "y": y(mean), "high": y(high)}
+        for text, (low, mean, high) in ((text, _score(score)) for text, score in bounds)
         if mean is not None
     ]
     points = []
     for row in both:
-        (x0, px, x1), (y0, py, y1) = (map(f, _score(row["scores"][n])) for f, n in ((x, "prompt"), (y, "fidelity")))
+        x0, px, x1 = map(x, _score(row["scores"]["prompt"]))
+        y0, py, y1 = map(y, _score(row["scores"]["fidelity"]))
         points.append({"row": row, "x": px, "x0": x0, "x1": x1, "y": py, "y0": y0, "y1": y1})
-    _label(points, lines, (left, top, right, bottom))
-    ticks = width // 110
+    _label(points, lines, left, top, right, bottom)
     return {
         "width": width, "height": height, "left": left, "top": top, "right": right, "bottom": bottom,
-        "xticks": [(x(tick), f"{tick:.4g}") for tick in _ticks(*across, ticks)],
-        "yticks": [(y(tick), f"{tick:.4g}") for tick in _ticks(*up, 5)],
+        "xticks": [(x(tick), f"{tick:.4g}") for tick in _ticks(across, width // 110)],
+        "yticks": [(y(tick), f"{tick:.4g}") for tick in _ticks(up, 5)],
         "lines": lines, "points": points, "left_out": [row for row in rows if row not in both],
-        "across": metrics[1], "up": metrics[0],
     }  # fmt: skip
 
 
-def _label(points: list[Row], lines: list[Row], frame: tuple[int, int, int, int]) -> None:
-    """Give every point's name the place beside it that covers least of what is drawn already."""
-    left, top, right, bottom = frame
-    boxes = [(p["x"] - 9, p["y"] - 9, p["x"] + 9, p["y"] + 9, 6.0) for p in points]  # left, top, right, bottom, weight
-    boxes += [(p["x0"], p["y"] - 2, p["x1"], p["y"] + 2, 3.0) for p in points if p["x0"] and p["x1"]]
-    boxes += [(p["x"] - 2, p["y1"], p["x"] + 2, p["y0"], 3.0) for p in points if p["y0"] and p["y1"]]
-    boxes += [(right - 190, line["y"] - 18, right, line["y"] + 2, 4.0) for line in lines]
-    boxes += [(left, line["y"] - 2, right, line["y"] + 2, 1.0) for line in lines]
-    for point in points:
-        wide, best = 7.4 * len(point["row"]["title"]), math.inf
-        for dx, dy in ((12, -10), (12, 18), (-12 - wide, -10), (-12 - wide, 18), (12, 36), (-12 - wide, -28), (12, -28)):
-            x, y = point["x"] + dx, point["y"] + dy
-            box = (x, y - 13, x + wide, y + 4)
-            cost = sum(
-                weight * max(0, min(box[2], b[2]) - max(box[0], b[0])) * max(0, min(box[3], b[3]) - max(box[1], b[1]))
-                for *b, weight in boxes
-            )
-            cost += 1e5 * (box[0] < left or box[1] < top or box[2] > right or box[3] > bottom) + abs(dy)
-            if cost < best:
-                best, point["lx"], point["ly"], kept = cost, round(x, 1), round(y, 1), box
-        boxes.append((*kept, 6.0))
+def _label(points: list[Row], lines: list[Row], left: int, top: int, right: int, bottom: int) -> None:
+    """Give every name in the plane the place that covers least of what is drawn already."""
+    drawn = [(-999, 0, left, 999), (right, 0, 2999, 999), (0, -99, 2999, top), (0, bottom, 2999, 999)]
+    drawn += [(p["x"] - 10, p["y"] - 10, p["x"] + 10, p["y"] + 10) for p in points]
+    drawn += [(p["x0"], p["y"] - 3, p["x1"], p["y"] + 3) for p in points if None not in (p["x0"], p["x1"])]
+    drawn += [(p["x"] - 3, p["y1"], p["x"] + 3, p["y0"]) for p in points if None not in (p["y0"], p["y1"])]
+    drawn += [(left, line["y"] - 2, right, line["y"] + 2) for line in lines]
 
+    def covered(place: tuple[str, float, float, float, float]) -> float:
+        _, _, y, x0, x1 = place
+        across = ((max(0, min(x1, box[2]) - max(x0, box[0])), box) for box in drawn)
+        return sum(wide * max(0, min(y + 4, box[3]) - max(y - 13, box[1])) for wide, box in across)
 
-_SHAPES = (  # one mark per method, around (0, 0), so that the plane can be read without colour
-    "M0-7A7 7 0 1 1 0 7 7 7 0 1 1 0-7Z", "M-6-6H6V6H-6Z", "M0-8 8 6H-8Z", "M0-8 8 0 0 8-8 0Z",
-    "M0 8-8-6H8Z", "M-2.5-7.5h5v5h5v5h-5v5h-5v-5h-5v-5h5Z", "M0-8 7.6-2.5 4.7 6.5H-4.7L-7.6-2.5Z", "M-4-7H4L8 0 4 7H-4L-8 0Z",
-)  # fmt: skip
+    for item in [*lines, *points]:
+        wide = 8 * len(item["row"]["title"] if "row" in item else item["text"])
+        start, end = (item["x"] + 13, item["x"] - 13) if "row" in item else (left + 6, right - 6)
+        rows = [round(item["y"] + down, 2) for down in ((-9, 17, -26, 34) if "row" in item else (-7, 17))]
+        ends = [("start", start, start, start + wide), ("end", end, end - wide, end)]
+        places = [(anchor, x, y, x0, x1) for y in rows for anchor, x, x0, x1 in ends]
+        item["anchor"], item["lx"], item["ly"], x0, x1 = min(places, key=covered)
+        drawn.append((x0, item["ly"] - 13, x1, item["ly"] + 4))

@@ -1,7 +1,7 @@
 """Results: one row per trial, in results.jsonl. Readable without torch, by people and by the report.
 
-A row carries the digest of everything that it depends on; a row whose digest still holds is never computed again. The file
-is rewritten as a whole, so that a crash leaves the old rows or the new ones.
+A row carries the digest of everything that it depends on; a row whose digest still holds is never computed
+again. The file is rewritten as a whole, so that a crash leaves the old rows or the new ones.
 """
 
 from __future__ import annotations

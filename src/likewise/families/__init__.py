@@ -1,7 +1,7 @@
 """The registry of model families, and the way from what a person typed to a loaded base.
 
-A family is one file of this folder with `FAMILY`, a subclass of `Base`; outside packages add theirs with an entry
-point of the group `likewise.families`. Nothing heavy is imported until a family is asked for.
+A family is one file of this folder with `FAMILY`, a subclass of `Base`; outside packages add theirs with an
+entry point of the group `likewise.families`. Nothing heavy is imported until a family is asked for.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def get(name: str) -> type[Base]:
 def load(source: str, *, device: str = "cpu", precision: Literal["auto", "fp32", "bf16"] = "auto") -> Base:
     """The base that `source` names, with its arithmetic chosen; raises `BaseError` with what was tried.
 
-    `precision="auto"` is bf16 where the hardware computes it natively, else fp32. Weights stay fp32 in any case.
+    `precision="auto"` is bf16 where the hardware computes it natively, else fp32. Weights stay fp32.
     """
     from likewise.base import native_bf16
 
@@ -95,7 +95,7 @@ def _load_pocket(device: str) -> Base:
 
 
 def _load_tiny(source: str, device: str) -> Base:
-    """`tiny:FAMILY` or `tiny:FAMILY:SEED`; a family's variants (`tiny_variants`) may stand for it, as in `tiny:sd2`."""
+    """`tiny:FAMILY[:SEED]`; one of a family's `tiny_variants` may stand for it, as in `tiny:sd2`."""
     _, kind, *rest = source.split(":")
     if len(rest) > 1 or not all(part.isdecimal() for part in rest):
         raise BaseError(f"{source!r} is not a miniature", "write tiny:FAMILY or tiny:FAMILY:SEED")
@@ -164,7 +164,7 @@ def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def hub_folder(repository: str) -> Path:
-    """The local copy of a Hub repository's diffusers folder, fetched if it may be (`HF_HUB_OFFLINE` counts)."""
+    """The local copy of a Hub repository's diffusers folder, fetched unless `HF_HUB_OFFLINE` says no."""
     from diffusers import DiffusionPipeline
 
     reasons = []
@@ -176,7 +176,7 @@ def hub_folder(repository: str) -> Path:
         except Error:
             raise
         except Exception as error:  # the Hub's, the network's and diffusers' own; all mean: not here
-            reasons.append((str(error).strip() or type(error).__name__).splitlines()[0][:160])
+            reasons.append((str(error).strip() or type(error).__name__).splitlines()[0].split(" (")[0][:160])
     logger.debug("Hub download of %s failed: %s", repository, reasons)
     raise BaseError(
         f"{repository!r} is no folder here, and the Hub does not give it: {reasons[0].rstrip('.')}",

@@ -1,4 +1,4 @@
-"""The CLIP parts that Stable Diffusion families share: a text tower's vision twin, and a tokenizer made on the spot.
+"""The CLIP parts that Stable Diffusion families share: a text tower's vision twin, and a home-made tokenizer.
 
 Nothing here knows a backbone. The twin is loaded on first use, because only aesthetic embeddings ask for it.
 """
@@ -38,7 +38,7 @@ PLAIN_WORDS = tuple(
 class VisionHalf:
     """Weights and numbers that turn pictures into the space of a text tower."""
 
-    vision: nn.Module
+    vision: Any
     """A `CLIPVisionModelWithProjection`."""
     text_projection: Tensor
     """[d, width]; from the pooled text state to the common space."""
@@ -85,8 +85,8 @@ class ClipTwin:
     def text_features(self, output: Any, tokens: Tokens) -> Tensor:
         """Projected features [B, d], not normalised, of what the tower's encoder answered for `tokens`.
 
-        `output` must be `tower.encode(tokens, output_hidden_states=True)`. Gradients flow to the tower's encoder,
-        which is the one to steer even where it is cut: the layers that it lacks are applied here, frozen.
+        `output` must be `tower.encode(tokens, output_hidden_states=True)`. Gradients flow to the tower's own
+        encoder, the one to steer even where it is cut: the layers that it lacks are applied here, frozen.
         """
         half, encoder = self.half, self._tower.encoder
         if len(half.last_layers) == 0:
@@ -127,12 +127,12 @@ def clip_pixels(picture: Image.Image, side: int, mean: Sequence[float], std: Seq
 def read_twin(folder: Path, projection: Tensor | None, text: Any) -> VisionHalf:
     """The vision half in a model folder's `image_encoder/`, else that of the published CLIP model.
 
-    `projection` [d, width] is what the folder's text encoder stores as `text_projection.weight`, `text` its config.
+    `projection` [d, width] is `text_projection.weight` of the folder's text encoder, `text` its config.
     """
     if projection is None or not (folder / "config.json").is_file():
         return hub_twin(text)
     config = read_config(folder / "config.json")
-    vision = build(
+    vision: Any = build(
         lambda: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config)),
         folder_tensors(folder),
         str(folder),
@@ -146,7 +146,7 @@ def read_twin(folder: Path, projection: Tensor | None, text: Any) -> VisionHalf:
 
 
 def _picture_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation from a `preprocessor_config.json` there or in `feature_extractor/`, or CLIP's own."""
+    """Mean and deviation from `preprocessor_config.json` there or in `feature_extractor/`, or CLIP's own."""
     for home in (folder, folder.parent / "feature_extractor"):
         if (home / "preprocessor_config.json").is_file():
             found = read_config(home / "preprocessor_config.json")
@@ -160,7 +160,7 @@ def hub_twin(text: Any) -> VisionHalf:
     if origin is None:
         raise BaseError(
             f"this text encoder is {text.hidden_size} wide and no CLIP model with pictures is known for it",
-            "a folder can bring its own as image_encoder/, with text_projection.weight beside the text encoder",
+            "a folder can bring its own: image_encoder/, and text_projection.weight in text_encoder/",
         )
     try:
         whole = CLIPModel.from_pretrained(origin, dtype=torch.float32)
@@ -183,7 +183,7 @@ def half_of(whole: Any, layers: int) -> VisionHalf:
 
 
 def plain_tokenizer(words: Sequence[str] = PLAIN_WORDS, limit: int = 77) -> Any:
-    """A CLIP tokenizer with the 256 byte symbols and `words` as whole tokens, made without fetching anything."""
+    """A CLIP tokenizer with the 256 byte symbols and `words` as whole tokens; nothing is fetched."""
     symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = dict.fromkeys([*symbols, *(f"{symbol}</w>" for symbol in symbols)])
     merges: dict[tuple[str, str], None] = {}

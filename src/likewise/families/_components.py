@@ -1,7 +1,7 @@
 """Reading the components of a model folder: a configuration and a set of tensors become a module.
 
-All weights come through `likewise.weights`, so pickled folders are read safely or not at all, and every error names
-the file. Modules are made without memory and then given their tensors, in fp32 on the CPU.
+All weights come through `likewise.weights`, so pickled folders are read safely or not at all, and every error
+names the file. Modules are made without memory and then given their tensors, in fp32 on the CPU.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from likewise.weights import read_tensors
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 VARIANTS = ("", ".fp16", ".bf16")
-TEXT_ROOTS = ("embeddings.", "encoder.", "final_layer_norm.")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def folder_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a component's folder: full precision before `fp16`, safetensors before pickled, shards joined."""
+    """All tensors of a component: full precision before `fp16`, safetensors before pickled, shards joined."""
     for suffix in (".safetensors", ".bin"):
         for variant in VARIANTS:
             for stem in STEMS:
@@ -74,14 +73,14 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 def build(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], what: str) -> nn.Module:
     """`make()` filled with copies of `tensors` in fp32; raises `BaseError` unless they fit exactly.
 
-    Spellings of older and newer diffusers and transformers are understood (`text_model.` or not, `query` for `to_q`).
+    Older and newer spellings are understood: with `text_model.` or without, `query` for `to_q`.
     """
     with torch.device("meta"):
         module = make()
     given = dict(tensors)
-    for mend in (getattr(module, "_fix_state_dict_keys_on_load", None),):
-        if mend is not None:
-            mend(given)
+    mend = getattr(module, "_fix_state_dict_keys_on_load", None)  # diffusers' own table of old names
+    if mend is not None:
+        mend(given)
     wanted = module.state_dict()
     given = {_live_name(name, wanted): tensor for name, tensor in given.items() if "position_ids" not in name}
     missing = [name for name in wanted if name not in given and "position_ids" not in name]
@@ -134,7 +133,7 @@ def read_tokenizer(source: Path | str, **changes: Any) -> Any:
 
 
 def read_advice(path: Path) -> dict[str, dict[str, Any]]:
-    """`likewise.toml` of a model folder: a table of recipe settings for each method; nothing where there is no file."""
+    """`likewise.toml` of a model folder: recipe settings by method; nothing where there is no file."""
     if not path.is_file():
         return {}
     try:

@@ -1,8 +1,8 @@
 """Single-file checkpoints of Stable Diffusion 1.x and 2.x, taken apart into what a diffusers folder holds.
 
-The published layout (CompVis) keeps UNet, autoencoder and text encoder in one file without any configuration. Sizes are
-read off the tensors' shapes; head counts and the kind of prediction are not in the shapes and follow the two published
-architectures. Every guess is told in a note.
+The published layout (CompVis) keeps UNet, autoencoder and text encoder in one file without any configuration.
+Sizes are read off the tensors' shapes; head counts and the kind of prediction are not in the shapes and
+follow the two published architectures. A guess that matters is told in a note.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VAE = "first_stage_model."
 CLIP = "cond_stage_model.transformer."
 OPEN_CLIP = "cond_stage_model.model."
 SD2_BASE_STEP = 875000
-"""`global_step` of the published 512-base-ema.ckpt, the only mark that it predicts noise (diffusers tests the same)."""
+"""`global_step` of the published 512-base-ema.ckpt, its only sign of predicting noise (as in diffusers)."""
 
 OPEN_CLIP_NAMES = {
     "token_embedding.weight": "embeddings.token_embedding.weight",
@@ -109,7 +109,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors = tensors_in(tree, path)
         inner = dict.get(tree, "state_dict", tree)
         steps = [dict.get(table, "global_step") for table in (tree, inner)]
-        facts = {"global_step": str(step) for step in steps if isinstance(step, int)}
+        facts = {}
+        for step in steps:
+            if isinstance(step, int):
+                facts["global_step"] = str(step)
     if "global_step" in tensors:
         facts["global_step"] = str(int(tensors["global_step"]))
     for mark in ("v_pred", "ztsnr"):
@@ -119,7 +122,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _prediction(path: Path, facts: Mapping[str, str], open_clip: bool) -> tuple[str, tuple[str, ...]]:
-    """The kind of prediction: said by the file, by a `.yaml` beside it, or by what the architecture usually has."""
+    """The kind of prediction: from the file, from a `.yaml` beside it, or as usual for its architecture."""
     said = facts.get("modelspec.prediction_type", "").lower()
     if "v_pred" in facts or said in ("v", "v_prediction"):
         return "v_prediction", ()
@@ -135,8 +138,8 @@ def _prediction(path: Path, facts: Mapping[str, str], open_clip: bool) -> tuple[
     if facts.get("global_step") == str(SD2_BASE_STEP):
         return "epsilon", ()
     note = (
-        f"{path.name} does not say whether it predicts noise or velocity; velocity is assumed, as for SD 2.1 at 768 px. "
-        f"If it is an SD 2 base model, put a {beside.name} beside it with the line `parameterization: eps`"
+        f"{path.name} does not say whether it predicts noise or velocity; velocity is assumed, as in SD 2.1. "
+        f"If it is an SD 2 base model, put {beside.name} beside it with the line `parameterization: eps`"
     )
     return "v_prediction", (note,)
 
@@ -165,7 +168,7 @@ def _count(shapes: Shapes, prefix: str) -> int:
 def unet_config(shapes: Shapes, sample: int) -> dict[str, Any]:
     """Configuration of `UNet2DConditionModel` from the LDM tensors' shapes.
 
-    Heads: 8 in every layer where the projections are convolutions (SD 1), 64 features each where they are linear (SD 2).
+    Heads: 8 a layer where projections are convolutions (SD 1), of 64 features where they are linear (SD 2).
     """
     first, last = shapes[f"{UNET}input_blocks.0.0.weight"], shapes[f"{UNET}out.2.weight"]
     widths, layers, attends = [0], [0], [False]
@@ -173,7 +176,7 @@ def unet_config(shapes: Shapes, sample: int) -> dict[str, Any]:
     for block in range(1, _count(shapes, f"{UNET}input_blocks.")):
         here = f"{UNET}input_blocks.{block}"
         if f"{here}.0.op.weight" in shapes:
-            widths.append(0), layers.append(0), attends.append(False)
+            widths, layers, attends = [*widths, 0], [*layers, 0], [*attends, False]
             continue
         widths[-1], layers[-1] = shapes[f"{here}.0.in_layers.2.weight"][0], layers[-1] + 1
         key = f"{here}.1.transformer_blocks.0.attn2.to_k.weight"
@@ -199,7 +202,7 @@ def unet_config(shapes: Shapes, sample: int) -> dict[str, Any]:
 
 
 def vae_config(shapes: Shapes) -> dict[str, Any]:
-    """Configuration of `AutoencoderKL` from the LDM tensors' shapes; the latent scale is the published one."""
+    """Configuration of `AutoencoderKL` from the LDM tensors' shapes, with the published latent scale."""
     levels = _count(shapes, f"{VAE}encoder.down.")
     widths = [shapes[f"{VAE}encoder.down.{level}.block.0.conv1.weight"][0] for level in range(levels)]
     return {
@@ -236,7 +239,7 @@ def _open_clip(tensors: Mapping[str, Tensor]) -> Component:
 
 
 def _open_clip_layer(start: str, name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """One tensor of a layer under the names of transformers; queries, keys and values are stacked in OpenCLIP."""
+    """A layer's tensor under transformers' names; queries, keys and values are stacked in OpenCLIP."""
     if name.startswith("attn.in_proj_"):
         kind = name.removeprefix("attn.in_proj_")
         return {
@@ -248,7 +251,7 @@ def _open_clip_layer(start: str, name: str, tensor: Tensor) -> dict[str, Tensor]
 
 
 def _text_config(found: Mapping[str, Tensor], activation: str) -> dict[str, Any]:
-    """Configuration of `CLIPTextModel`; heads have 64 features in every CLIP, and end-of-text is the last word."""
+    """Configuration of `CLIPTextModel`; every CLIP has heads of 64 features and end-of-text as last word."""
     vocabulary, width = found["embeddings.token_embedding.weight"].shape
     layers = {name.split(".")[2] for name in found if name.startswith("encoder.layers.")}
     return {

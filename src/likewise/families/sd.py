@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x and 2.x, and `pocket`, which has the same layout at another size.
 
-A UNet with cross-attention on one CLIP text tower and a KL autoencoder. Noise or velocity prediction is read from
-the scheduler's configuration, every size from the folder. Single-file checkpoints are taken apart in `_single_file`.
+A UNet with cross-attention on one CLIP text tower and a KL autoencoder. Noise or velocity prediction is read
+from the scheduler's configuration, every size from the folder; `_single_file` takes single files apart.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -68,9 +69,9 @@ class TextStates:
 class Parts:
     """Everything a Stable Diffusion model is made of, before it is one."""
 
-    unet: nn.Module
-    vae: nn.Module
-    text_encoder: nn.Module
+    unet: Any
+    vae: Any
+    text_encoder: Any
     tokenizer: Any
     schedule: Mapping[str, Any]
     """The scheduler's configuration as the folder has it."""
@@ -85,7 +86,7 @@ class StableDiffusion(Base):
 
     family: ClassVar[str] = "sd"
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
-    lora_presets: ClassVar[Mapping[str, Mapping[Part, str]]] = {
+    target_sets: ClassVar[Mapping[str, Mapping[Part, str]]] = {
         "attention": {"backbone": rf".*\.{_ATTENTION}", "text": _TEXT_ATTENTION},
         "transformer": {"backbone": rf".*\.{_TRANSFORMER}", "text": _TEXT_ALL},
         "all": {"backbone": rf".*\.({_TRANSFORMER}|{_CONVOLUTIONS})", "text": _TEXT_ALL},
@@ -100,11 +101,11 @@ class StableDiffusion(Base):
         for module in (parts.unet, parts.vae, parts.text_encoder):
             module.requires_grad_(False).eval().to(device)
         limit = parts.text_encoder.config.max_position_embeddings
-        tower = TextTower(parts.tokenizer, parts.text_encoder, int(limit))  # type: ignore[arg-type]
+        tower = TextTower(parts.tokenizer, parts.text_encoder, int(limit))
         tower.twin = ClipTwin(tower, parts.twin)
         self.towers = (tower,)
         self.grid = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.resolution = int(self.backbone.config.sample_size) * self.grid
+        self.resolution = int(self.backbone.config.sample_size or 64) * self.grid
         self._check(tower)
         self.objective = DenoisingObjective(
             self.scheduler(1).alphas_cumprod, check_prediction(self._schedule["prediction_type"])
@@ -112,7 +113,7 @@ class StableDiffusion(Base):
 
     @classmethod
     def load(cls, source: str, *, device: str = "cpu") -> Self:
-        """Load a diffusers folder, a single file or a Hub id; raises `BaseError` with what would be readable."""
+        """Load a diffusers folder, a single file or a Hub id; raises `BaseError` saying what is wrong."""
         path = Path(source).expanduser()
         if path.is_file():
             return cls(source, _read_file(path), device)
@@ -131,10 +132,10 @@ class StableDiffusion(Base):
     @classmethod
     def tiny_variants(cls) -> dict[str, Callable[[int], Self]]:
         """Miniatures by name: `sd1`, and `sd2` with velocity, linear projections and a cut text tower."""
-        return {kind: lambda seed=0, kind=kind: cls._miniature(seed, kind) for kind in ("sd1", "sd2")}
+        return {kind: partial(cls._miniature, kind=kind) for kind in ("sd1", "sd2")}
 
     @classmethod
-    def _miniature(cls, seed: int, kind: str) -> Self:
+    def _miniature(cls, seed: int = 0, kind: str = "sd1") -> Self:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls("tiny:sd" if kind == "sd1" else f"tiny:{kind}", _tiny_parts(velocity=kind == "sd2"))
@@ -155,7 +156,7 @@ class StableDiffusion(Base):
         return float(self.vae.config.scaling_factor), float(self.vae.config.shift_factor or 0.0)
 
     def encode_text(self, prompts: Sequence[str]) -> TextStates:
-        """States [B, T, d] of `prompts`: the last hidden layer after the final norm, also of SD 2's cut tower."""
+        """States [B, T, d] of `prompts`: the last hidden layer after the final norm (SD 2's tower is cut)."""
         tower = self.towers[0]
         return TextStates(tower.encode(tower.tokenize(prompts)).last_hidden_state)
 
@@ -192,7 +193,7 @@ class StableDiffusion(Base):
         return {"backbone": self.backbone, "text": self.towers[0].encoder, "vae": self.vae}
 
     def canonical(self, part: Part, path: str) -> str:
-        """Text paths start with `text_model.` whether or not this transformers has that level (5.x dropped it)."""
+        """Text paths start with `text_model.`, a level that transformers 5 dropped from the live tree."""
         if part == "text" and path.partition(".")[0] in ("embeddings", "encoder", "final_layer_norm"):
             return f"text_model.{path}"
         return path
@@ -200,13 +201,14 @@ class StableDiffusion(Base):
     def _check(self, tower: TextTower) -> None:
         unet, latent = self.backbone.config, self.vae.config.latent_channels
         if unet.in_channels != latent or unet.out_channels != latent:
+            channels = f"{unet.in_channels} to {unet.out_channels} channels"
             raise BaseError(
-                f"{self.name} takes {unet.in_channels} and answers {unet.out_channels} channels for latents of {latent}",
+                f"the UNet of {self.name} maps {channels}, but its latents have {latent}",
                 "inpainting and depth models cannot be taught; use the plain text-to-image model",
             )
         if unet.cross_attention_dim != tower.width:
             raise BaseError(
-                f"{self.name}: the UNet expects text of width {unet.cross_attention_dim}, the tower gives {tower.width}"
+                f"{self.name} reads text {unet.cross_attention_dim} wide, but its tower gives {tower.width}"
             )
 
 
@@ -216,7 +218,7 @@ FAMILY = StableDiffusion
 def _read_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the sampler keeps of a folder's scheduler configuration: its betas and its kind of prediction."""
     kind = str(config.get("_class_name", ""))
-    if kind.startswith("FlowMatch") or kind.startswith("EDM"):
+    if kind.startswith(("FlowMatch", "EDM")):
         raise BaseError(
             f"the scheduler {kind} is not one of Stable Diffusion", "is this a folder of another family?"
         )
@@ -226,6 +228,7 @@ def _read_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
     trailing = zero or config.get("timestep_spacing") == "trailing"
     return {
         **kept,
+        "steps_offset": 1,  # without effect here; a pipeline that is given this scheduler warns otherwise
         "rescale_betas_zero_snr": zero,
         "timestep_spacing": "trailing" if trailing else "linspace",
     }
@@ -294,23 +297,25 @@ def _tiny_parts(velocity: bool) -> Parts:
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2 + velocity,
         num_attention_heads=4, max_position_embeddings=77, projection_dim=24, hidden_act="quick_gelu",
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     encoder = CLIPTextModel(text)
     cut = nn.ModuleList([encoder.encoder.layers.pop(-1)] if velocity else [])
     text.num_hidden_layers = 2
     seen = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8,
-        projection_dim=24,
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=32,
+        patch_size=8, projection_dim=24,
     )  # fmt: skip
     half = VisionHalf(CLIPVisionModelWithProjection(seen), torch.randn(24, 32) * 32**-0.5, cut)
     unet = UNet2DConditionModel(
-        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4, cross_attention_dim=32,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), cross_attention_dim=32,
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         attention_head_dim=(4, 8) if velocity else 4, use_linear_projection=velocity,
     )  # fmt: skip
     vae = AutoencoderKL(
-        block_out_channels=(8,) * 4, norm_num_groups=4, latent_channels=4, scaling_factor=0.18215, sample_size=64,
+        block_out_channels=(8,) * 4, norm_num_groups=4, latent_channels=4, scaling_factor=0.18215,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
     schedule = {**STABLE_DIFFUSION_BETAS, "prediction_type": "v_prediction" if velocity else "epsilon"}

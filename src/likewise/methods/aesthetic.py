@@ -36,12 +36,12 @@ class AestheticRecipe(Recipe):
     steps: NonNegativeInt = 0
     """Nothing is trained, so this has no effect."""
     gradient_steps: NonNegativeInt = 5
-    """Steps that the text encoder's copy takes for one prompt. 5 in the web UI's extension, 10 in the original
-    script; beyond 20 the prompt itself is lost."""
+    """Steps that the text encoder's copy takes for one prompt. 5 in the web UI's extension, 10 in the
+    original script; beyond 20 the prompt itself is lost."""
     gradient_rate: NonNegativeFloat = 1e-4
     """Adam's learning rate in those steps, as in both programs."""
     weight: Unit = 0.9
-    """Share of the pulled prompt in what is drawn. 0.9 in the extension; the original takes it outright (1)."""
+    """Share of the pulled prompt in what is drawn. 0.9 in the extension, 1 in the original."""
     slerp: bool = False
     """Blend along an arc instead of a line. Off, as in the extension."""
     text: str = ""
@@ -104,7 +104,7 @@ class AestheticAdapter(Adapter):
         self._targets.clear()
 
     def pull(self, prompt: str, slot: int = 0, place: int = 0) -> Pulled:
-        """`prompt` pulled towards the pictures of `slot`, spelled as slot `place` of the tower spells its words."""
+        """`prompt` pulled towards the pictures of `slot`; `place` is the tower's slot that spells it."""
         key = (slot, place, prompt)
         if key not in self._pulled:
             # Sampling runs without gradients and in mixed precision; these few steps need the opposite.
@@ -154,18 +154,20 @@ class AestheticAdapter(Adapter):
         rows = [row for row, prompt in enumerate(prompts) if prompt.strip() and share[row // each] != 0]
         if not rows:
             return given
-        if not (dataclasses.is_dataclass(given) and isinstance(getattr(given, "states", None), Tensor)):
+        before = getattr(given, "states", None)
+        replaceable = dataclasses.is_dataclass(given)
+        if not replaceable or not isinstance(before, Tensor):
             raise UnsupportedError(
                 f"{self.base.name} gives its backbone more than one text tower's states",
                 "aesthetic embeddings work on Stable Diffusion 1 and 2 and on pocket",
             )
-        states: Tensor = given.states.clone()
+        states = before.clone()
         for row in rows:
             slot = row // each
             pulled = self.pull(prompts[row], slot, row // per_place).states.to(states)
             blend = slerp if self.recipes[slot].slerp else torch.lerp
             states[row] = blend(states[row : row + 1], pulled.unsqueeze(0), share[slot])[0]
-        return dataclasses.replace(given, states=states)  # type: ignore[type-var]
+        return dataclasses.replace(given, states=states)
 
     def _share(self, recipe: AestheticRecipe, negative: bool) -> float:
         idle = (
@@ -213,7 +215,7 @@ def _copied(encoder: nn.Module) -> Iterator[list[nn.Parameter]]:
 
 
 def _row(mean: Tensor) -> Tensor:
-    """[1, d] in float32. Published files are [1, d] or [d], in float16 or float32; several rows are averaged."""
+    """[1, d] in float32. Published files are [1, d] or [d], float16 or float32; several rows are averaged."""
     rows = mean.detach().float()
     if rows.ndim not in (1, 2) or not rows.numel() or not bool(torch.isfinite(rows).all()):
         raise FormatError(
@@ -235,8 +237,8 @@ class Aesthetic(Method[AestheticRecipe]):
     paper = "Gallego 2022, arXiv 2209.12330"
     summary = (
         "Keeps only the mean CLIP feature of the pictures, a few kilobytes made in a moment, and pulls each "
-        "prompt towards it before drawing. It shifts mood and style and cannot learn a subject; every new prompt "
-        "costs extra time."
+        "prompt towards it before drawing. It shifts mood and style and cannot learn a subject; every new "
+        "prompt costs extra time."
     )
     recipe = AestheticRecipe
     trains = False
@@ -246,8 +248,8 @@ class Aesthetic(Method[AestheticRecipe]):
         if any(tower.twin is not None for tower in base.towers):
             return None
         return (
-            "This family has no CLIP text tower, so there is no image space that its prompt could be pulled "
-            "towards."
+            "This family has no CLIP text tower, so there is no image space that its prompt could be "
+            "pulled towards."
         )
 
     def attach(self, base: Base, stack: Stack) -> AestheticAdapter:

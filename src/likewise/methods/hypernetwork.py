@@ -209,17 +209,17 @@ def _draw(weight: Tensor, recipe: HypernetworkRecipe, generator: torch.Generator
         return nn.init.xavier_uniform_(weight, generator=generator)
     if recipe.init == "xavier_normal":
         return nn.init.xavier_normal_(weight, generator=generator)
-    gain: Literal["leaky_relu", "relu"] = "leaky_relu" if recipe.activation == "leakyrelu" else "relu"
+    # The web UI asks for leaky ReLU's gain where it applies, but with slope 0, which is ReLU's.
     if recipe.init == "kaiming_uniform":
-        return nn.init.kaiming_uniform_(weight, nonlinearity=gain, generator=generator)
-    return nn.init.kaiming_normal_(weight, nonlinearity=gain, generator=generator)
+        return nn.init.kaiming_uniform_(weight, nonlinearity="relu", generator=generator)
+    return nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
 
 
 class HypernetworkAdapter(Adapter):
     """Networks on the inputs of every key and value projection whose width has some."""
 
-    training = False
-    """Whether dropout is on; the training loop says so."""
+    training: bool | None = None
+    """Whether dropout acts. Empty: wherever gradients are taken, as in training and nowhere else."""
 
     def __init__(self, base: Base, recipes: Sequence[HypernetworkRecipe], widths: Iterable[int]) -> None:
         _check_equal(recipes)
@@ -263,7 +263,7 @@ class HypernetworkAdapter(Adapter):
             if self.strength == 0:
                 return None
             x: Tensor = inputs[0]
-            network.training = self.training
+            network.training = torch.is_grad_enabled() if self.training is None else self.training
             rows = x.reshape(self.slots, -1, x.shape[-1])  # batch rows are slot-major
             added = network(rows.float()).to(x.dtype).reshape(x.shape)  # the networks are kept in float32
             return (x + self.strength * added, *inputs[1:])

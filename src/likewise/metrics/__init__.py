@@ -1,5 +1,8 @@
-"""Metrics: one file each; the folder's listing is the registry. A file with a `METRIC` is a metric, a file with a `load` is
-a way to look at pictures (`features`). Metrics are pure functions of what was seen, so they can be tested with numbers."""
+"""Metrics: one file each; the folder's listing is the registry.
+
+A file with a `METRIC` is a metric, a file with a `load` is a way to look at pictures (`features`). Metrics
+are pure functions of what was seen, so they can be tested with numbers.
+"""
 
 from __future__ import annotations
 

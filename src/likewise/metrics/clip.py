@@ -1,7 +1,7 @@
 """CLIP ViT-B/32 (Radford et al. 2021): the prompt measure CLIP-T, and CLIP-I as a second opinion.
 
-The model of TI's, CustomConcept101's and DreamBench++'s harnesses. It sees the kind of a thing, not which one it is: two
-corgis score about 0.8, so it never decides on fidelity alone.
+The model of TI's, CustomConcept101's and DreamBench++'s harnesses. It sees the kind of a thing, not which one
+it is: two corgis score about 0.8, so it never decides on fidelity alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Clip(Features):
     def __init__(self, model: Any, tokenizer: Any, source: str) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.size = int(model.config.vision_config.image_size)
+        self.length = int(model.config.text_config.max_position_embeddings)
         self.id = f"clip-vit-b32-r{self.size}c{self.size}-v1"
         self.card = {
             "weights": source,
@@ -45,7 +46,9 @@ class Clip(Features):
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
         """[n, projection], each row of length 1; beyond 77 tokens a text is cut off."""
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.length, return_tensors="pt"
+        )
         return normalize(self.model.get_text_features(**tokens).pooler_output.float(), dim=1)
 
 

@@ -1,7 +1,7 @@
 """DINOv2 ViT-S/14 (Oquab et al. 2023): subject fidelity on photographs, as DreamBench++ measures it.
 
-The class token after the final norm. It sees background, pose and scale too; held-out references and the ceiling of real
-against real are what make its numbers readable.
+The class token after the final norm. It sees background, pose and scale too; held-out references and the
+ceiling of real against real are what make its numbers readable.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def load(source: str = SOURCE) -> Dinov2:
     from transformers import Dinov2Model  # not needed by those who score with the embedded judge
 
     def read(local: bool) -> Dinov2:
-        return Dinov2(Dinov2Model.from_pretrained(source, dtype=torch.float32, local_files_only=local), source)
+        return Dinov2(
+            Dinov2Model.from_pretrained(source, dtype=torch.float32, local_files_only=local), source
+        )
 
     return from_hub("DINOv2", source, read)

@@ -1,8 +1,8 @@
 """Diversity: does another seed give another picture? A model that has collapsed draws the same one again.
 
-The Vendi score (Friedman & Dieng 2022, arXiv 2210.02410): the exponential of the entropy of the eigenvalues of K / n, with K
-the cosines of one prompt's pictures. It counts how many different pictures there are, from 1 to n. Noise raises it too, so
-it is read only beside fidelity.
+The Vendi score (Friedman & Dieng 2022, arXiv 2210.02410): the exponential of the entropy of the eigenvalues
+of K / n, with K the cosines of one prompt's pictures. It counts how many different pictures there are, from 1
+to n. Noise raises it too, so it is read only beside fidelity.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Diversity:
         return f"diversity-vendi-cosine-v1/{features}"
 
     def score(self, evidence: Evidence) -> Score | None:
-        """None where every prompt was drawn once. Failed pictures add nothing, so a prompt of them alone scores 1."""
+        """None where every prompt was drawn once. Failed pictures add nothing: a prompt of them scores 1."""
         groups: dict[str, list[int]] = {}
         for i, prompt in enumerate(evidence.prompts):
             groups.setdefault(prompt, []).append(i)
@@ -41,7 +41,9 @@ class Diversity:
             return None
         drawn = evidence.drawn
         seen = {p: [i for i in group if not drawn.failed[i]] for p, group in groups.items() if len(group) > 1}
-        return summarise({prompt: vendi(drawn.vectors[rows]) for prompt, rows in seen.items()}, (1.0, float(most)))
+        return summarise(
+            {prompt: vendi(drawn.appearance[rows]) for prompt, rows in seen.items()}, (1.0, float(most))
+        )
 
 
 METRIC = Diversity()

@@ -1,7 +1,8 @@
-"""Features: how metrics look at pictures. Each backend is a file of its own (`judge`, `clip`, `dinov2`) with `load`.
+"""Features: how metrics look at pictures. Each backend is a file (`judge`, `clip`, `dinov2`) with `load`.
 
-Every backend has a versioned id that names weights, layer and preprocessing; numbers from different ids must not be compared.
-Preprocessing is Pillow and numpy, step for step what the published recipes do; torchvision is not needed.
+Every backend has a versioned id that names weights, layer and preprocessing; numbers from different ids must
+not be compared. Preprocessing is Pillow and numpy, step for step what the published recipes do; torchvision
+is not needed.
 """
 
 from __future__ import annotations
@@ -31,20 +32,24 @@ DARKEST = 4
 
 
 class Features(ABC):
-    """A frozen network that turns pictures into vectors, and perhaps into labels or into the space of texts."""
+    """A frozen network that turns pictures into vectors, and perhaps into labels or the space of texts."""
 
     id: str
     """Weights, layer and preprocessing in one versioned word, such as `pocket-judge-v1`."""
     card: Mapping[str, Any]
     """What the id stands for, in full."""
-    phrases: Mapping[str, tuple[str, str]] = {}
-    """Words of a prompt -> (head, label), for backends with `labels`."""
+    phrases: Mapping[str, Mapping[str, str]] = {}
+    """Words of a prompt -> {head: label} that must be seen, for backends with `labels`."""
     reads_text: bool = False
     """Do `texts` and `images` share one space?"""
 
     @abstractmethod
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """[n, d], each row of length 1."""
+        """[n, d], each row of length 1: what the subject is."""
+
+    def appearance(self, pictures: Sequence[Image.Image]) -> Tensor | None:
+        """[n, d], each row of length 1: the whole picture; None where `images` says that too."""
+        return None
 
     def labels(self, pictures: Sequence[Image.Image]) -> tuple[Mapping[str, str], ...]:
         """What each head says of each picture; empty where there are no heads."""
@@ -57,20 +62,24 @@ class Features(ABC):
 
 def read(features: Features, pictures: Sequence[Image.Image]) -> Reading:
     """Look at `pictures` in batches, whose size does not change the result."""
-    vectors, labels = [torch.empty(0)], []
+    vectors: list[Tensor] = []
+    whole: list[Tensor] = []
+    labels: list[Mapping[str, str]] = []
     for start in range(0, len(pictures), BATCH):
         part = [upright(picture) for picture in pictures[start : start + BATCH]]
-        found = features.images(part).float().cpu()
-        vectors = [*(v for v in vectors if len(v)), found]
+        vectors.append(features.images(part).float().cpu())
+        seen = features.appearance(part)
+        whole.append(vectors[-1] if seen is None else seen.float().cpu())
         labels += features.labels(part)
     failed = tuple(blank(picture) for picture in pictures)
-    joined = torch.cat(vectors)
-    return Reading(joined, failed, tuple(labels), joined if features.reads_text else None)
+    if not vectors:
+        return Reading(torch.empty(0, 0), (), torch.empty(0, 0))
+    return Reading(torch.cat(vectors), failed, torch.cat(whole), tuple(labels))
 
 
 def blank(picture: Image.Image) -> bool:
     """Is there nothing to see? Samplers write black where the numbers broke."""
-    return max(high for _, high in upright(picture).getextrema()) <= DARKEST
+    return int(np.asarray(upright(picture)).max()) <= DARKEST
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -93,8 +102,10 @@ def pixels(
     std: Sequence[float],
     resample: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> Tensor:
-    """[n, 3, crop, crop]: the short side to `resize` with antialiasing, the middle cut out, then `(x - mean) / std`."""
-    rows = [np.asarray(_square(picture, resize, crop, resample), dtype=np.float32) / 255 for picture in pictures]
+    """[n, 3, crop, crop]: the short side to `resize`, antialiased, the middle cut out, `(x - mean) / std`."""
+    rows = [
+        np.asarray(_square(picture, resize, crop, resample), dtype=np.float32) / 255 for picture in pictures
+    ]
     array = (np.stack(rows) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
 
@@ -103,7 +114,9 @@ def _square(picture: Image.Image, resize: int, crop: int, resample: Image.Resamp
     width, height = picture.size
     short = min(width, height)
     # The long side is cut off, not rounded: torchvision and transformers both do so.
-    size = (resize, int(resize * height / width)) if width == short else (int(resize * width / height), resize)
+    size = (
+        (resize, int(resize * height / width)) if width == short else (int(resize * width / height), resize)
+    )
     if size != picture.size:
         picture = picture.resize(size, resample)
     left, top = (size[0] - crop) // 2, (size[1] - crop) // 2
@@ -119,9 +132,10 @@ def load(name: str) -> Features:
 
 
 def from_hub(title: str, source: str, read: Callable[[bool], T]) -> T:
-    """`read(local_only)` the weights of `source`: a folder, the Hub's local copy, or the Hub if it can be reached.
+    """`read(local_only)` the weights of `source`: a folder, the Hub's copy here, or the Hub if it answers.
 
-    The probe comes first because the Hub's own client tries for most of a minute before it says that there is no network.
+    The probe comes first because the Hub's own client tries for most of a minute before it says that there is
+    no network.
     """
     from huggingface_hub import constants
 
@@ -131,7 +145,8 @@ def from_hub(title: str, source: str, read: Callable[[bool], T]) -> T:
         reason = _first_line(error)
     if not Path(source).exists() and not constants.HF_HUB_OFFLINE:
         try:
-            urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=5).close()
+            probe = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+            urllib.request.urlopen(probe, timeout=5).close()
             return read(False)
         except urllib.error.HTTPError as error:
             reason = f"the Hub answers {error.code}"
@@ -139,7 +154,9 @@ def from_hub(title: str, source: str, read: Callable[[bool], T]) -> T:
             reason = "it is not on this machine, and the Hub cannot be reached"
         except (OSError, ValueError) as error:
             reason = _first_line(error)
-    raise BaseError(f"{title} ({source}) cannot be loaded: {reason}", f"go online once, or `hf download {source}`")
+    raise BaseError(
+        f"{title} ({source}) cannot be loaded: {reason}", f"go online once, or `hf download {source}`"
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -148,7 +165,7 @@ def _first_line(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """Who judges: one network for the subject, one for the prompt, and what a reader must know about the choice."""
+    """Who judges: one network for the subject, one for the prompt, and what to know about the choice."""
 
     pictures: Features
     prompts: Features
@@ -156,12 +173,13 @@ class Panel:
 
 
 def panel(*, pocket: bool) -> Panel:
-    """The embedded judge for the embedded model; DINOv2 and CLIP for every other, or the judge where they are not to be had."""
+    """The embedded judge for the embedded model; for others DINOv2 and CLIP, or the judge without them."""
     if not pocket:
         try:
             return Panel(load("dinov2"), load("clip"))
         except BaseError as error:
             judge = load("judge")
-            return Panel(judge, judge, f"scored by the embedded judge, which knows drawn pictures only: {error.message}")
+            note = f"Scored by the embedded judge, which knows drawn pictures only: {error.message}."
+            return Panel(judge, judge, note)
     judge = load("judge")
     return Panel(judge, judge)

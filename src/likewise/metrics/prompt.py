@@ -1,8 +1,8 @@
 """Prompt following: does the picture show what the prompt asked for, besides the subject?
 
-With a judge that has heads, the prompt's own words are looked up in the judge's phrases ("on a beach" is scene: beach) and
-the share that the picture shows is the score. With features that read text it is CLIP-T: the cosine with the prompt, its
-placeholder removed and the noun kept.
+With a judge that has heads, the prompt's own words are looked up in the judge's phrases ("on a beach" is
+scene: beach) and the share that the picture shows is the score. With features that read text it is CLIP-T:
+the cosine with the prompt, its placeholder removed and the noun kept.
 """
 
 from __future__ import annotations
@@ -34,26 +34,24 @@ class PromptFollowing:
         """None where no prompt names anything that can be checked."""
         if evidence.drawn.labels:
             return _by_heads(evidence)
-        if evidence.drawn.captioned is not None and evidence.wordings:
-            return _by_text(evidence)
-        return None
+        return _by_text(evidence) if evidence.wordings else None
 
 
 METRIC = PromptFollowing()
 
 
-def wanted(template: str, phrases: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """What `template` asks for, `{head: label}`, from the longest matching phrases.
+def wanted(template: str, phrases: Mapping[str, Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """What `template` asks for: the clauses of the longest matching phrases.
 
-    A phrase uses up its words, so that "on a purple background" is not also a purple thing; the concept's own words are no
-    part of the template and cannot match.
+    A phrase uses up its words, so that "on a purple background" does not also ask for a purple thing. The
+    concept's own words are no part of the template and cannot match.
     """
-    text, found = f" {template.replace('{}', ' ')} ".lower(), {}
+    text = template.replace("{}", " ").lower()
+    found = []
     for phrase in sorted(phrases, key=lambda p: (-len(p), p)):
         pattern = rf"(?<!\w){re.escape(phrase.lower())}(?!\w)"
         if re.search(pattern, text):
-            head, label = phrases[phrase]
-            found.setdefault(head, label)
+            found.append(phrases[phrase])
             text = re.sub(pattern, " ", text)
     return found
 
@@ -61,29 +59,24 @@ def wanted(template: str, phrases: Mapping[str, tuple[str, str]]) -> dict[str, s
 def _by_heads(evidence: Evidence) -> Score | None:
     asked = {prompt: wanted(text, evidence.phrases) for prompt, text in evidence.templates.items()}
     drawn = evidence.drawn
-    kept = [i for i, prompt in enumerate(evidence.prompts) if asked[prompt]]
-    left_out = len({p for p in evidence.prompts if not asked[p]})
-    if not kept:
-        return None
-    values = [
-        0.0 if drawn.failed[i] else _share(asked[evidence.prompts[i]], drawn.labels[i]) for i in kept
-    ]
-    return summarise(by_prompt(_at(evidence.prompts, kept), values), (0.0, 1.0), left_out)
+    prompts, values = [], []
+    for prompt, seen, bad in zip(evidence.prompts, drawn.labels, drawn.failed, strict=True):
+        if asked[prompt]:
+            prompts.append(prompt)
+            values.append(0.0 if bad else _share(asked[prompt], seen))
+    left_out = len(set(evidence.prompts) - set(prompts))
+    return summarise(by_prompt(prompts, values), (0.0, 1.0), left_out) if prompts else None
 
 
-def _share(asked: Mapping[str, str], seen: Mapping[str, str]) -> float:
-    return sum(seen.get(head) == label for head, label in asked.items()) / len(asked)
+def _share(asked: Sequence[Mapping[str, str]], seen: Mapping[str, str]) -> float:
+    kept = [all(seen.get(head) == label for head, label in clause.items()) for clause in asked]
+    return sum(kept) / len(kept)
 
 
 def _by_text(evidence: Evidence) -> Score:
     drawn = evidence.drawn
-    assert drawn.captioned is not None
     values = []
-    for vector, prompt, bad in zip(drawn.captioned, evidence.prompts, drawn.failed, strict=True):
+    for vector, prompt, bad in zip(drawn.vectors, evidence.prompts, drawn.failed, strict=True):
         cosine = float(vector @ evidence.wordings[prompt])
         values.append(min(cosine, 0.0) if bad else cosine)
     return summarise(by_prompt(evidence.prompts, values), (-1.0, 1.0))
-
-
-def _at(values: Sequence[str], rows: Sequence[int]) -> list[str]:
-    return [values[i] for i in rows]

@@ -1,7 +1,8 @@
 """Score: a mean over prompts with its interval, and what the metrics share to get there.
 
-Pictures are averaged within a prompt first and prompts afterwards; they are never pooled flat, because unequal counts would
-weigh the prompts anew. The interval is over prompts and says nothing of training seeds (Student's t, 95 %).
+Pictures are averaged within a prompt first and prompts afterwards; they are never pooled flat, because
+unequal counts would weigh the prompts anew. The interval is over prompts and says nothing of training seeds
+(Student's t, 95 %).
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ class Reading:
     vectors: Tensor
     """[n, d], each row of length 1."""
     failed: tuple[bool, ...]
-    """Pictures that show nothing, black ones for instance. They count as the worst score and are never skipped."""
+    """Pictures that show nothing, black ones for instance. They count as the worst score, never skipped."""
+    appearance: Tensor
+    """[n, e], each row of length 1: the whole picture, where `vectors` may look at the subject alone."""
     labels: tuple[Mapping[str, str], ...] = ()
     """Per picture what the judge's heads say, `{"scene": "beach", ...}`; empty where there are no heads."""
-    captioned: Tensor | None = None
-    """[n, e] in the space of text vectors, where the features read text."""
 
     def __len__(self) -> int:
         return len(self.failed)
@@ -65,10 +66,11 @@ class Evidence:
     """Prompt id -> its text with `{}` for the concept."""
     train: Reading
     held_out: Reading
-    phrases: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Words of a prompt -> (head, label) that a judge can check."""
+    phrases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Words of a prompt -> {head: label}, all of which must be seen."""
     wordings: Mapping[str, Tensor] = field(default_factory=dict)
-    """Prompt id -> [e], the text with the noun but without the token, for features that read text."""
+    """Prompt id -> [d] in the space of `vectors`: the text with the noun, without the token. Empty where the
+    features read no text."""
 
 
 class Metric(Protocol):
@@ -117,8 +119,8 @@ def summarise(
 def normalise(score: Score, floor: Score | None, ceiling: Score | None) -> float | None:
     """`(score - floor) / (ceiling - floor)`; None where the two anchors cannot be told apart.
 
-    That is where they are less than three standard errors of their difference apart (or an anchor is missing): the concept
-    then looks like any of its kind to this metric, and ranking by it would rank noise.
+    That is where they are less than three standard errors of their difference apart (or an anchor is
+    missing): the concept then looks like any of its kind to this metric, and ranking by it would rank noise.
     """
     if floor is None or ceiling is None or not distinguishable(floor, ceiling):
         return None
@@ -153,7 +155,9 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):
         return 1 - _incomplete_beta(1 - x, b, a)
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
     tiny, total, above, below = 1e-300, 1.0, 1.0, 0.0
     for i in range(2000):
         m = i // 2

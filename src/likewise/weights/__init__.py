@@ -1,7 +1,7 @@
 """Reading and writing files of tensors. What a file claims is checked, and nothing in it is ever executed.
 
-safetensors is what we write and prefer. Pickled files (`.ckpt`, `.pt`, `.bin`) go to `pickled`, which executes nothing.
-What the tensors mean is the business of others.
+safetensors is what we write and prefer. Pickled files (`.ckpt`, `.pt`, `.bin`) go to `pickled`, which runs
+nothing. What the tensors mean is the business of others.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ __all__ = [
 MAX_HEADER = 100_000_000
 """Bytes; the bound of the safetensors specification."""
 BITS = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
-    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6,
+    "F6_E3M2": 6, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64,
+    "U64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
 
 
@@ -51,7 +52,7 @@ class Header:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Does the file open like safetensors? The name does not count; raises `FormatError` if it cannot be read."""
+    """Does the file open like safetensors? Its name does not count. Raises `FormatError` if unreadable."""
     start = _start(path)
     return len(start) > 8 and start[8:9] == b"{" and not start.startswith((b"PK", b"\x80"))
 
@@ -74,7 +75,7 @@ def read_header(path: Path) -> Header:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a safetensors or pickled file on the CPU, by name; a `state_dict` around them is opened."""
+    """Every tensor of a safetensors or pickled file, by name, on the CPU; a `state_dict` is opened."""
     path = Path(path)
     if not is_safetensors(path):
         return tensors_in(read_object(path), path)
@@ -98,9 +99,9 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_object(path: Path) -> Any:
-    """The whole tree of a pickled file: plain containers, numbers, texts, tensors, and `Inert` for known bystanders.
+    """The whole tree of a pickled file: plain containers, numbers, texts, tensors, `Inert` bystanders.
 
-    Raises `FormatError` naming the first thing in it that is not on the list. Nothing of the file is executed.
+    Raises `FormatError` naming the first thing in it that is not on the list. Nothing is executed.
     """
     return unpickle(Path(path), shapes_only=False)
 

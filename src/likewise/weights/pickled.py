@@ -1,6 +1,6 @@
 """Reading pickled files of tensors without running anything that they ask for.
 
-The unpickler knows a short list of names and builds tensors and numbers itself; a name that is not on the list ends the
+The unpickler knows a short list of names and builds tensors and numbers itself; any other name ends the
 reading. Both of torch's layouts are understood: the zip archive since 1.6, and the older one.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Inert:
-    """Stands where a file mentions an object of a training framework. Holds what was said of it and can do nothing."""
+    """Stands for an object of a training framework. Holds what the file said of it and can do nothing."""
 
     origin = ""
     """The name in the file, such as `pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint`."""
@@ -109,7 +109,7 @@ def _tensor(stored: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor
     if (last + 1) * stored.dtype.itemsize > stored.raw.nbytes():
         raise FormatError("it holds a tensor that is larger than its data")
     empty = torch.empty(0, dtype=stored.dtype, device=stored.raw.device)
-    return empty.set_(stored.raw, offset, tuple(size), tuple(stride))  # type: ignore[call-overload]
+    return empty.set_(stored.raw, offset, tuple(size), tuple(stride))
 
 
 def _parameter(data: Any, *_: Any) -> Any:
@@ -117,9 +117,9 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 STORAGES = {
-    "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16", "DoubleStorage": "float64",
-    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
-    "BoolStorage": "bool",
+    "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
+    "DoubleStorage": "float64", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
+    "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool",
 }  # fmt: skip
 DTYPES = sorted({*STORAGES.values(), "uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2"})
 HARMLESS: dict[tuple[str, str], Any] = {
@@ -258,7 +258,7 @@ def _unpickle_zip(file: IO[bytes], shapes_only: bool) -> Any:
 
 
 def _unpickle_legacy(file: IO[bytes], size: int, shapes_only: bool) -> Any:
-    """torch's older format: five pickles (magic, version, machine, object, storage keys), then the raw bytes."""
+    """torch's older format: five pickles (magic, version, machine, object, keys), then the raw bytes."""
     import torch
 
     stores: dict[str, tuple[UntypedStorage, int]] = {}
@@ -292,7 +292,8 @@ def _fill(file: IO[bytes], raw: UntypedStorage) -> None:
     """Read exactly `raw` bytes; a file that ends before is damaged."""
     import torch
 
-    view = memoryview(torch.tensor([], dtype=torch.uint8).set_(raw).numpy())  # type: ignore[call-overload]
+    array: Any = torch.empty(0, dtype=torch.uint8).set_(raw).numpy()
+    view = memoryview(array)
     done = 0
     while done < len(view):
         count = file.readinto(view[done : done + (1 << 24)])  # type: ignore[attr-defined]

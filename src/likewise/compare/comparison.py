@@ -1,0 +1,395 @@
+"""Comparison: every method on the same pictures, prompts and noise, in a folder that can be resumed.
+
+The base is loaded once and drawn from before anything is attached (the floor). Then each method is taught and
+drawn in turn, the base is checked to be what it was, and when every gallery is there all are scored together.
+The folder is the database: results.jsonl has a row per trial, comparison.json what was held equal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import datetime
+import gc
+import json
+import os
+import platform
+import sys
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+import likewise
+from likewise import families, identifier, methods, records
+from likewise.base import Base
+from likewise.compare.protocol import Protocol
+from likewise.compare.results import Results, Row, digest
+from likewise.compare.scoring import Scored, score
+from likewise.compare.trial import Place, Trial, execute, whole
+from likewise.concept import Concept, Example
+from likewise.errors import ConceptError, Interrupted, RecipeError, RunError
+from likewise.files import write_text, write_with
+from likewise.metrics.features import Panel, panel
+from likewise.recipe import Recipe
+from likewise.run import Event, settle
+
+LARGEST = 768
+"""Longest side of the pictures' copies in the folder, which are also what is scored."""
+VERDICT_NOTE = (
+    "one training seed per method gives no verdict on the methods, only on these files: "
+    "the same method taught again can differ by as much"
+)
+
+
+@dataclass(frozen=True)
+class Planned(Event):
+    """What will be done: every trial's name, and those that still have to be."""
+
+    trials: tuple[str, ...]
+    pending: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrialStarted(Event):
+    """Trial `number` of `total` begins."""
+
+    trial: str
+    title: str
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
+class TrialEnded(Event):
+    """Its row, still without scores."""
+
+    trial: str
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Compared(Event):
+    """The end: everything is scored and written."""
+
+    folder: str
+    notes: tuple[str, ...]
+
+
+@dataclass
+class Comparison:
+    """One concept, one base, several methods."""
+
+    folder: Path
+    base: str
+    concept: Concept
+    protocol: Protocol
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Method -> settings that differ from its defaults and the base's advice."""
+    loaded: Base | None = None
+    """The base, if it is in memory already; it is left as it came."""
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder)
+        self._results = Results(self.folder)
+        self._plan: list[Trial] | None = None
+        if not self.concept.held_out:
+            raise ConceptError(
+                "no picture is held out, so nothing could be scored fairly",
+                "give at least 4 pictures that differ",
+            )
+        unknown = sorted(set(self.recipes) - set(methods.names()))
+        if unknown:
+            raise RecipeError(f"there is no method {unknown[0]!r}", f"methods: {', '.join(methods.names())}")
+
+    def plan(self) -> list[Trial]:
+        """Every trial in order: floor, description, methods. Raises `RecipeError` on a bad setting."""
+        if self._plan is None:
+            concept, words = self.concept, self.protocol.description
+            lacking = None if words else "no description of the subject was given"
+            trials = [
+                Trial("base", "Untrained base", "floor", concept.noun),
+                Trial(
+                    "description", "Untrained base, described", "description", words or None, reason=lacking
+                ),
+            ]
+            for name in dict.fromkeys(self.protocol.methods or methods.names()):
+                method = methods.get(name)
+                recipe = settle(self._base(), method.name, None, dict(self.recipes.get(method.name, {})))
+                called = f"{concept.token} {concept.noun}"
+                trials.append(Trial(method.name, method.title, "method", called, method.name, recipe))
+            self._plan = trials
+        return self._plan
+
+    def pending(self) -> list[Trial]:
+        """Those whose row is missing, failed or out of date, or whose pictures are gone."""
+        return [trial for trial in self.plan() if not self._holds(trial)]
+
+    def rows(self) -> list[Row]:
+        """The rows so far."""
+        return self._results.rows()
+
+    def start(self, *, judges: Panel | None = None) -> Iterator[Event]:
+        """Do what is pending, then score everything. Raises `Interrupted` where a person asked to stop."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with records.locked(self.folder):
+            self._describe()
+            pending = self.pending()
+            order = [trial.name for trial in self.plan()]
+            yield self._tell(Planned(tuple(order), tuple(trial.name for trial in pending)))
+            self._results.keep(order)
+            if pending and judges is None:
+                self._judges()  # loaded and dropped: an hour of training must not end in a missing file
+            for number, trial in enumerate(pending, 1):
+                if records.stop_asked(self.folder):
+                    raise Interrupted(
+                        "the comparison was stopped; what is done is kept", "start it again to go on"
+                    )
+                yield self._tell(TrialStarted(trial.name, trial.title, number, len(pending)))
+                row = yield from self._trial(trial)
+                self._results.put(row, order)
+                yield self._tell(TrialEnded(trial.name, row.to_json()))
+            notes = self._score(judges) if pending or not self._finished() else ()
+            yield self._tell(Compared(str(self.folder), notes))
+
+    def stop(self) -> None:
+        """Ask the process that works in this folder to save and stop."""
+        records.ask_to_stop(self.folder)
+
+    def _holds(self, trial: Trial) -> bool:
+        row = self._results.get(trial.name, self._digest(trial))
+        if row is None or row.status == "failed":
+            return False
+        return row.status != "done" or whole(trial, self.folder, self.protocol)
+
+    def _trial(self, trial: Trial) -> Generator[Event, None, Row]:
+        """Yields the trial's events, returns its row; after it the base is as before, whatever it did."""
+        base = self._base()
+        _release_memory()
+        kept = self._digest(trial)
+        place = Place(self.folder, base, self.base, self.concept, self.protocol, kept, self._stop_asked)
+        row = yield from execute(trial, place)
+        if trial.method and (base.fingerprint() != self._fingerprint or base.text_filters):
+            self.loaded = None
+            self._base(expect=self._fingerprint)
+            reason = f"{trial.title} left the base changed; its pictures and all costs are void"
+            row = replace(row, status="failed", reason=reason, gallery=None, cost={})
+        return row
+
+    def _stop_asked(self) -> bool:
+        return records.stop_asked(self.folder)
+
+    def _base(self, expect: str | None = None) -> Base:
+        if self.loaded is None:
+            self.loaded = families.load(self.base)
+        if not hasattr(self, "_fingerprint"):
+            self._fingerprint = self.loaded.fingerprint()
+        if expect is not None and self.loaded.fingerprint() != expect:
+            raise RunError(
+                f"{self.base} is no longer what it was when the comparison began", "start it again"
+            )
+        return self.loaded
+
+    def _digest(self, trial: Trial) -> str:
+        recipe = trial.recipe.model_dump(mode="json") if trial.recipe else None
+        return digest(self._common(), trial.name, trial.words, recipe, likewise.__version__)
+
+    def _common(self) -> str:
+        """What every trial shares: the same folder must not mix two of these."""
+        self._base()
+        if not hasattr(self, "_pictures"):
+            self._pictures = self.concept.digest()
+        return digest(self.protocol.digest(), self._pictures, self._fingerprint)
+
+    def _finished(self) -> bool:
+        return bool(self._described().get("finished"))
+
+    def _described(self) -> dict[str, Any]:
+        return _read_json(self.folder / "comparison.json")
+
+    def _describe(self) -> None:
+        """Write comparison.json and the pictures, or check that the folder was made for this comparison."""
+        earlier, common = self._described(), self._common()
+        if earlier and earlier.get("digest") != common:
+            raise RunError(
+                f"{self.folder} holds a comparison of other pictures, prompts or base",
+                "name another folder with --out",
+            )
+        concept = self.concept
+        book = {
+            "schema": 1,
+            "name": concept.name,
+            "base": self.base,
+            "token": concept.token,
+            "noun": concept.noun,
+            "description": self.protocol.description,
+            "created": earlier.get("created")
+            or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "version": likewise.__version__,
+            "machine": machine(self._base()),
+            **self.protocol.to_json(),
+            "train": self._copy("train", concept.examples),
+            "held_out": self._copy("held_out", concept.held_out),
+            "ceiling": earlier.get("ceiling", {}),
+            "metrics": earlier.get("metrics", []),
+            "digest": common,
+            "finished": bool(earlier.get("finished")) and not self.pending(),
+            "verdict": None,
+            "verdict_note": VERDICT_NOTE,
+            "notes": earlier.get("notes", []),
+        }
+        self._write(book)
+
+    def _copy(self, part: str, examples: Sequence[Example]) -> list[str]:
+        """Copies of the pictures in the folder, upright, RGB, not too large; those that exist are kept."""
+        names = [f"pictures/{part}/{number}.png" for number in range(len(examples))]
+        for name, example in zip(names, examples, strict=True):
+            if not (self.folder / name).exists():
+                picture = example.open()
+                picture.thumbnail((LARGEST, LARGEST))
+                write_with(self.folder / name, lambda path, picture=picture: picture.save(path, "PNG"))  # type: ignore[misc]
+        return names
+
+    def _score(self, judges: Panel | None) -> tuple[str, ...]:
+        _release_memory()
+        rows, order = self._results.rows(), [trial.name for trial in self.plan()]
+        templates, noun = self.protocol.templates, self.concept.noun
+        found: Scored = score(self.folder, rows, templates, noun, judges or self._judges())
+        for row in found.rows:
+            self._results.put(row, order)
+        parts = {
+            "ceiling": found.ceiling,
+            "metrics": list(found.metrics),
+            "notes": list(found.notes),
+            "finished": True,
+        }
+        self._write(self._described() | parts)
+        return found.notes
+
+    def _judges(self) -> Panel:
+        return panel(pocket=self.base == "pocket" or self.base.startswith("tiny:"))
+
+    def _write(self, book: Mapping[str, Any]) -> None:
+        write_text(
+            self.folder / "comparison.json", json.dumps(book, indent=1, ensure_ascii=False, default=str)
+        )
+
+    def _tell(self, event: Event) -> Event:
+        records.append_event(self.folder, event.to_json())
+        return event
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        book: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return book
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError) as error:
+        raise RunError(
+            f"{path} cannot be read: {error}", "delete it; the comparison then writes it again"
+        ) from None
+
+
+def prepare(
+    pictures: Path | Sequence[Path],
+    *,
+    noun: str,
+    base: Base | str = "pocket",
+    methods: Sequence[str] | None = None,
+    token: str | None = None,
+    description: str | None = None,
+    out: Path | None = None,
+    **options: Any,
+) -> Comparison:
+    """A comparison that is ready to start, in a new folder under `comparisons/` unless `out` names one.
+
+    `options` are further fields of `Protocol` (`prompts`, `seeds`, `sampler`, `hold_out`); `recipes`,
+    settings per method; and any hyperparameter, for every method that has it: `steps=100`.
+    """
+    loaded = families.load(base) if isinstance(base, str) else base
+    name = base if isinstance(base, str) else base.name
+    recipes = {k: dict(v) for k, v in options.pop("recipes", {}).items()}
+    changes = {key: options.pop(key) for key in ("prompts", "seeds", "sampler", "hold_out") if key in options}
+    changes = {
+        key: tuple(v) if key in ("prompts", "seeds") else v for key, v in changes.items() if v is not None
+    }
+    protocol = Protocol.default(name, methods=tuple(methods or ()), description=description, **changes)
+    concept = Concept.read(
+        pictures, token=token or identifier.pick(loaded), noun=noun, hold_out=protocol.hold_out
+    )
+    folder = Path(out) if out else new_folder(Path("comparisons"), concept.name)
+    settings = _spread(options, recipes, protocol.methods)
+    return Comparison(folder, name, concept, protocol, settings, loaded)
+
+
+def _spread(
+    options: Mapping[str, Any], recipes: Mapping[str, Mapping[str, Any]], chosen: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Settings per method: the shared ones where a method has them, then its own."""
+    fields = {name: _fields(name) for name in dict.fromkeys([*(chosen or methods.names()), *recipes])}
+    for key in options:
+        if not any(key in known for known in fields.values()):
+            some: Recipe = methods.get(next(iter(fields))).recipe()
+            some.override({key: options[key]})  # raises, and names the nearest setting
+    return {
+        name: {key: value for key, value in options.items() if key in known} | dict(recipes.get(name, {}))
+        for name, known in fields.items()
+    }
+
+
+def _fields(method: str) -> set[str]:
+    return set(methods.get(method).recipe.model_fields)
+
+
+def new_folder(root: Path, concept: str) -> Path:
+    """`root/<date>-<concept>-<n>` with the first free n; created, so that two starts cannot share it."""
+    for number in range(1, 100_000):
+        folder = Path(root) / f"{datetime.date.today():%Y-%m-%d}-{concept}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise RunError(f"{root} is full of comparisons of {concept}", "name another folder with --out")
+
+
+def machine(base: Base) -> dict[str, Any]:
+    """What the costs were measured on."""
+    device = str(base.device)
+    if base.device.type == "cuda":
+        device = torch.cuda.get_device_name(base.device)
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "device": device,
+        "precision": base.precision,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        except (OSError, StopIteration):
+            pass
+    return platform.processor() or platform.machine()
+
+
+def _release_memory() -> None:
+    """Give freed memory back, so that a trial's peak is not its predecessor's."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library, which does as it likes
+            ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,0 +1,261 @@
+"""Trial: one measured line of a comparison: taught in a run folder, drawn into a gallery, kept as a row.
+
+Whatever goes wrong in one trial becomes its row, with the traceback kept beside it, and the next trial
+begins; only a person who stops the comparison stops it. Scores come later, when every gallery is there, so
+that no judge's memory is metered here.
+
+    trials/NAME/trial.json    what it depends on (a digest) and what it cost
+    trials/NAME/run           the training run
+    trials/NAME/gallery       the pictures
+    trials/NAME/error.txt     the traceback, if it failed
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from likewise import methods, records
+from likewise.base import Base
+from likewise.cache import Cache
+from likewise.compare.protocol import Protocol
+from likewise.compare.results import Kind, Row, Status
+from likewise.concept import Concept
+from likewise.errors import Error, Interrupted, UnsupportedError
+from likewise.files import write_text
+from likewise.gallery import Gallery
+from likewise.meter import Meter
+from likewise.recipe import Recipe
+from likewise.run import Event, Finished, Run, Sampled, Stepped
+from likewise.sampling import artifacts, attached, draw
+from likewise.stack import Job
+
+STRIP = 6
+"""Pictures in a film strip at most."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one line of the comparison does."""
+
+    name: str
+    title: str
+    kind: Kind
+    words: str | None
+    """What stands in the place of `{}`; empty for a line that is skipped."""
+    method: str | None = None
+    recipe: Recipe | None = None
+    reason: str | None = None
+    """Why it is skipped."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and with what a trial happens."""
+
+    folder: Path
+    """Of the comparison."""
+    base: Base
+    base_name: str
+    concept: Concept
+    protocol: Protocol
+    digest: str
+    """Of everything the trial depends on."""
+    stop: Callable[[], bool]
+    """Has the person asked to stop?"""
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """Something happened within a trial."""
+
+    trial: str
+    inner: Event
+
+    def to_json(self) -> dict[str, Any]:
+        """The inner event under its own name."""
+        return {
+            "event": "progress",
+            "time": round(time.time(), 3),
+            "trial": self.trial,
+            "inner": self.inner.to_json(),
+        }
+
+
+def execute(trial: Trial, place: Place) -> Generator[Event, None, Row]:
+    """Do the trial; yields `Progress` and returns its row. Only a request to stop is raised."""
+    folder = place.folder / "trials" / trial.name
+    if trial.words is None:
+        return _row(trial, place, "skipped", trial.reason)
+    try:
+        _prepare(folder, place.digest)
+        return (yield from _measure(trial, place, folder))
+    except Interrupted:
+        raise
+    except UnsupportedError as error:
+        return _row(trial, place, "unsupported", error.message)
+    except Exception as error:  # one failing method must not take the others' results with it
+        with suppress(OSError):  # a full disk may be what went wrong
+            write_text(folder / "error.txt", traceback.format_exc())
+        return _row(trial, place, "failed", reason(error))
+
+
+def reason(error: Exception) -> str:
+    """One line for the row: a likewise error's own sentence, or the kind and first line of any other."""
+    if isinstance(error, Error):
+        return " ".join(str(error).split())
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def _prepare(folder: Path, digest: str) -> None:
+    """Keep what an earlier start left if it was the same trial; anything else in the folder is stale."""
+    if _notes(folder).get("digest") != digest:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(folder / "trial.json", json.dumps({"digest": digest}))
+    (folder / "error.txt").unlink(missing_ok=True)
+
+
+def _notes(folder: Path) -> dict[str, Any]:
+    try:
+        notes: dict[str, Any] = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+        return notes
+    except (OSError, ValueError):
+        return {}
+
+
+def _note(folder: Path, **facts: Any) -> dict[str, Any]:
+    notes = _notes(folder) | facts
+    write_text(folder / "trial.json", json.dumps(notes, indent=1))
+    return notes
+
+
+def _measure(trial: Trial, place: Place, folder: Path) -> Generator[Event, None, Row]:
+    taught: list[Any] = []
+    if trial.method is None:
+        _note(folder, bytes=0, seconds=0.0, peak_bytes=None, trainable=0)
+    else:
+        lacking = methods.get(trial.method).unsupported(place.base)
+        if lacking:
+            raise UnsupportedError(lacking)
+        yield from _teach(trial, place, folder)
+        taught = artifacts(folder / "run")
+    with attached(place.base, taught) if taught else nullcontext():
+        _draw(trial, place, folder)
+    return _row(trial, place, "done", None)
+
+
+def _teach(trial: Trial, place: Place, folder: Path) -> Iterator[Event]:
+    """Train, in a cache of its own, so that no method is spared what an earlier one has computed.
+
+    The time of previews is left out of the cost: they are for the person, not for the method.
+    """
+    assert trial.method is not None
+    assert trial.recipe is not None
+    job = Job(place.concept, trial.recipe)
+    previews, cache = place.protocol.prompts[:1], Cache(folder / "cache")
+    run = Run(place.base_name, trial.method, (job,), folder / "run", previews, cache=cache)
+    earlier, spent = _seconds_of_steps(run.folder), 0.0
+    result: dict[str, Any] = {}
+    with closing(_timed(run.start(base=place.base, sampler=place.protocol.sampler))) as events:
+        for seconds, event in events:
+            spent += 0.0 if isinstance(event, Sampled) else seconds
+            if isinstance(event, Finished):
+                result = event.result
+            if isinstance(event, Stepped) and place.stop():
+                run.stop()
+            yield Progress(trial.name, event)
+    if "seconds" not in _notes(folder):
+        kept = {key: result.get(key) for key in ("bytes", "peak_bytes", "added_bytes", "trainable", "steps")}
+        _note(folder, seconds=round(earlier + spent, 3), **kept)
+    shutil.rmtree(cache.folder, ignore_errors=True)
+
+
+def _seconds_of_steps(folder: Path) -> float:
+    """What the steps of earlier, interrupted starts took."""
+    return sum(float(event["seconds"]) for event in records.events(folder) if event["event"] == "stepped")
+
+
+def _timed(events: Iterator[Event]) -> Generator[tuple[float, Event], None, None]:
+    """Each event with the seconds that it took to come, without those that the consumer spent."""
+    try:
+        while True:
+            began = time.perf_counter()
+            event = next(events, None)
+            if event is None:
+                return
+            yield time.perf_counter() - began, event
+    finally:
+        if isinstance(events, Generator):
+            events.close()
+
+
+def _draw(trial: Trial, place: Place, folder: Path) -> None:
+    """Draw what is missing of the gallery, and note the time per picture."""
+    assert trial.words is not None
+    rows = place.protocol.rows(trial.words, exact=trial.kind == "method")
+    gallery = Gallery(folder / "gallery")
+    if not all((gallery.folder / picture.file).exists() for picture in gallery) or len(gallery) > len(rows):
+        shutil.rmtree(gallery.folder)
+        gallery = Gallery(folder / "gallery")
+    missing = len(rows) - len(gallery)
+    with Meter(str(place.base.device)) as meter:
+        draw(
+            place.base,
+            [r.text for r in rows],
+            [r.seed for r in rows],
+            place.protocol.sampler,
+            gallery,
+            [r.id for r in rows],
+        )
+    if missing:
+        _note(folder, sample_seconds=round(meter.seconds / missing, 5))
+
+
+def whole(trial: Trial, place_folder: Path, protocol: Protocol) -> bool:
+    """Are all of the trial's pictures there?"""
+    if trial.words is None:
+        return True
+    gallery = Gallery(place_folder / "trials" / trial.name / "gallery")
+    rows = protocol.rows(trial.words, exact=trial.kind == "method")
+    there = {(p.role, p.prompt, p.seed) for p in gallery if (gallery.folder / p.file).exists()}
+    return len(gallery) == len(rows) and there == {(row.id, row.text, row.seed) for row in rows}
+
+
+def _row(trial: Trial, place: Place, status: Status, why: str | None) -> Row:
+    folder = place.folder / "trials" / trial.name
+    notes, done = _notes(folder), status == "done"
+    costs = ("bytes", "seconds", "peak_bytes", "added_bytes", "trainable", "sample_seconds")
+    return Row(
+        trial=trial.name,
+        title=trial.title,
+        kind=trial.kind,
+        status=status,
+        reason=why,
+        cost={key: notes.get(key) for key in costs} if done else {},
+        steps=notes.get("steps") if trial.method else None,
+        recipe=trial.recipe.model_dump(mode="json") if trial.recipe else {},
+        gallery=f"trials/{trial.name}/gallery" if done else None,
+        strip=_strip(place.folder, folder / "run" / "samples"),
+        digest=place.digest,
+    )
+
+
+def _strip(root: Path, samples: Path) -> list[dict[str, Any]]:
+    """The previews of the run, oldest first, evenly thinned to `STRIP`."""
+    found = []
+    for folder in sorted(samples.glob("step*")):
+        pictures = Gallery(folder).pictures
+        if pictures:
+            file = (folder / pictures[0].file).relative_to(root).as_posix()
+            found.append({"step": int(folder.name.removeprefix("step")), "file": file})
+    if len(found) <= STRIP:
+        return found
+    return [found[round(i * (len(found) - 1) / (STRIP - 1))] for i in range(STRIP)]

@@ -1,0 +1,205 @@
+"""Preprocessing, the backends, and the choice of who judges."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from safetensors.torch import save_file
+
+from likewise.errors import BaseError, RecipeError
+from likewise.metrics import clip, dinov2, features
+from likewise.metrics import judge as embedded
+from likewise.metrics.features import blank, pixels, read, upright
+from tests.metrics.judges import HEADS, judge, picture
+
+SHIPPED = (embedded.FOLDER / "model.safetensors").exists()
+
+
+def look(image: Image.Image) -> torch.Tensor:
+    return read(judge(), [image]).vectors
+
+
+def test_lossless_formats_orientation_and_batches_do_not_change_a_vector() -> None:
+    image = picture()
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True)
+    assert torch.allclose(look(Image.open(buffer)), look(image), atol=1e-5)
+    turned, exif, stored = image.transpose(Image.Transpose.ROTATE_90), Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6  # to be turned 90 degrees clockwise
+    turned.save(stored, "PNG", exif=exif)
+    assert torch.allclose(look(Image.open(stored)), look(image), atol=1e-5)
+    many = [picture(seed) for seed in range(features.BATCH + 3)]
+    together = read(judge(), many)
+    alone = torch.cat([read(judge(), [one]).vectors for one in many])
+    assert torch.allclose(together.vectors, alone, atol=1e-5)
+    assert len(together) == len(together.labels) == len(many)
+
+
+def test_transparency_is_laid_on_white() -> None:
+    clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
+    assert upright(clear).getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_blank_is_black_and_not_night() -> None:
+    assert blank(Image.new("RGB", (8, 8), (0, 0, 0)))
+    assert blank(Image.new("RGB", (8, 8), (4, 3, 2)))
+    night = Image.new("RGB", (8, 8), (0, 0, 0))
+    night.putpixel((5, 1), (255, 251, 230))
+    assert not blank(night)
+    assert read(judge(), [night, Image.new("RGB", (8, 8))]).failed == (False, True)
+
+
+def test_no_pictures_give_an_empty_reading() -> None:
+    assert len(read(judge(), [])) == 0
+
+
+@pytest.mark.parametrize("size", [(300, 224), (224, 301), (257, 257), (640, 427), (100, 90)])
+def test_pixels_are_those_of_the_published_preprocessing(size: tuple[int, int]) -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    theirs = CLIPImageProcessorPil()(picture(1, size), return_tensors="pt")["pixel_values"]
+    ours = pixels([picture(1, size)], resize=224, crop=224, mean=clip.MEAN, std=clip.STD)
+    assert ours.shape == theirs.shape
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_short_side_is_resized_and_the_middle_kept() -> None:
+    wide = np.zeros((50, 100, 3), np.uint8)
+    wide[:, 25:75] = 255
+    x = pixels([Image.fromarray(wide)], resize=50, crop=50, mean=(0, 0, 0), std=(1, 1, 1))
+    assert x.shape == (1, 3, 50, 50)
+    assert bool((x == 1).all())
+
+
+def test_blur_noise_and_jpeg_carry_a_picture_ever_further_away() -> None:
+    image, random = picture(3), np.random.default_rng(0).normal(0, 1, (80, 96, 3))
+
+    def noisy(grade: int) -> Image.Image:
+        return Image.fromarray((np.asarray(image) + 14.0 * grade * random).clip(0, 255).astype(np.uint8))
+
+    for worse in (lambda g: image.filter(ImageFilter.GaussianBlur(4 * g)), noisy):
+        near = [float(look(image)[0] @ look(worse(grade))[0]) for grade in (0, 1, 3, 9)]
+        assert near == sorted(near, reverse=True)
+        assert near[0] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_card_without_phrases_is_given_those_of_its_labels() -> None:
+    one = judge()
+    assert one.phrases["on a beach"] == {"scene": "beach"}
+    assert one.phrases["on an orange background"] == {"scene": "plain", "plain": "orange"}
+    assert one.phrases["two"] == {"count": "two"}
+    assert one.phrases["red"] == {"tint": "red"}
+    assert one.phrases["small"] == {"small": "small"}
+    assert not {"one", "none", "normal"} & set(one.phrases)
+
+
+def test_a_head_that_is_often_wrong_checks_nothing() -> None:
+    one = judge(ceilings={"scene": 0.99, "plain": 0.6, "count": 0.95, "tint": 0.91, "small": 0.5})
+    assert {"on a beach", "two", "red"} <= set(one.phrases)
+    assert not {"small", "on a white background"} & set(one.phrases)
+
+
+def test_a_cards_own_phrases_count() -> None:
+    assert judge(phrases={"by the sea": {"scene": "beach"}}).phrases == {"by the sea": {"scene": "beach"}}
+
+
+def written(folder: Path, **card: object) -> Path:
+    one = judge()
+    save_file(one.network.state_dict(), folder / "model.safetensors")
+    book = {"resolution": 64, "embedding": 64, "heads": HEADS, **card}
+    (folder / "card.json").write_text(json.dumps(book), encoding="utf-8")
+    return folder
+
+
+def test_a_judge_comes_back_from_its_files(tmp_path: Path) -> None:
+    again = embedded.load(written(tmp_path, id="pocket-judge-v7"))
+    assert again.id == "pocket-judge-v7"
+    assert torch.equal(again.images([picture()]), judge().images([picture()]))
+    assert again.labels([picture()]) == judge().labels([picture()])
+    appearance = again.appearance([picture(), picture(1)])
+    assert torch.allclose(appearance.norm(dim=1), torch.ones(2), atol=1e-5)
+
+
+def test_a_judge_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BaseError, match="is not in"):
+        embedded.load(tmp_path)
+    written(tmp_path, heads={"scene": ["beach"]})
+    with pytest.raises(BaseError, match="cannot be read"):
+        embedded.load(tmp_path)
+    (tmp_path / "card.json").write_text("{", encoding="utf-8")
+    with pytest.raises(BaseError, match="cannot be read"):
+        embedded.load(tmp_path)
+
+
+def test_clip_pictures_and_texts_share_a_space(tmp_path: Path) -> None:
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    words = {"vocab_size": 99, "max_position_embeddings": 77, "bos_token_id": 1, "eos_token_id": 2}
+    config = CLIPConfig(
+        text_config={**small, **words},
+        vision_config={**small, "image_size": 32, "patch_size": 16},
+        projection_dim=8,
+    )
+    CLIPModel(config).save_pretrained(tmp_path)
+    letters = {"<|startoftext|>": 1, "<|endoftext|>": 2, "a</w>": 3, "d": 4, "o": 5, "g</w>": 6}
+    CLIPTokenizer(vocab=letters, merges=[]).save_pretrained(tmp_path)
+    found = clip.load(str(tmp_path))
+    assert found.reads_text
+    assert found.id == "clip-vit-b32-r32c32-v1"
+    for vectors in (found.images([picture(), picture(1)]), found.texts(["a dog", "a " * 200])):
+        assert vectors.shape == (2, 8)
+        assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
+    alone, padded = found.texts(["a dog"])[0], found.texts(["a dog", "a dog a dog a dog"])[0]
+    assert torch.allclose(alone, padded, atol=1e-5), "padding must not change a text"
+
+
+def test_dinov2_gives_its_class_token(tmp_path: Path) -> None:
+    from transformers import Dinov2Config, Dinov2Model
+
+    config = Dinov2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=224, patch_size=56
+    )
+    Dinov2Model(config).save_pretrained(tmp_path)
+    vectors = dinov2.load(str(tmp_path)).images([picture(), picture(1)])
+    assert vectors.shape == (2, 16)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["clip", "dinov2"])
+def test_weights_that_are_not_here_are_an_error_with_a_way_out(name: str) -> None:
+    with pytest.raises(BaseError, match="cannot be loaded") as caught:
+        features.load(name)
+    assert "hf download" in str(caught.value)
+
+
+def test_an_unknown_backend_names_the_known() -> None:
+    with pytest.raises(RecipeError, match="judge, clip, dinov2"):
+        features.load("resnet")
+    with pytest.raises(RecipeError, match="does not read text"):
+        judge().texts(["a dog"])
+
+
+def test_without_large_weights_the_judge_stands_in_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded.load, "__defaults__", (written(tmp_path),))
+    own, other = features.panel(pocket=True), features.panel(pocket=False)
+    assert own.note is None
+    assert own.pictures is own.prompts
+    assert other.note is not None
+    assert "drawn pictures only" in other.note
+
+
+@pytest.mark.skipif(not SHIPPED, reason="the embedded judge is not built yet")
+def test_the_shipped_judge_knows_its_own_pictures() -> None:
+    shipped = embedded.load()
+    assert shipped.card["heads"]["scene"][:2] == ["beach", "snow"]
+    assert "on a beach" in shipped.phrases, "the scene head must be good enough to check with"
+    assert torch.allclose(shipped.images([picture()]).norm(dim=1), torch.ones(1), atol=1e-5)

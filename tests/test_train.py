@@ -1,0 +1,188 @@
+"""The loop: stacking is exact, resuming is exact, bad numbers stop it, every option acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.bases import concept, stack, tiny
+from torch import Tensor
+
+from likewise import methods
+from likewise.cache import Cache
+from likewise.errors import RecipeError, TrainingError
+from likewise.method import Adapter
+from likewise.recipe import Recipe
+from likewise.stack import Stack, stream
+from likewise.train import Training
+
+STACKABLE = {
+    "lora": [
+        {"rank": 2, "learning_rate": 3e-3},
+        {"rank": 4, "learning_rate": 1e-3, "alpha": 2.0},
+        {"rank": 3, "learning_rate": 2e-3, "warmup": 5, "schedule": "cosine"},
+    ],
+    "textual_inversion": [
+        {"vectors": 1, "learning_rate": 5e-3},
+        {"vectors": 3, "learning_rate": 1e-3, "norm_pull": False},
+        {"vectors": 2, "learning_rate": "1e-2:10, 1e-3", "initialiser": "random"},
+    ],
+    "hypernetwork": [
+        {"learning_rate": 1e-3},
+        {"learning_rate": 3e-4, "weight_decay": 0.1},
+        {"learning_rate": 1e-3, "clip": 0.01},
+    ],
+}
+
+
+def jobs_of(method: str, folder: Path, *, steps: int = 20, **settings: object) -> Stack:
+    recipes: list[Recipe] = [
+        methods.get(method).recipe().override({"steps": steps, "batch_size": 2, "seed": n, **own, **settings})
+        for n, own in enumerate(STACKABLE[method])
+    ]
+    concepts = [concept(folder, token, "dog", n) for n, token in enumerate(["sks", "zwx", "ohwx"])]
+    return stack(concepts, recipes)
+
+
+def trained(method: str, jobs: Stack, folder: Path) -> tuple[list[dict[str, Tensor]], list[tuple[float, ...]]]:
+    base = tiny()
+    with methods.get(method).attach(base, jobs) as adapter:
+        losses = [step.losses for step in Training(base, adapter, jobs, cache=Cache(folder / "cache"))]
+        return [adapter.state(slot) for slot in range(len(jobs))], losses
+
+
+@pytest.mark.parametrize("method", STACKABLE)
+def test_stacked_equals_separate(method: str, tmp_path: Path) -> None:
+    jobs = jobs_of(method, tmp_path)
+    together, losses = trained(method, jobs, tmp_path)
+    for slot, job in enumerate(jobs.jobs):
+        (alone,), own_losses = trained(method, Stack((job,)), tmp_path)
+        assert alone.keys() == together[slot].keys()
+        for name, value in alone.items():
+            scale = value.float().norm().clamp_min(1e-6)
+            assert (together[slot][name] - value).float().norm() / scale <= 1e-4, name
+        assert [step[slot] for step in losses] == pytest.approx([step[0] for step in own_losses], rel=1e-4)
+
+
+@pytest.mark.parametrize("prior", ["pictures", "predicted"])
+def test_stacked_equals_separate_with_a_prior(prior: str, tmp_path: Path) -> None:
+    jobs = jobs_of("lora", tmp_path, steps=5, prior=prior, prior_weight=0.7)
+    pictures = [example.open() for example in jobs.jobs[0].concept.examples]
+
+    def run(part: Stack) -> list[dict[str, Tensor]]:
+        base = tiny()
+        with methods.get("lora").attach(base, part) as adapter:
+            class_pictures = [pictures] * len(part) if prior == "pictures" else []
+            training = Training(base, adapter, part, cache=Cache(tmp_path / "c"), class_pictures=class_pictures)
+            for _ in training:
+                pass
+            return [adapter.state(slot) for slot in range(len(part))]
+
+    together = run(jobs)
+    for slot, job in enumerate(jobs.jobs):
+        alone = run(Stack((job,)))[0]
+        for name, value in alone.items():
+            assert torch.allclose(together[slot][name], value, rtol=1e-4, atol=1e-6), name
+
+
+def test_a_shorter_job_stands_still_once_it_is_done(tmp_path: Path) -> None:
+    jobs = jobs_of("lora", tmp_path, steps=4)
+    longer = Stack((jobs.jobs[0], type(jobs.jobs[1])(jobs.jobs[1].concept, jobs.jobs[1].recipe.override({"steps": 9}))))
+    together, _ = trained("lora", longer, tmp_path)
+    (alone,), _ = trained("lora", Stack((jobs.jobs[0],)), tmp_path)
+    assert all(torch.allclose(together[0][name], alone[name], rtol=1e-4, atol=1e-7) for name in alone)
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"optimizer": "adafactor"}, {"optimizer": "sgd"}, {"flip": True}])
+def test_a_reloaded_loop_continues_bit_for_bit(settings: dict[str, object], tmp_path: Path) -> None:
+    job = Stack((jobs_of("lora", tmp_path, steps=8, **settings).jobs[0],))
+
+    def fresh() -> tuple[Adapter, Training]:
+        base = tiny()
+        adapter = methods.get("lora").attach(base, job)
+        return adapter, Training(base, adapter, job, cache=Cache(tmp_path / "cache"))
+
+    adapter, training = fresh()
+    for step in training:
+        if step.number == 3:
+            saved = {name: value.clone() for name, value in training.state().items()}
+    whole = {**adapter.state(0), **{f"average {n}": p for n, p in enumerate(training.average)}}
+
+    adapter, training = fresh()
+    training.load(saved)
+    assert training.done == 3
+    assert [step.number for step in training] == [4, 5, 6, 7, 8]
+    again = {**adapter.state(0), **{f"average {n}": p for n, p in enumerate(training.average)}}
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_loss_that_is_not_finite_names_the_picture(tmp_path: Path) -> None:
+    jobs = Stack((jobs_of("lora", tmp_path, steps=3).jobs[0],))
+    base = tiny()
+    with methods.get("lora").attach(base, jobs) as adapter:
+        training = Training(base, adapter, jobs, cache=Cache(tmp_path / "cache"))
+        training.own[0].latents[2] = float("nan")
+        with pytest.raises(TrainingError, match=r"loss of .*2\.png.* not finite"):
+            for _ in training:
+                pass
+
+
+def test_latents_that_are_not_finite_name_the_picture(tmp_path: Path) -> None:
+    jobs = Stack((jobs_of("lora", tmp_path).jobs[0],))
+    base = tiny()
+    with torch.no_grad():
+        next(base.components()["vae"].parameters()).fill_(float("nan"))
+    with methods.get("lora").attach(base, jobs) as adapter, pytest.raises(TrainingError, match=r"0\.png"):
+        Training(base, adapter, jobs, cache=Cache(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "other"),
+    [
+        ("snr_gamma", 5.0),
+        ("noise_offset", 0.1),
+        ("clip", 1e-3),
+        ("weight_decay", 0.5),
+        ("warmup", 3),
+        ("schedule", "cosine"),
+        ("learning_rate", "1e-3:2, 1e-5"),
+        ("batch_size", 3),
+        ("seed", 99),
+        ("flip", True),
+        ("resolution", 32),
+        ("prior_weight", 0.0),
+    ],
+)
+def test_every_option_acts(setting: str, other: object, tmp_path: Path) -> None:
+    """Change one option and the outcome must change."""
+    settings = {"prior": "predicted"} if setting == "prior_weight" else {}
+    first = Stack((jobs_of("lora", tmp_path, steps=5, **settings).jobs[0],))
+    changed = Stack((type(first.jobs[0])(first.jobs[0].concept, first.jobs[0].recipe.override({setting: other})),))
+    (plain,), _ = trained("lora", first, tmp_path)
+    (moved,), _ = trained("lora", changed, tmp_path)
+    assert any(not torch.equal(plain[name], moved[name]) for name in plain)
+
+
+def test_jobs_that_cannot_share_a_batch_are_refused(tmp_path: Path) -> None:
+    one, two, _ = jobs_of("lora", tmp_path).jobs
+    with pytest.raises(RecipeError, match="batch_size"):
+        Stack((one, type(two)(two.concept, two.recipe.override({"batch_size": 5}))))
+    prodigy = [type(job)(job.concept, job.recipe.override({"optimizer": "prodigy"})) for job in (one, two)]
+    with pytest.raises(RecipeError, match="no learning rate per job"):
+        Stack(tuple(prodigy))
+
+
+def test_each_epoch_sees_every_picture_as_often_as_it_repeats(tmp_path: Path) -> None:
+    jobs = Stack((jobs_of("lora", tmp_path).jobs[0],))
+    base = tiny()
+    with methods.get("lora").attach(base, jobs) as adapter:
+        own = Training(base, adapter, jobs, cache=Cache(tmp_path / "cache")).own[0]
+    seen = [n for step in range(4) for n in own.order(jobs.jobs[0].recipe, step, "own")]
+    assert sorted(seen[:4]) == sorted(seen[4:]) == [0, 1, 2, 3]
+    assert seen[:4] != seen[4:] or len(set(seen)) == 1
+
+
+def test_streams_differ_by_seed_purpose_and_step() -> None:
+    drawn = {float(torch.rand(1, generator=stream(*key))) for key in [(0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1)]}
+    assert len(drawn) == 4

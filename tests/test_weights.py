@@ -1,0 +1,359 @@
+"""Files of tensors: what is read, what is refused, and that nothing in a file ever runs."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import sys
+import types
+import zipfile
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from likewise.errors import FormatError
+from likewise.weights import Inert, read_header, read_object, read_shapes, read_tensors, write_tensors
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    return {
+        "a.weight": torch.arange(6, dtype=torch.float32).view(2, 3),
+        "half": torch.tensor([1.5, -2.0], dtype=torch.float16),
+        "brain": torch.tensor([0.25], dtype=torch.bfloat16),
+        "count": torch.tensor(7),
+        "empty": torch.zeros(0, 4),
+        "flags": torch.tensor([True, False]),
+    }
+
+
+def same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> bool:
+    return found.keys() == wanted.keys() and all(
+        found[k].dtype == v.dtype and torch.equal(found[k], v) for k, v in wanted.items()
+    )
+
+
+class Hostile:
+    """Asks whoever unpickles it to run a command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+# --- safetensors -------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = write_tensors(tmp_path / "new" / "x.safetensors", tensors(), {"likewise.version": "1", "ü": "Ω"})
+    assert same(read_tensors(path), tensors())
+    header = read_header(path)
+    assert header.metadata == {"likewise.version": "1", "ü": "Ω"}
+    assert header.shapes["a.weight"] == (2, 3)
+    assert header.dtypes["brain"] == "BF16"
+    assert read_shapes(path) == {name: tuple(t.shape) for name, t in tensors().items()}
+    assert [found.name for found in path.parent.iterdir()] == ["x.safetensors"]
+
+
+def test_views_and_shared_tensors_are_written_whole(tmp_path):
+    base = torch.arange(12.0).view(3, 4)
+    given = {"all": base, "same": base, "turned": base.T, "row": base[1], "param": nn.Parameter(base[:2])}
+    path = write_tensors(tmp_path / "x.safetensors", given)
+    assert same(read_tensors(path), {name: tensor.detach() for name, tensor in given.items()})
+    assert path.stat().st_size < 1000
+
+
+def test_metadata_must_be_text(tmp_path):
+    with pytest.raises(FormatError, match="'steps' = 3 is not text"):
+        write_tensors(tmp_path / "x.safetensors", tensors(), {"steps": 3})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_tensors(tmp_path / "x.safetensors", {"old": torch.ones(1)})
+
+    def fail(_tensors, file, _metadata):
+        Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_tensors(path, tensors())
+    assert list(read_tensors(path)) == ["old"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def raw(header: object, data: bytes = b"\0" * 16, length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(**changes: object) -> dict[str, object]:
+    return {"x": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not safetensors|cannot|holds|damaged"),
+        (raw(entry(), length=1 << 62), "cut short"),
+        (raw(entry(), data=b"\0" * 15), "is not in the file"),
+        (raw(entry(shape=[2, float("nan")])), "holds NaN"),
+        (raw(entry(shape=[2, -2])), "is not in the file"),
+        (raw(entry(shape=[2, 2.0])), "is not in the file"),
+        (raw(entry(shape=[2, True])), "is not in the file"),
+        (raw(entry(shape=[1 << 60, 1 << 60])), "is not in the file"),
+        (raw(entry(shape=[3, 2])), "does not fill"),
+        (raw(entry(dtype="F31")), "is not in the file"),
+        (raw(entry(data_offsets=[16, 0])), "is not in the file"),
+        (raw(entry(data_offsets=[0])), "damaged"),
+        (raw({"x": [1]}), "damaged"),
+        (raw({"__metadata__": {"a": 1}}), "not text by text"),
+        (raw(b"{" * 20), "no readable safetensors header"),
+        (raw(b'{"x": ' + b"[" * 100_000), "no readable safetensors header"),
+        (raw(b'{"\xff": 1}'), "no readable safetensors header"),
+    ],
+)
+def test_damaged_headers_are_told_in_one_line(tmp_path, content, reason):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    for read in (read_header, read_tensors, read_shapes):
+        with pytest.raises(FormatError) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        if read is read_header and content:
+            assert caught.match(reason)
+
+
+def test_a_missing_file_is_a_format_error(tmp_path):
+    for read in (read_header, read_tensors, read_shapes, read_object):
+        with pytest.raises(FormatError, match=r"gone\.safetensors"):
+            read(tmp_path / "gone.safetensors")
+
+
+def test_headers_need_no_torch(tmp_path):
+    import subprocess
+
+    path = write_tensors(tmp_path / "x.safetensors", tensors())
+    code = "import sys; from pathlib import Path; from likewise.weights import read_header; "
+    code += "read_header(Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code, str(path)], env=os.environ, check=False).returncode == 0
+    )
+
+
+# --- pickled files -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("wrapped", [True, False], ids=["state_dict", "bare"])
+def test_pickled_tensors_are_read(tmp_path, zipped, wrapped):
+    path = tmp_path / "x.ckpt"
+    whole = {"state_dict": OrderedDict(tensors()), "epoch": 3} if wrapped else tensors()
+    torch.save(whole, path, _use_new_zipfile_serialization=zipped)
+    assert same(read_tensors(path), tensors())
+    assert read_shapes(path) == {name: tuple(t.shape) for name, t in tensors().items()}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_views_share_and_parameters_are_plain(tmp_path, zipped):
+    base = torch.arange(12.0).view(3, 4)
+    given = {"turned": base.T, "row": base[1], "param": nn.Parameter(base)}
+    torch.save(given, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+    found = read_tensors(tmp_path / "x.pt")
+    assert same(found, {name: tensor.detach() for name, tensor in given.items()})
+    assert type(found["param"]) is torch.Tensor
+    assert found["row"].untyped_storage().data_ptr() == found["turned"].untyped_storage().data_ptr()
+
+
+def test_the_tree_of_an_old_embedding_is_read_whole(tmp_path):
+    vectors = torch.randn(2, 8)
+    table = nn.ParameterDict({"*": nn.Parameter(vectors)})
+    whole = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": table, "name": "sks", "step": 99}
+    torch.save(whole, tmp_path / "x.pt")
+    found = read_object(tmp_path / "x.pt")
+    assert torch.equal(found["string_to_param"]["*"], vectors)
+    assert isinstance(found["string_to_param"], dict)
+    assert (found["name"], found["step"]) == ("sks", 99)
+
+
+def test_numbers_and_containers_beside_the_tensors_are_read(tmp_path):
+    counts = defaultdict(dict)
+    counts["a"] = {"b": 1}
+    whole = {
+        "f": np.float64(1.5), "i": np.int32(-3), "flag": np.bool_(True), "counts": counts, "set": {1, 2},
+        "size": torch.Size([2, 3]), "kind": torch.float16, "device": torch.device("cuda:1"),
+        "x": torch.ones(1),
+    }  # fmt: skip
+    for zipped in (True, False):
+        torch.save(whole, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+        found = read_object(tmp_path / "x.pt")
+        assert (found["f"], found["i"], found["flag"]) == (1.5, -3, True)
+        assert found["counts"] == {"a": {"b": 1}}
+        assert found["set"] == {1, 2}
+        assert found["size"] == (2, 3)
+        assert found["kind"] is torch.float16
+        assert found["device"] == "cuda:1"
+
+
+def framework_object(monkeypatch, module: str, name: str) -> object:
+    """An instance of a class that pickles as `module.name`; `monkeypatch.undo()` takes that away again."""
+    kind = type(name, (), {"__module__": module})
+    parts = module.split(".")
+    for n in range(len(parts)):
+        full = ".".join(parts[: n + 1])
+        monkeypatch.setitem(sys.modules, full, types.ModuleType(full))
+    setattr(sys.modules[module], name, kind)
+    made = kind()
+    made.best = 0.5
+    return made
+
+
+def test_a_training_frameworks_callback_is_inert(tmp_path, monkeypatch):
+    module = "pytorch_lightning.callbacks.model_checkpoint"
+    callback = framework_object(monkeypatch, module, "ModelCheckpoint")
+    torch.save({"state_dict": tensors(), "callbacks": [callback]}, tmp_path / "x.ckpt")
+    monkeypatch.undo()
+    assert same(read_tensors(tmp_path / "x.ckpt"), tensors())
+    found = read_object(tmp_path / "x.ckpt")["callbacks"][0]
+    assert isinstance(found, Inert)
+    assert found.origin == f"{module}.ModelCheckpoint"
+    assert found.state == {"best": 0.5}
+
+
+def test_other_classes_are_refused_by_name(tmp_path, monkeypatch):
+    thing = framework_object(monkeypatch, "pytorch_lightning.callbacks.other", "Thing")
+    torch.save({"x": torch.ones(1), "y": thing}, tmp_path / "x.ckpt")
+    monkeypatch.undo()
+    reason = r"asks for pytorch_lightning\.callbacks\.other\.Thing.*nothing of it was run"
+    with pytest.raises(FormatError, match=reason):
+        read_tensors(tmp_path / "x.ckpt")
+
+
+def hostile_files(tmp_path: Path, marker: Path) -> list[Path]:
+    """One command in every kind of file that could carry it."""
+    evil, made = Hostile(f"touch {marker}"), []
+    for name, zipped in (("zip", True), ("legacy", False)):
+        made.append(tmp_path / f"{name}.pt")
+        torch.save({"state_dict": tensors(), "x": evil}, made[-1], _use_new_zipfile_serialization=zipped)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        made.append(tmp_path / f"bare{protocol}.pt")
+        made[-1].write_bytes(pickle.dumps(evil, protocol))
+    return made
+
+
+def test_commands_are_refused_and_do_not_run(tmp_path):
+    marker = tmp_path / "ran"
+    for path in hostile_files(tmp_path, marker):
+        for read in (read_tensors, read_object, read_shapes):
+            with pytest.raises(FormatError, match=r"asks for (posix|nt)\.system"):
+                read(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["builtins eval", "builtins getattr", "builtins exec", "torch load", "torch._utils _rebuild_qtensor",
+     "os.path join", "torch.nn Linear", "builtins __import__", "collections.OrderedDict.__class__ x"],
+)  # fmt: skip
+def test_names_off_the_list_are_refused(tmp_path, name):
+    module, attribute = name.split()
+    (tmp_path / "x.pt").write_bytes(b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + b".")
+    with pytest.raises(FormatError, match="asks for"):
+        read_object(tmp_path / "x.pt")
+
+
+def test_a_pickle_cannot_change_our_functions(tmp_path):
+    program = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb."
+    (tmp_path / "x.pt").write_bytes(program)
+    with pytest.raises(FormatError, match="change a function"):
+        read_object(tmp_path / "x.pt")
+
+
+def rewritten(path: Path, change) -> None:
+    """Rewrite a zip archive member by member; `change(name, data)` gives the new data or None."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            new = change(name, data)
+            if new is not None:
+                archive.writestr(name, new)
+
+
+def test_only_the_essential_members_are_needed(tmp_path):
+    """The web UI's and our own minimal archives leave out everything but `data.pkl` and `data/`."""
+    path = tmp_path / "x.pt"
+    torch.save(tensors(), path)
+    rewritten(path, lambda name, data: data if name.endswith("data.pkl") or "/data/" in name else None)
+    assert same(read_tensors(path), tensors())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda name, data: data[:-4] if name.endswith("/data/0") else data, "shorter than the tensors"),
+        (lambda name, data: None if name.endswith("/data/0") else data, "damaged"),
+        (lambda name, data: None if name.endswith("data.pkl") else data, "not one of torch's"),
+        (lambda name, data: data[:-20] if name.endswith("data.pkl") else data, "damaged"),
+        (lambda name, data: b"big" if name.endswith("byteorder") else data, "big-endian"),
+    ],
+)
+def test_damaged_archives_are_told_in_one_line(tmp_path, change, reason):
+    path = tmp_path / "x.pt"
+    torch.save({"x": torch.ones(4, 4)}, path)
+    rewritten(path, change)
+    with pytest.raises(FormatError, match=reason) as caught:
+        read_tensors(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [3, 40, 200, -1, -30])
+def test_truncated_legacy_files_are_refused(tmp_path, keep):
+    path = tmp_path / "x.pt"
+    torch.save({"x": torch.ones(4, 4)}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(FormatError, match=r"damaged|too early|another length|refused"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride"),
+    [(0, (1 << 40,), (1,)), (13, (4,), (1,)), (0, (4, 4), (8, 1)), (-1, (2,), (1,)), (0, (2,), (-1,)),
+     (0, (2,), (1, 1)), (0, (2.5,), (1,))],
+)  # fmt: skip
+def test_tensors_outside_their_data_are_refused(tmp_path, offset, size, stride):
+    class Lying:
+        def __reduce__(self):
+            return torch._utils._rebuild_tensor_v2, (storage, offset, size, stride, False, OrderedDict())
+
+    storage = torch.storage.TypedStorage(
+        wrap_storage=torch.ones(16).untyped_storage(), dtype=torch.float32, _internal=True
+    )
+    buffer = io.BytesIO()
+    torch.save({"x": Lying(), "honest": torch.ones(1)}, buffer)
+    (tmp_path / "x.pt").write_bytes(buffer.getvalue())
+    with pytest.raises(FormatError, match=r"impossible size|larger than its data|damaged"):
+        read_tensors(tmp_path / "x.pt")
+
+
+def test_shapes_are_read_without_the_data(tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save({"x": torch.ones(4, 4)}, path)
+    rewritten(path, lambda name, data: b"\x01" * len(data) if name.endswith("/data/0") else data)
+    assert read_shapes(path) == {"x": (4, 4)}
+    assert read_tensors(path)["x"][0, 0] != 1
+
+
+@pytest.mark.parametrize("whole", [{"a": 1}, [torch.ones(1)], {"state_dict": {}}])
+def test_files_without_named_tensors_are_refused(tmp_path, whole):
+    torch.save(whole, tmp_path / "x.pt")
+    with pytest.raises(FormatError, match="holds no named tensors"):
+        read_tensors(tmp_path / "x.pt")

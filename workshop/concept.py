@@ -1,0 +1,79 @@
+"""Step 11: the bundled concept, nine pictures of one cat that no training step has seen.
+
+The cat is one design's held-out smiling-cat face; each view is another expression in a plain
+colour, a garden, a room or on a road, turned and scaled a little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from workshop import world
+from workshop.common import POCKET, work
+from workshop.compose import COLOURS, SCENES, Composer, Plan, labels, sheet
+from workshop.fetch import sources
+
+SEED = 606
+CONTEXTS = ("garden", "white", "room", "blue", "road", "yellow", "garden", "green", "room")
+TEXT = '''# Nine pictures of one cat for trying out a method; the pocket model has never seen it.
+noun = "cat"
+design = "{design}"
+source = "{package} {version}"
+url = "{url}"
+licence = "{licence}"
+credit = "{credit}"
+changes = "scaled, turned and placed on plain colours and drawn scenes"
+'''
+
+
+def views(composer: Composer, design: str) -> tuple[list[str], torch.Tensor]:
+    """The pictures and which emoji each shows."""
+    rng = np.random.default_rng(SEED)
+    rows = [i for i, r in enumerate(composer.rows) if r["design"] == design]
+    plans = []
+    for cut, context in zip(rows, CONTEXTS):
+        plan = Plan(cut, 0, world.DESIGNS.index(design))
+        if context in SCENES:
+            plan.scene = SCENES.index(context)
+        else:
+            plan.plain = COLOURS.index(context)
+        plans.append(plan)
+    assert len(labels(plans)["cut"]) == len(rows)
+    return [composer.rows[i]["code"] for i in rows], composer.draw(plans, rng)
+
+
+def save(pixels: torch.Tensor, path: Path) -> None:
+    picture = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(picture).save(path, optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--design", default="blob", choices=world.DESIGNS)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--out", type=Path, default=None, help="default: src/likewise/pocket/concepts/cat")
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args()
+    folder = work(args.smoke)
+    out = args.out or (folder / "concept" if args.smoke else POCKET / "concepts" / "cat")
+    design = "flat" if args.smoke else args.design
+    composer = Composer(folder, ("held",), size=args.size, variants=4)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    codes, pictures = views(composer, design)
+    for number, picture in enumerate(pictures, 1):
+        save(picture, out / f"{number}.png")
+    sheet(pictures, len(codes), folder / "concept.png")
+    row = next(r for r in sources() if r.get("design") == design)
+    (out / "concept.toml").write_text(TEXT.format(**row), encoding="utf-8")
+    print(f"{len(codes)} pictures in {out}")
+
+
+if __name__ == "__main__":
+    main()

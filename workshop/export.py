@@ -1,0 +1,162 @@
+"""Step 10: write the pocket model as an ordinary Stable Diffusion folder.
+
+Works from any backbone checkpoint. Weights are half precision; the picture twin of the text tower
+lies beside the pipeline as ``image_encoder``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
+
+from workshop import world
+from workshop.common import POCKET, SIZE, work
+from workshop.compose import Composer
+from workshop.fetch import sources
+from workshop.tokenizer import START
+from workshop.train_backbone import SCHEDULE, build
+from workshop.train_vae import psnr
+
+TITLE = "likewise pocket model"
+
+
+def averaged_unet(folder: Path) -> tuple[UNet2DConditionModel, int]:
+    """The averaged denoiser of the newest checkpoint and the samples it has seen."""
+    state = torch.load(folder / "backbone.pt")
+    unet = build().eval()
+    unet.load_state_dict(state["average"])
+    return unet, int(state["samples"])
+
+
+def save_text(clip: CLIPModel, tokenizer: CLIPTokenizer, out: Path) -> None:
+    """One file that loads both as CLIPTextModel and as CLIPTextModelWithProjection."""
+    out.mkdir(parents=True, exist_ok=True)
+    config = CLIPTextConfig(**clip.config.text_config.to_dict())
+    config.projection_dim = clip.config.projection_dim
+    model = CLIPTextModelWithProjection(config)
+    missing = model.load_state_dict(clip.state_dict(), strict=False).missing_keys
+    if missing:
+        raise SystemExit(f"text tower lacks {missing}")
+    model.half().save_pretrained(out)
+    path = out / "config.json"
+    book = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**book, "architectures": ["CLIPTextModel"]}, indent=2) + "\n", encoding="utf-8")
+
+
+def save_vision(clip: CLIPModel, out: Path) -> None:
+    """The picture twin with its projection."""
+    config = clip.config.vision_config
+    config.projection_dim = clip.config.projection_dim
+    model = CLIPVisionModelWithProjection(config)
+    missing = model.load_state_dict(clip.state_dict(), strict=False).missing_keys
+    if missing:
+        raise SystemExit(f"picture tower lacks {missing}")
+    model.half().save_pretrained(out)
+    how = {"image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": SIZE}, "do_center_crop": True}
+    how |= {"crop_size": {"height": SIZE, "width": SIZE}, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+    how |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_convert_rgb": True, "resample": 3}
+    (out / "preprocessor_config.json").write_text(json.dumps(how, indent=2) + "\n", encoding="utf-8")
+
+
+def save_index(out: Path) -> None:
+    """model_index.json, without a safety checker or feature extractor."""
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.30.0",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def attribution() -> str:
+    """Credits of every source, as Markdown."""
+    lines = [f"# Attribution of the {TITLE}", "", "Trained only on pictures composed from the artwork below; cut-outs were", "scaled, turned, mirrored, recoloured and placed on drawn scenes.", ""]
+    for row in sources():
+        lines.append(f"- **{row['package']} {row['version']}** ({row['licence']}): {row['credit']}. {row['url']}")
+    return "\n".join(lines) + "\n"
+
+
+def card(folder: Path, samples: int, quality: float) -> dict[str, object]:
+    """What the model is, for programs."""
+    rows = [json.loads(line) for line in (folder / "clip.jsonl").read_text(encoding="utf-8").splitlines()]
+    used = {r["name"] for r in json.loads((folder / "cutouts.json").read_text(encoding="utf-8")) if r["part"] == "world"}
+    return {
+        "name": TITLE,
+        "resolution": SIZE,
+        "samples_seen": samples,
+        "vae_psnr": round(quality, 2),
+        "clip_retrieval_of_64": [r["retrieval"] for r in rows if "retrieval" in r][-1],
+        "things": {t.name: {"plural": t.many(), "also": list(t.also)} for t in world.THINGS if t.name in used},
+        "scenes": world.SCENES,
+        "colours": {k: list(v) for k, v in world.COLOURS.items()},
+        "tints": list(world.TINTS),
+        "styles": list(world.DESIGNS),
+        "rare_tokens": list(world.RARE),
+        "held_out": list(world.HELD_OUT),
+    }
+
+
+def write(folder: Path, out: Path) -> int:
+    """The whole folder; returns the samples seen."""
+    unet, samples = averaged_unet(folder)
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
+    quality = psnr(vae, Composer(folder, variants=400 if folder.name != "smoke" else 4))
+    clip = CLIPModel.from_pretrained(folder / "clip")
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    out.mkdir(parents=True, exist_ok=True)
+    unet.half().save_pretrained(out / "unet")
+    vae.half().save_pretrained(out / "vae")
+    save_text(clip, tokenizer, out / "text_encoder")
+    save_vision(clip, out / "image_encoder")
+    (out / "tokenizer").mkdir(exist_ok=True)
+    for name in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
+        (out / "tokenizer" / name).write_bytes((folder / "tokenizer" / name).read_bytes())
+    special = {"bos_token": START, "eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token, "unk_token": tokenizer.unk_token}
+    (out / "tokenizer" / "special_tokens_map.json").write_text(json.dumps(special, indent=2) + "\n", encoding="utf-8")
+    DDIMScheduler(**SCHEDULE).save_pretrained(out / "scheduler")
+    save_index(out)
+    (out / "ATTRIBUTION.md").write_text(attribution(), encoding="utf-8")
+    (out / "card.json").write_text(json.dumps(card(folder, samples, quality), indent=1) + "\n", encoding="utf-8")
+    for path in out.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return samples
+
+
+def verify(out: Path, picture: Path) -> None:
+    """Load it as anyone would and draw once."""
+    pipe = StableDiffusionPipeline.from_pretrained(out, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    CLIPTextModelWithProjection.from_pretrained(out / "text_encoder")
+    CLIPVisionModelWithProjection.from_pretrained(out / "image_encoder")
+    pipe("a cat on a beach", num_inference_steps=20, guidance_scale=4.0, generator=torch.Generator().manual_seed(0)).images[0].save(picture)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=None, help="default: src/likewise/pocket/model")
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    folder = work(args.smoke)
+    out = args.out or (folder / "export" if args.smoke else POCKET / "model")
+    samples = write(folder, out)
+    verify(out, folder / "export.png")
+    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    print(f"{samples} samples, {size / 1e6:.1f} MB in {out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Step 2: draw the chosen emoji as 128 px RGBA cut-outs.
+
+Three sets are written to one file: the things of the world, other emoji that only the judge sees,
+and the held-out cat faces that nothing trains on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import resvg_py
+from PIL import Image
+
+from workshop import world
+from workshop.common import work
+from workshop.fetch import obtain, sources
+
+CANVAS = 128
+ROOM = 120
+
+
+class Art:
+    """One design: a picture for each code point, drawn on demand."""
+
+    def __init__(self, row: dict[str, str], names: dict[str, str]) -> None:
+        self.names, self.form = names, row["form"]
+        self.tar = tarfile.open(obtain(row))
+        if self.form == "iconify":
+            self.book = json.load(self.tar.extractfile("package/icons.json"))
+            chars = json.load(self.tar.extractfile("package/chars.json"))
+            self.names = {**names, **chars}
+        else:
+            self.files = {Path(n).stem.replace("-fe0f", ""): n for n in self.tar.getnames() if n.endswith(".webp")}
+
+    def draw(self, code: str) -> Image.Image | None:
+        """The picture of a code point, or None where the design lacks it."""
+        if self.form == "webp":
+            name = self.files.get(code)
+            return Image.open(io.BytesIO(self.tar.extractfile(name).read())).convert("RGBA") if name else None
+        name = self.names.get(code, "")
+        alias = self.book.get("aliases", {}).get(name)
+        icon = self.book["icons"].get(alias["parent"] if alias else name)
+        if icon is None:
+            return None
+        width = icon.get("width", self.book.get("width", 16))
+        height = icon.get("height", self.book.get("height", 16))
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+        png = resvg_py.svg_to_bytes(svg_string=svg, width=256, height=256, skip_system_fonts=True)
+        return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+
+
+def cut_out(picture: Image.Image) -> np.ndarray | None:
+    """Trim to the visible part and fit it into the canvas."""
+    box = picture.getchannel("A").point(lambda a: 255 if a > 8 else 0).getbbox()
+    if box is None:
+        return None
+    part = picture.crop(box)
+    scale = ROOM / max(part.size)
+    size = tuple(max(1, round(side * scale)) for side in part.size)
+    canvas = Image.new("RGBA", (CANVAS, CANVAS))
+    canvas.paste(part.resize(size, Image.LANCZOS), tuple((CANVAS - side) // 2 for side in size))
+    return np.asarray(canvas)
+
+
+def code_names() -> dict[str, str]:
+    """Iconify names by code point, from the sets that publish their list."""
+    names: dict[str, str] = {}
+    for row in sources():
+        if row["form"] == "iconify":
+            with tarfile.open(obtain(row)) as tar:
+                names = {**json.load(tar.extractfile("package/chars.json")), **names}
+    return names
+
+
+def other_codes(limit: int) -> list[str]:
+    """Emoji outside the world, for the judge's sense of identity."""
+    row = next(r for r in sources() if r["form"] == "names")
+    with tarfile.open(obtain(row)) as tar:
+        rows = json.load(tar.extractfile("package/en/data.json"))
+    known = {c for t in world.THINGS for c in t.codes} | set(world.HELD_OUT)
+    codes = [r["hexcode"].lower().replace("-fe0f", "") for r in rows if r.get("group") in (3, 4, 5, 6, 7)]
+    codes = [c for c in codes if c not in known and "200d" not in c]
+    return codes[:: max(1, len(codes) // limit)][:limit]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="two designs, six things")
+    smoke = parser.parse_args().smoke
+    things = world.THINGS[:6] if smoke else world.THINGS
+    names, rows, pictures = code_names(), [], []
+    wanted = [("world", t.name, c) for t in things for c in t.codes]
+    wanted += [("held", "cat", c) for c in world.HELD_OUT]
+    wanted += [("other", c, c) for c in other_codes(8 if smoke else 420)]
+    for row in [r for r in sources() if "design" in r][: 2 if smoke else None]:
+        art = Art(row, names)
+        for part, name, code in wanted:
+            picture = None if f"{row['design']} {code}" in world.DROPPED else art.draw(code)
+            cut = cut_out(picture) if picture else None
+            if cut is not None:
+                rows.append({"part": part, "name": name, "code": code, "design": row["design"]})
+                pictures.append(cut)
+    np.save(work(smoke) / "cutouts.npy", np.stack(pictures))
+    (work(smoke) / "cutouts.json").write_text(json.dumps(rows), encoding="utf-8")
+    print({part: sum(r["part"] == part for r in rows) for part in ("world", "held", "other")})
+
+
+if __name__ == "__main__":
+    main()

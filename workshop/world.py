@@ -1,0 +1,141 @@
+"""The small world of the pocket model: things, designs, scenes, colours.
+
+Captions, labels and the art selection all follow from these tables; nothing else names a thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DESIGNS = ("fluent", "flat", "noto", "blob", "twemoji", "emojione")
+
+# Faces of smiling, pouting, weary cats: kept out of all training so that they can be taught later.
+HELD_OUT = tuple(f"{code:x}" for code in range(0x1F638, 0x1F641))
+
+SCENES = {
+    "beach": "on a beach",
+    "snow": "in the snow",
+    "forest": "in a forest",
+    "mountains": "in the mountains",
+    "city": "in a city",
+    "space": "in space",
+    "underwater": "under water",
+    "desert": "in the desert",
+    "night": "at night",
+    "garden": "in a garden",
+    "room": "in a room",
+    "road": "on a road",
+}
+
+COLOURS = {
+    "white": (255, 255, 255),
+    "black": (24, 24, 28),
+    "gray": (150, 152, 156),
+    "red": (222, 48, 48),
+    "orange": (247, 142, 32),
+    "yellow": (252, 214, 50),
+    "green": (62, 172, 76),
+    "blue": (48, 118, 226),
+    "purple": (142, 72, 196),
+    "pink": (250, 148, 192),
+}
+TINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
+NUMBERS = ("one", "two", "three", "four")
+RARE = ("sks", "ohwx", "zwx", "qrt", "vtk", "xjy", "bnz", "kpf")
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One noun: how captions call it and which emoji show it."""
+
+    name: str
+    codes: tuple[str, ...]
+    plural: str = ""
+    also: tuple[str, ...] = ()
+
+    def many(self) -> str:
+        return self.plural or self.name + "s"
+
+
+def _thing(line: str) -> Thing:
+    """Parse ``name[/plural] [=synonym...] code...``."""
+    words = line.split()
+    name, _, plural = words[0].partition("/")
+    return Thing(
+        name=name,
+        plural=plural,
+        also=tuple(w[1:] for w in words[1:] if w.startswith("=")),
+        codes=tuple(w for w in words[1:] if not w.startswith("=")),
+    )
+
+
+THINGS = tuple(
+    _thing(line)
+    for line in """
+cat =kitty 1f408 1f431
+dog =puppy 1f415 1f436
+bird 1f426
+duck 1f986
+fish/fish 1f41f 1f420
+horse =pony 1f40e 1f434
+rabbit =bunny 1f407 1f430
+bear 1f43b
+panda 1f43c
+lion 1f981
+elephant 1f418
+monkey 1f412 1f435
+penguin 1f427
+owl 1f989
+turtle =tortoise 1f422
+frog 1f438
+dragon 1f409 1f432
+dinosaur =dino 1f995 1f996
+unicorn 1f984
+car =automobile 1f697 1f699
+bus/buses 1f68c 1f68d
+bicycle =bike 1f6b2
+airplane =plane 2708
+rocket =spaceship 1f680
+boat =sailboat 26f5
+robot 1f916
+toy =teddy 1f9f8
+house =home 1f3e0 1f3e1
+tree 1f333 1f332
+flower 1f33b 1f33c
+cactus/cactuses 1f335
+mushroom =toadstool 1f344
+apple 1f34e
+banana 1f34c
+pizza 1f355
+burger =hamburger 1f354
+cake 1f382 1f370
+mug =cup 2615
+guitar 1f3b8
+ball 26bd 1f3c0
+clock =alarm 23f0
+book 1f4d5 1f4d8
+hat 1f3a9 1f452
+shoe =sneaker 1f45f
+crown 1f451
+umbrella 2602
+backpack =rucksack 1f392
+chair =seat 1fa91
+person/people =human 1f9cd 1f9d1
+ghost =spook 1f47b
+star 2b50
+heart 2764
+moon =crescent 1f319
+""".strip().splitlines()
+)
+
+# What this version of the backbone is taught: few designs and things that it can learn well in the compute at hand.
+TAUGHT_DESIGNS = ("fluent", "noto", "twemoji")
+LATER = {"toy", "cactus", "chair", "backpack", "hat", "shoe", "person", "bicycle", "clock", "dragon", "lion", "airplane"}
+TAUGHT = tuple(thing.name for thing in THINGS if thing.name not in LATER)
+
+# Single pictures dropped after looking at the contact sheets: "design code".
+DROPPED: frozenset[str] = frozenset({"blob 1f431", "blob 1f3c0", "emojione 1f3c0"})
+
+
+def article(word: str) -> str:
+    return "an" if word[0] in "aeiou" and not word.startswith("unic") else "a"
