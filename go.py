@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from subprocess import DEVNULL, PIPE, STDOUT
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 OLDEST = (3, 11)
@@ -96,11 +97,9 @@ def main(arguments: list) -> int:
     except KeyboardInterrupt:
         say("interrupted; run it again to go on")
         return 130
-    except OSError as error:
-        say(str(error))
-        return 1
     except Exception as error:
-        say(f"this failed in a way that go.py does not know: {type(error).__name__}: {error}")
+        expected = isinstance(error, OSError)  # a full disk, a folder that cannot be written
+        say(str(error) if expected else f"go.py itself failed, with {type(error).__name__}: {error}")
         return 1
 
 
@@ -177,11 +176,12 @@ def prepare(root: str, extras: list) -> str:
     state = make_venv(root, state)
     extras = sorted({*extras, *state.get("extras", [])})
     had, torch = state.get("torch"), torch or state.get("torch")
+    command = installer(root, torch, new_torch=torch != had)
     # `ready` goes before the installation starts and comes back after it ended well, so that one that was
     # interrupted is never taken for a whole one.
     state = dict(state, root=root, extras=extras, torch=had, ready=None)
     write_state(root, state)
-    install(root, extras, torch, new_torch=torch != had)
+    install(root, command, extras)
     write_state(root, dict(state, torch=torch, ready=fingerprint(root)))
     say(f"ready after {time.monotonic() - started:.0f} s")
     return python_of(root)
@@ -249,14 +249,12 @@ def make_venv(root: str, state: dict) -> dict:
     if version_of(python, "import venv, ensurepip") is None:
         raise Stop(NEED_VENV.format(python=" ".join(python), version=dotted(version[:2])))
     say("{} .venv with Python {}".format("repairing" if repair else "making", dotted(version)))
-    if repair:
-        shutil.rmtree(venv)
     os.makedirs(venv, exist_ok=True)
-    state = {"ours": True, "extras": state.get("extras", [])}
-    write_state(root, state)  # first of all, so that a .venv that stays half made is known to be ours
-    made = subprocess.run(
-        [*python, "-m", "venv", venv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=root
-    )
+    state = {"ours": True, "extras": state.get("extras", []), "torch": state.get("torch")}
+    write_state(root, state)  # first of all, and it stays: a .venv that is left half made is known to be ours
+    for path in [os.path.join(venv, name) for name in os.listdir(venv) if name != "go.json"]:
+        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
+    made = subprocess.run([*python, "-m", "venv", venv], stdout=PIPE, stderr=STDOUT, cwd=root)
     if made.returncode:
         output = made.stdout.decode("utf-8", "replace")
         raise Stop("making .venv failed:\n" + tail(output) + "\n" + advice(output))
@@ -264,8 +262,10 @@ def make_venv(root: str, state: dict) -> dict:
 
 
 def was_cut_short(root: str, state: dict) -> bool:
-    """Whether the last installation ended after it had begun to replace packages: pip does not mend those."""
-    return state.get("ready") is None and "Installing collected packages" in read_log(root)
+    """Whether the last installation ended while it replaced packages: pip does not mend those."""
+    log = read_log(root)
+    begun, ended = "Installing collected packages" in log, "Successfully installed" in log
+    return state.get("ready") is None and begun and not ended
 
 
 def find_python() -> tuple:
@@ -293,9 +293,7 @@ def version_of(python: list, statement: str = "pass") -> "tuple | None":
     """The version of the Python that a command starts; None if it does not start or cannot do `statement`."""
     code = statement + "; import sys; print('%d.%d.%d' % sys.version_info[:3])"
     try:
-        answer = subprocess.run(
-            [*python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60
-        )
+        answer = subprocess.run([*python, "-c", code], stdout=PIPE, stderr=DEVNULL, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.match(rb"(\d+)\.(\d+)\.(\d+)", answer.stdout)
@@ -319,23 +317,27 @@ def torch_build(variables: dict) -> "str | None":
 # The installation ---------------------------------------------------------------------------------------
 
 
-def install(root: str, extras: list, torch: "str | None", new_torch: bool) -> None:
+def installer(root: str, torch: "str | None", new_torch: bool) -> list:
+    """The beginning of the command that installs: pip's, or uv's where a build of torch is asked for."""
+    if torch is None:
+        # Not compiled beforehand: most modules are never imported, the others are compiled on the way.
+        return [python_of(root), "-m", "pip", "install", "--no-compile", "--no-input"]
+    uv = shutil.which("uv")
+    if uv is None:
+        raise Stop(NEED_UV.format(torch=torch))
+    again = ["--reinstall-package", "torch"] if new_torch else []
+    return [uv, "pip", "install", "--python", python_of(root), "--torch-backend", torch, *again]
+
+
+def install(root: str, command: list, extras: list) -> None:
     """Install likewise, editable, with the pinned versions; the output goes to .venv/install.log."""
     target = ".[{}]".format(",".join(extras)) if extras else "."
-    if torch:
-        uv = shutil.which("uv")
-        if uv is None:
-            raise Stop(NEED_UV.format(torch=torch))
-        command = [uv, "pip", "install", "--python", python_of(root), "--torch-backend", torch]
-        command += ["--reinstall-package", "torch"] if new_torch else []
-    else:
-        # Not compiled beforehand: most modules are never imported, the others are compiled on the way.
-        command = [python_of(root), "-m", "pip", "install", "--no-compile", "--no-input"]
-        if sys.platform == "linux" and not os.path.exists("/dev/nvidia0") and not os.environ.get("CI"):
-            say("on Linux, torch may come with CUDA, several GB; LIKEWISE_TORCH=cpu takes the small build")
     free = shutil.disk_usage(root).free
     if free < ROOM:
         say(f"only {free / 1e9:.1f} GB are free; likewise takes about 1.5 GB, with CUDA 8 GB")
+    cuda_in_vain = sys.platform == "linux" and not os.path.exists("/dev/nvidia0")
+    if cuda_in_vain and "--torch-backend" not in command and not os.environ.get("CI"):
+        say("on Linux, torch may come with CUDA, several GB; LIKEWISE_TORCH=cpu takes the small build")
     say(f"installing likewise{target[1:]}; the log is .venv/install.log")
     code = logged([*command, "-c", "constraints.txt", "-e", target], root)
     if code:
@@ -348,9 +350,7 @@ def logged(command: list, root: str) -> int:
     env = dict(environment(root), PYTHONNOUSERSITE="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
     started = time.monotonic()
     with open(log_path(root), "wb") as log:
-        process = subprocess.Popen(
-            command, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=root, env=env, stdin=DEVNULL, stdout=log, stderr=STDOUT)
         while True:
             try:
                 return process.wait(timeout=HEARTBEAT)

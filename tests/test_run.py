@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tests.bases import concept, pictures, tiny
 
 from likewise import methods, records
 from likewise.cache import Cache
@@ -20,6 +19,7 @@ from likewise.errors import Interrupted, RecipeError, RunError
 from likewise.run import Finished, Run, Sampled, plan, teach
 from likewise.sampling import artifacts, sample
 from likewise.stack import Job
+from tests.bases import concept, pictures, tiny
 
 CHILD = """
 import os, sys
@@ -33,7 +33,9 @@ for event in Run.open(Path(sys.argv[1])).start():
 
 
 def lora_run(folder: Path, out: Path, **settings: object) -> Run:
-    recipe = methods.get("lora").recipe().override({"steps": 12, "rank": 2, "checkpoint_every": 3, **settings})
+    recipe = (
+        methods.get("lora").recipe().override({"steps": 12, "rank": 2, "checkpoint_every": 3, **settings})
+    )
     return Run("tiny:sd", "lora", (Job(concept(folder), recipe),), out, cache=Cache(folder / "cache"))
 
 
@@ -51,11 +53,11 @@ def test_killed_at_several_points_and_resumed_is_bit_identical(tmp_path: Path) -
     killed = lora_run(tmp_path, tmp_path / "killed")
     killed.folder.mkdir()
     killed._write_plan()
-    for last_line in ("Attached 0", "Stepped 5", "Stepped 10"):
+    for last_line in ("Attached", "Stepped 5", "Stepped 10"):
         child = start_child(killed.folder)
         assert child.stdout is not None
         for line in child.stdout:
-            if line.strip() == last_line.strip() or line.startswith(last_line.split()[0]) and last_line == "Attached 0":
+            if line.strip().startswith(last_line):
                 break
         else:
             pytest.fail(f"the child ended before {last_line!r}")
@@ -64,16 +66,22 @@ def test_killed_at_several_points_and_resumed_is_bit_identical(tmp_path: Path) -
     child = start_child(killed.folder)
     assert child.wait(timeout=240) == 0
     name = records.read_result(whole.folder)["files"][0]  # type: ignore[index]
-    assert (whole.folder / name).read_bytes() == (killed.folder / name).read_bytes()
+    one, two = load_file(whole.folder / name), load_file(killed.folder / name)
+    assert one.keys() == two.keys()
+    assert all((one[key] == two[key]).all() for key in one)
 
 
 def test_asking_to_stop_saves_and_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
     whole, broken = lora_run(tmp_path, tmp_path / "a"), lora_run(tmp_path, tmp_path / "b")
     list(whole.start(base=tiny()))
-    with pytest.raises(Interrupted, match="step 4 of 12"):
+
+    def stop_at_four() -> None:
         for event in broken.start(base=tiny()):
             if getattr(event, "step", 0) == 4:
                 broken.stop()
+
+    with pytest.raises(Interrupted, match="step 4 of 12"):
+        stop_at_four()
     assert not (broken.folder / "lock").exists()
     *_, last = Run.open(broken.folder).start(base=tiny())
     assert isinstance(last, Finished)
@@ -138,7 +146,9 @@ def test_class_pictures_are_drawn_once(tmp_path: Path) -> None:
 
 def test_a_stack_of_jobs_leaves_a_file_each(tmp_path: Path) -> None:
     recipe = methods.get("lora").recipe().override({"steps": 2, "rank": 2})
-    jobs = tuple(Job(concept(tmp_path, token, "dog", n), recipe.override({"seed": n})) for n, token in enumerate("xyz"))
+    jobs = tuple(
+        Job(concept(tmp_path, token, "dog", n), recipe.override({"seed": n})) for n, token in enumerate("xyz")
+    )
     run = Run("tiny:sd", "lora", jobs, tmp_path / "run", cache=Cache(tmp_path / "cache"))
     *_, last = run.start(base=tiny())
     assert isinstance(last, Finished)
@@ -157,7 +167,9 @@ def test_teach_and_sample_from_python(tmp_path: Path) -> None:
     assert gallery.images()[0].size == (64, 64)
     (row,) = records.runs(tmp_path)
     assert (row["method"], row["status"], row["token"]) == ("lora", "done", "sks")
-    again, _ = plan(photos, noun="dog", base="tiny:sd", out=tmp_path / "x", recipe_file=tmp_path / "run" / "run.toml")
+    again, _ = plan(
+        photos, noun="dog", base="tiny:sd", out=tmp_path / "x", recipe_file=tmp_path / "run" / "run.toml"
+    )
     assert again.jobs[0].recipe.steps == 2
 
 

@@ -59,12 +59,21 @@ class Composer:
     """Draws batches from the cut-outs and the scene bank of a work folder."""
 
     def __init__(
-        self, folder: Path, parts: tuple[str, ...] = ("world",), size: int = SIZE, variants: int = 400, taught: bool = False
+        self,
+        folder: Path,
+        parts: tuple[str, ...] = ("world",),
+        size: int = SIZE,
+        variants: int = 400,
+        taught: bool = False,
     ) -> None:
         rows = json.loads((folder / "cutouts.json").read_text(encoding="utf-8"))
         keep = [i for i, r in enumerate(rows) if r["part"] in parts]
         if taught:
-            keep = [i for i in keep if rows[i]["design"] in world.TAUGHT_DESIGNS and rows[i]["name"] in world.TAUGHT]
+            keep = [
+                i
+                for i in keep
+                if rows[i]["design"] in world.TAUGHT_DESIGNS and rows[i]["name"] in world.TAUGHT
+            ]
         self.rows = [rows[i] for i in keep]
         pictures = torch.from_numpy(np.load(folder / "cutouts.npy", mmap_mode="r")[keep])
         self.levels = [premultiplied(pictures, size), premultiplied(pictures, size // 2)]

@@ -21,7 +21,7 @@ from workshop.fetch import sources
 
 SEED = 606
 CONTEXTS = ("garden", "white", "room", "blue", "road", "yellow", "garden", "green", "room")
-TEXT = '''# Nine pictures of one cat for trying out a method; the pocket model has never seen it.
+TEXT = """# Nine pictures of one cat for trying out a method; the pocket model has never seen it.
 noun = "cat"
 design = "{design}"
 source = "{package} {version}"
@@ -29,7 +29,7 @@ url = "{url}"
 licence = "{licence}"
 credit = "{credit}"
 changes = "scaled, turned and placed on plain colours and drawn scenes"
-'''
+"""
 
 
 def views(composer: Composer, design: str) -> tuple[list[str], torch.Tensor]:
@@ -37,7 +37,7 @@ def views(composer: Composer, design: str) -> tuple[list[str], torch.Tensor]:
     rng = np.random.default_rng(SEED)
     rows = [i for i, r in enumerate(composer.rows) if r["design"] == design]
     plans = []
-    for cut, context in zip(rows, CONTEXTS):
+    for cut, context in zip(rows, CONTEXTS, strict=False):
         plan = Plan(cut, 0, world.DESIGNS.index(design))
         if context in SCENES:
             plan.scene = SCENES.index(context)

@@ -12,7 +12,13 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import (
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+)
 
 from workshop import world
 from workshop.common import POCKET, SIZE, work
@@ -45,7 +51,9 @@ def save_text(clip: CLIPModel, tokenizer: CLIPTokenizer, out: Path) -> None:
     model.half().save_pretrained(out)
     path = out / "config.json"
     book = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**book, "architectures": ["CLIPTextModel"]}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({**book, "architectures": ["CLIPTextModel"]}, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def save_vision(clip: CLIPModel, out: Path) -> None:
@@ -57,8 +65,18 @@ def save_vision(clip: CLIPModel, out: Path) -> None:
     if missing:
         raise SystemExit(f"picture tower lacks {missing}")
     model.half().save_pretrained(out)
-    how = {"image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": SIZE}, "do_center_crop": True}
-    how |= {"crop_size": {"height": SIZE, "width": SIZE}, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+    how = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": SIZE},
+        "do_center_crop": True,
+    }
+    how |= {
+        "crop_size": {"height": SIZE, "width": SIZE},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+    }
     how |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_convert_rgb": True, "resample": 3}
     (out / "preprocessor_config.json").write_text(json.dumps(how, indent=2) + "\n", encoding="utf-8")
 
@@ -83,27 +101,43 @@ def save_index(out: Path) -> None:
 
 def attribution() -> str:
     """Credits of every source, as Markdown."""
-    lines = [f"# Attribution of the {TITLE}", "", "Trained only on pictures composed from the artwork below; cut-outs were", "scaled, turned, mirrored, recoloured and placed on drawn scenes.", ""]
+    lines = [
+        f"# Attribution of the {TITLE}",
+        "",
+        "Trained only on pictures composed from the artwork below; cut-outs were",
+        "scaled, turned, mirrored, recoloured and placed on drawn scenes.",
+        "",
+    ]
     for row in sources():
-        lines.append(f"- **{row['package']} {row['version']}** ({row['licence']}): {row['credit']}. {row['url']}")
+        lines.append(
+            f"- **{row['package']} {row['version']}** ({row['licence']}): {row['credit']}. {row['url']}"
+        )
     return "\n".join(lines) + "\n"
 
 
 def card(folder: Path, samples: int, quality: float) -> dict[str, object]:
     """What the model is, for programs."""
     rows = [json.loads(line) for line in (folder / "clip.jsonl").read_text(encoding="utf-8").splitlines()]
-    used = {r["name"] for r in json.loads((folder / "cutouts.json").read_text(encoding="utf-8")) if r["part"] == "world"}
+    used = {
+        r["name"]
+        for r in json.loads((folder / "cutouts.json").read_text(encoding="utf-8"))
+        if r["part"] == "world"
+    }
     return {
         "name": TITLE,
         "resolution": SIZE,
         "samples_seen": samples,
         "vae_psnr": round(quality, 2),
         "clip_retrieval_of_64": [r["retrieval"] for r in rows if "retrieval" in r][-1],
-        "things": {t.name: {"plural": t.many(), "also": list(t.also)} for t in world.THINGS if t.name in used},
+        "things": {
+            t.name: {"plural": t.many(), "also": list(t.also)}
+            for t in world.THINGS
+            if t.name in used and t.name in world.TAUGHT
+        },
         "scenes": world.SCENES,
         "colours": {k: list(v) for k, v in world.COLOURS.items()},
         "tints": list(world.TINTS),
-        "styles": list(world.DESIGNS),
+        "styles": list(world.TAUGHT_DESIGNS),
         "rare_tokens": list(world.RARE),
         "held_out": list(world.HELD_OUT),
     }
@@ -124,12 +158,22 @@ def write(folder: Path, out: Path) -> int:
     (out / "tokenizer").mkdir(exist_ok=True)
     for name in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
         (out / "tokenizer" / name).write_bytes((folder / "tokenizer" / name).read_bytes())
-    special = {"bos_token": START, "eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token, "unk_token": tokenizer.unk_token}
-    (out / "tokenizer" / "special_tokens_map.json").write_text(json.dumps(special, indent=2) + "\n", encoding="utf-8")
+    special = {
+        "bos_token": START,
+        "eos_token": tokenizer.eos_token,
+        "pad_token": tokenizer.pad_token,
+        "unk_token": tokenizer.unk_token,
+    }
+    (out / "tokenizer" / "special_tokens_map.json").write_text(
+        json.dumps(special, indent=2) + "\n", encoding="utf-8"
+    )
     DDIMScheduler(**SCHEDULE).save_pretrained(out / "scheduler")
     save_index(out)
+    (out / "likewise.toml").write_bytes((Path(__file__).parent / "likewise.toml").read_bytes())
     (out / "ATTRIBUTION.md").write_text(attribution(), encoding="utf-8")
-    (out / "card.json").write_text(json.dumps(card(folder, samples, quality), indent=1) + "\n", encoding="utf-8")
+    (out / "card.json").write_text(
+        json.dumps(card(folder, samples, quality), indent=1) + "\n", encoding="utf-8"
+    )
     for path in out.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return samples
@@ -141,7 +185,12 @@ def verify(out: Path, picture: Path) -> None:
     pipe.set_progress_bar_config(disable=True)
     CLIPTextModelWithProjection.from_pretrained(out / "text_encoder")
     CLIPVisionModelWithProjection.from_pretrained(out / "image_encoder")
-    pipe("a cat on a beach", num_inference_steps=20, guidance_scale=4.0, generator=torch.Generator().manual_seed(0)).images[0].save(picture)
+    pipe(
+        "a cat on a beach",
+        num_inference_steps=20,
+        guidance_scale=4.0,
+        generator=torch.Generator().manual_seed(0),
+    ).images[0].save(picture)
 
 
 def main() -> None:

@@ -36,7 +36,9 @@ def obtain(row: dict[str, str]) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; fetching has no small form")
+    parser.add_argument(
+        "--smoke", action="store_true", help="accepted for symmetry; fetching has no small form"
+    )
     parser.parse_args()
     for row in sources():
         print(f"{obtain(row).name}: {row['licence']}")

@@ -37,9 +37,11 @@ class Judge(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, WIDTHS[0], 5, 2, 2, bias=False)
         self.norm = nn.BatchNorm2d(WIDTHS[0])
-        pairs = zip((WIDTHS[0], *WIDTHS[:-1]), WIDTHS)
+        pairs = zip((WIDTHS[0], *WIDTHS[:-1]), WIDTHS, strict=False)
         self.blocks = nn.Sequential(*(Residual(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(pairs)))
-        self.heads = nn.ModuleDict({name: nn.Linear(2 * WIDTHS[-1], classes) for name, classes in heads.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(2 * WIDTHS[-1], classes) for name, classes in heads.items()}
+        )
         self.identity = nn.Sequential(nn.Linear(2 * WIDTHS[-1], 128), nn.ReLU(), nn.Linear(128, embedding))
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:

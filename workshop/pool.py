@@ -76,7 +76,12 @@ def main() -> None:
             began = time.time()
             shard = encode_shard(vae, composer, number, 16 if args.smoke else SHARD)
             save_atomic(shard, shard_path(folder, number))
-            log_line(folder / "pool.jsonl", shard=number, speed=len(shard["captions"]) / (time.time() - began), spread=float(shard["latents"].float().std()))
+            log_line(
+                folder / "pool.jsonl",
+                shard=number,
+                speed=len(shard["captions"]) / (time.time() - began),
+                spread=float(shard["latents"].float().std()),
+            )
 
 
 if __name__ == "__main__":

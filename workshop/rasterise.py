@@ -29,13 +29,15 @@ class Art:
 
     def __init__(self, row: dict[str, str], names: dict[str, str]) -> None:
         self.names, self.form = names, row["form"]
-        self.tar = tarfile.open(obtain(row))
+        self.tar = tarfile.open(obtain(row))  # noqa: SIM115 - stays open for the run
         if self.form == "iconify":
             self.book = json.load(self.tar.extractfile("package/icons.json"))
             chars = json.load(self.tar.extractfile("package/chars.json"))
             self.names = {**names, **chars}
         else:
-            self.files = {Path(n).stem.replace("-fe0f", ""): n for n in self.tar.getnames() if n.endswith(".webp")}
+            self.files = {
+                Path(n).stem.replace("-fe0f", ""): n for n in self.tar.getnames() if n.endswith(".webp")
+            }
 
     def draw(self, code: str) -> Image.Image | None:
         """The picture of a code point, or None where the design lacks it."""

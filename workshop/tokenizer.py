@@ -42,7 +42,18 @@ river lake sea ocean field grass park street kitchen bedroom table window door w
 
 def caption_words() -> set[str]:
     """Every word that a caption can hold."""
-    words = {"a", "an", "small", "on", "background", "style", ",", *world.NUMBERS, *world.COLOURS, *world.DESIGNS}
+    words = {
+        "a",
+        "an",
+        "small",
+        "on",
+        "background",
+        "style",
+        ",",
+        *world.NUMBERS,
+        *world.COLOURS,
+        *world.DESIGNS,
+    }
     for phrase in world.SCENES.values():
         words |= set(phrase.split())
     for thing in world.THINGS:
@@ -55,7 +66,13 @@ def other_words(limit: int) -> list[str]:
     row = next(r for r in sources() if r["form"] == "names")
     with tarfile.open(obtain(row)) as tar:
         rows = json.load(tar.extractfile("package/en/data.json"))
-    counts = Counter(w for r in rows for text in (r["label"], *r.get("tags", ())) for w in text.lower().split() if w.isalpha() and w.isascii())
+    counts = Counter(
+        w
+        for r in rows
+        for text in (r["label"], *r.get("tags", ()))
+        for w in text.lower().split()
+        if w.isalpha() and w.isascii()
+    )
     return [*COMMON.split(), *(w for w, _ in counts.most_common(limit))]
 
 
@@ -64,10 +81,17 @@ def learn(words: list[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     split = Regex(r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(split, behavior="removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(split, behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=20_000, min_frequency=1, end_of_word_suffix="</w>", initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=20_000,
+        min_frequency=1,
+        end_of_word_suffix="</w>",
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(words, trainer)
     return tokenizer
@@ -105,7 +129,12 @@ def main() -> None:
     extra = [] if smoke else other_words(1500)
     write(folder, sorted(caption_words() | set(world.RARE) | set(extra)))
     tokenizer = check(folder)
-    print(len(tokenizer), tokenizer.convert_ids_to_tokens(tokenizer("A photo of two sks cats, wearing a sombrero; noto style").input_ids))
+    print(
+        len(tokenizer),
+        tokenizer.convert_ids_to_tokens(
+            tokenizer("A photo of two sks cats, wearing a sombrero; noto style").input_ids
+        ),
+    )
 
 
 if __name__ == "__main__":

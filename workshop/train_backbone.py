@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -85,7 +84,14 @@ class Words:
 
 
 @torch.no_grad()
-def sample(unet: UNet2DConditionModel, words: Words, prompts: tuple[str, ...], seed: int = 7, steps: int = 20, guidance: float = 4.0) -> torch.Tensor:
+def sample(
+    unet: UNet2DConditionModel,
+    words: Words,
+    prompts: tuple[str, ...],
+    seed: int = 7,
+    steps: int = 20,
+    guidance: float = 4.0,
+) -> torch.Tensor:
     """Guided DDIM latents for some prompts."""
     scheduler = DDIMScheduler(**SCHEDULE)
     scheduler.set_timesteps(steps)
@@ -97,7 +103,13 @@ def sample(unet: UNet2DConditionModel, words: Words, prompts: tuple[str, ...], s
     return latents
 
 
-def loss_of(unet: torch.nn.Module, latents: torch.Tensor, states: torch.Tensor, alphas: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def loss_of(
+    unet: torch.nn.Module,
+    latents: torch.Tensor,
+    states: torch.Tensor,
+    alphas: torch.Tensor,
+    generator: torch.Generator,
+) -> torch.Tensor:
     """Error of the predicted velocity with stratified times.
 
     The weight is min-SNR with one added, (min(snr, 5) + 1) / (snr + 1): on 8 x 8 latents what and where
@@ -117,7 +129,11 @@ def loss_of(unet: torch.nn.Module, latents: torch.Tensor, states: torch.Tensor, 
 
 def rate_at(step: int, total: int, top: float) -> float:
     """Warm-up of 300 steps, then cosine down to a tenth."""
-    return top * min(1.0, (step + 1) / 300) * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
+    return (
+        top
+        * min(1.0, (step + 1) / 300)
+        * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
+    )
 
 
 class Trainer:
@@ -127,7 +143,9 @@ class Trainer:
         self.args, self.folder, self.point = args, folder, folder / "backbone.pt"
         torch.manual_seed(SEED)
         self.unet, self.step = build(), 0
-        self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(
+            self.unet.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01
+        )
         self.average = Average(self.unet, 0.999)
         self.total = args.samples // args.batch
         self.alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
@@ -139,7 +157,11 @@ class Trainer:
             self.average.state, self.average.step, self.step = state["average"], state["step"], state["step"]
 
     def save(self) -> None:
-        state = {"model": self.unet.state_dict(), "average": self.average.state, "optimizer": self.optimizer.state_dict()}
+        state = {
+            "model": self.unet.state_dict(),
+            "average": self.average.state,
+            "optimizer": self.optimizer.state_dict(),
+        }
         save_atomic({**state, "step": self.step, "samples": self.step * self.args.batch}, self.point)
 
     def learn(self) -> float:
@@ -147,7 +169,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(step_seed(SEED, self.step))
         latents, captions = self.pool.draw(self.args.batch, generator)
         blank = torch.rand(len(captions), generator=generator) < 0.1
-        states = self.words(["" if b else c for b, c in zip(blank.tolist(), captions)])
+        states = self.words(["" if b else c for b, c in zip(blank.tolist(), captions, strict=False)])
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.step, self.total, self.args.rate)
         loss = loss_of(self.unet, latents, states, self.alphas, generator)
@@ -177,7 +199,12 @@ class Trainer:
             now = time.time()
             if len(losses) == 50:
                 speed = 50 * self.args.batch / (now - marked)
-                row = {"samples": self.step * self.args.batch, "loss": sum(losses) / 50, "speed": speed, "pool": self.pool.refresh()}
+                row = {
+                    "samples": self.step * self.args.batch,
+                    "loss": sum(losses) / 50,
+                    "speed": speed,
+                    "pool": self.pool.refresh(),
+                }
                 log_line(self.folder / "backbone.jsonl", **row)
                 losses, marked = [], time.time()
             if now - saved > 180:
@@ -188,7 +215,9 @@ class Trainer:
                 shown = time.time()
         self.save()
         self.show()
-        (self.folder / "backbone.json").write_text(json.dumps({"samples": self.step * self.args.batch}), encoding="utf-8")
+        (self.folder / "backbone.json").write_text(
+            json.dumps({"samples": self.step * self.args.batch}), encoding="utf-8"
+        )
 
 
 def main() -> None:

@@ -23,18 +23,42 @@ SEED = 202
 
 def build(tokenizer: CLIPTokenizer) -> CLIPModel:
     """Four layers on each side."""
-    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    text = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 4, "hidden_act": "quick_gelu"}
-    sight = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 3, "hidden_act": "quick_gelu"}
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    text = {
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "hidden_act": "quick_gelu",
+    }
+    sight = {
+        "hidden_size": 192,
+        "intermediate_size": 768,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 3,
+        "hidden_act": "quick_gelu",
+    }
     config = CLIPConfig(
-        text_config={**text, **special, "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH, "projection_dim": 128},
+        text_config={
+            **text,
+            **special,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": LENGTH,
+            "projection_dim": 128,
+        },
         vision_config={**sight, "image_size": SIZE, "patch_size": 8, "projection_dim": 128},
         projection_dim=128,
     )
     return CLIPModel(config)
 
 
-def scores(clip: CLIPModel, tokenizer: CLIPTokenizer, pixels: torch.Tensor, captions: list[str]) -> torch.Tensor:
+def scores(
+    clip: CLIPModel, tokenizer: CLIPTokenizer, pixels: torch.Tensor, captions: list[str]
+) -> torch.Tensor:
     """Picture by caption similarities, before the temperature."""
     tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
     out = clip(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels)
@@ -52,7 +76,9 @@ def contrast(clip: CLIPModel, matrix: torch.Tensor, captions: list[str]) -> torc
 
 
 @torch.no_grad()
-def retrieval(clip: CLIPModel, tokenizer: CLIPTokenizer, composer: Composer, batches: int, size: int = 64) -> float:
+def retrieval(
+    clip: CLIPModel, tokenizer: CLIPTokenizer, composer: Composer, batches: int, size: int = 64
+) -> float:
     """Share of fresh pictures whose own caption wins among ``size``."""
     clip.eval()
     hits = []
@@ -67,10 +93,16 @@ def retrieval(clip: CLIPModel, tokenizer: CLIPTokenizer, composer: Composer, bat
 def optimizer_of(clip: CLIPModel) -> torch.optim.AdamW:
     free = [p for n, p in clip.named_parameters() if p.ndim < 2 or "embedding" in n]
     decayed = [p for n, p in clip.named_parameters() if not (p.ndim < 2 or "embedding" in n)]
-    return torch.optim.AdamW([{"params": free, "weight_decay": 0.0}, {"params": decayed, "weight_decay": 0.05}], lr=1e-3, betas=(0.9, 0.98))
+    return torch.optim.AdamW(
+        [{"params": free, "weight_decay": 0.0}, {"params": decayed, "weight_decay": 0.05}],
+        lr=1e-3,
+        betas=(0.9, 0.98),
+    )
 
 
-def train(clip: CLIPModel, tokenizer: CLIPTokenizer, composer: Composer, args: argparse.Namespace, folder: Path) -> None:
+def train(
+    clip: CLIPModel, tokenizer: CLIPTokenizer, composer: Composer, args: argparse.Namespace, folder: Path
+) -> None:
     optimizer, start, point = optimizer_of(clip), 0, folder / "clip.pt"
     if point.exists():
         state = torch.load(point)
@@ -79,7 +111,11 @@ def train(clip: CLIPModel, tokenizer: CLIPTokenizer, composer: Composer, args: a
         start = state["step"]
     began = time.time()
     for step in range(start, args.steps):
-        rate = args.rate * min(1, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
+        rate = (
+            args.rate
+            * min(1, (step + 1) / 100)
+            * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = composer.batch(args.batch, step_seed(SEED, step))
@@ -92,7 +128,9 @@ def train(clip: CLIPModel, tokenizer: CLIPTokenizer, composer: Composer, args: a
             speed = (step + 1 - start) * args.batch / (time.time() - began)
             log_line(folder / "clip.jsonl", step=step + 1, loss=loss.item(), speed=speed)
         if (step + 1) % 200 == 0:
-            save_atomic({"model": clip.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, point)
+            save_atomic(
+                {"model": clip.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, point
+            )
             log_line(folder / "clip.jsonl", step=step + 1, retrieval=retrieval(clip, tokenizer, composer, 2))
 
 

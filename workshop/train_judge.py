@@ -45,7 +45,12 @@ def views(composer: Composer, cuts: int, seed: int) -> Batch:
     plans = []
     for cut in rng.choice(len(composer.rows), cuts, replace=False):
         for _ in range(VIEWS):
-            plan = Plan(int(cut), -1, world.DESIGNS.index(composer.rows[cut]["design"]), small=bool(rng.random() < 0.1))
+            plan = Plan(
+                int(cut),
+                -1,
+                world.DESIGNS.index(composer.rows[cut]["design"]),
+                small=bool(rng.random() < 0.1),
+            )
             if rng.random() < 0.7:
                 plan.scene = int(rng.integers(len(SCENES)))
             else:
@@ -80,7 +85,11 @@ def contrast(marks: torch.Tensor, cuts: torch.Tensor) -> torch.Tensor:
 
 def head_loss(out: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> torch.Tensor:
     weights = {"thing": 1.5, "count": 1.0, "scene": 1.0}
-    return sum(weights.get(k, 0.5) * F.cross_entropy(out[k], truth[k], ignore_index=-1) for k in heads() if (truth[k] >= 0).any())
+    return sum(
+        weights.get(k, 0.5) * F.cross_entropy(out[k], truth[k], ignore_index=-1)
+        for k in heads()
+        if (truth[k] >= 0).any()
+    )
 
 
 @torch.no_grad()
@@ -105,7 +114,10 @@ def ceilings(judge: Judge, known: Composer, wide: Composer, batches: int) -> dic
         same.append(near[alike].mean())
         other.append(near[cuts[:, None] != cuts].mean())
         nearest.append((cuts[near.argmax(1)] == cuts).float().mean())
-    result |= {"identity_same": float(torch.stack(same).mean()), "identity_other": float(torch.stack(other).mean())}
+    result |= {
+        "identity_same": float(torch.stack(same).mean()),
+        "identity_other": float(torch.stack(other).mean()),
+    }
     judge.train()
     return {**result, "identity_nearest": float(torch.stack(nearest).mean())}
 
@@ -121,20 +133,33 @@ def train(judge: Judge, known: Composer, wide: Composer, args: argparse.Namespac
     began = time.time()
     for step in range(start, args.steps):
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
+            group["lr"] = (
+                2e-3
+                * min(1, (step + 1) / 100)
+                * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
+            )
         torch.manual_seed(step_seed(SEED, step))
         told = known.batch(args.batch, step_seed(SEED, step))
         seen = views(wide, args.batch // VIEWS, step_seed(SEED + 1, step))
         out = judge(roughen(torch.cat([told.pixels, seen.pixels])))
         n = len(told.pixels)
-        loss = head_loss({k: v[:n] for k, v in out.items()}, told.labels) + contrast(out["identity"][n:], seen.labels["cut"])
+        loss = head_loss({k: v[:n] for k, v in out.items()}, told.labels) + contrast(
+            out["identity"][n:], seen.labels["cut"]
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if (step + 1) % 25 == 0:
-            log_line(folder / "judge.jsonl", step=step + 1, loss=loss.item(), speed=(step + 1 - start) * 2 * args.batch / (time.time() - began))
+            log_line(
+                folder / "judge.jsonl",
+                step=step + 1,
+                loss=loss.item(),
+                speed=(step + 1 - start) * 2 * args.batch / (time.time() - began),
+            )
         if (step + 1) % 200 == 0:
-            save_atomic({"model": judge.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, point)
+            save_atomic(
+                {"model": judge.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, point
+            )
             log_line(folder / "judge.jsonl", step=step + 1, **ceilings(judge, known, wide, 4))
 
 
@@ -159,11 +184,25 @@ def main() -> None:
     out = args.out or (folder / "judge" if args.smoke else POCKET / "judge")
     out.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in judge.eval().state_dict().items()}, out / "model.safetensors")
-    classes = {"scene": [*SCENES, "plain"], "plain": COLOURS, "count": world.NUMBERS, "tint": [*world.TINTS, "none"], "small": ["normal", "small"]}
+    classes = {
+        "scene": [*SCENES, "plain"],
+        "plain": COLOURS,
+        "count": world.NUMBERS,
+        "tint": [*world.TINTS, "none"],
+        "small": ["normal", "small"],
+    }
     classes |= {"style": world.DESIGNS, "thing": [t.name for t in world.THINGS]}
-    card = {"resolution": SIZE, "range": [-1, 1], "embedding": 64, "heads": {k: list(v) for k, v in classes.items()}, "ceilings": {k: round(v, 4) for k, v in result.items()}}
+    card = {
+        "resolution": SIZE,
+        "range": [-1, 1],
+        "embedding": 64,
+        "heads": {k: list(v) for k, v in classes.items()},
+        "ceilings": {k: round(v, 4) for k, v in result.items()},
+    }
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    log_line(folder / "judge.jsonl", done=True, parameters=sum(p.numel() for p in judge.parameters()), **result)
+    log_line(
+        folder / "judge.jsonl", done=True, parameters=sum(p.numel() for p in judge.parameters()), **result
+    )
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def first(folder: Path, composer: Composer, samples: int) -> AutoencoderKL:
     if not (folder / "vae" / "config.json").exists():
         torch.manual_seed(SEED)
         vae = build()
-        write_encoder(vae, torch.cat([composer.batch(64, step_seed(SEED + 1, k)).pixels for k in range(samples)]))
+        write_encoder(
+            vae, torch.cat([composer.batch(64, step_seed(SEED + 1, k)).pixels for k in range(samples)])
+        )
         keep(vae, folder)
     return AutoencoderKL.from_pretrained(folder / "vae")
 
@@ -100,7 +102,11 @@ def train(vae: AutoencoderKL, composer: Composer, args: argparse.Namespace, fold
     smooth, began = AutoencoderKL.from_config(vae.config).eval(), time.time()
     for step in range(start, args.steps):
         for group in optimizer.param_groups:
-            group["lr"] = args.rate * min(1, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
+            group["lr"] = (
+                args.rate
+                * min(1, (step + 1) / 100)
+                * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
+            )
         torch.manual_seed(step_seed(SEED, step))
         loss = step_loss(vae, composer.batch(args.batch, step_seed(SEED, step)).pixels)
         optimizer.zero_grad()
@@ -112,7 +118,12 @@ def train(vae: AutoencoderKL, composer: Composer, args: argparse.Namespace, fold
             speed = (step + 1 - start) * args.batch / (time.time() - began)
             log_line(folder / "vae.jsonl", step=step + 1, loss=loss.item(), speed=speed)
         if (step + 1) % 500 == 0:
-            state = {"model": vae.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state, "step": step + 1}
+            state = {
+                "model": vae.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "average": average.state,
+                "step": step + 1,
+            }
             save_atomic(state, point)
             smooth.load_state_dict(average.state)
             keep(smooth, folder)

@@ -130,7 +130,20 @@ moon =crescent 1f319
 
 # What this version of the backbone is taught: few designs and things that it can learn well in the compute at hand.
 TAUGHT_DESIGNS = ("fluent", "noto", "twemoji")
-LATER = {"toy", "cactus", "chair", "backpack", "hat", "shoe", "person", "bicycle", "clock", "dragon", "lion", "airplane"}
+LATER = {
+    "toy",
+    "cactus",
+    "chair",
+    "backpack",
+    "hat",
+    "shoe",
+    "person",
+    "bicycle",
+    "clock",
+    "dragon",
+    "lion",
+    "airplane",
+}
 TAUGHT = tuple(thing.name for thing in THINGS if thing.name not in LATER)
 
 # Single pictures dropped after looking at the contact sheets: "design code".

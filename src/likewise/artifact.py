@@ -1,4 +1,4 @@
-"""Artifact: what a method leaves behind: named tensors and a few facts, in memory. Files are the business of formats."""
+"""Artifact: what a method leaves behind, as named tensors and a few facts in memory. Files belong to formats."""
 
 from __future__ import annotations
 

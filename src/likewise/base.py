@@ -144,7 +144,9 @@ class Base(ABC):
     def targets(self, preset: str, part: Part) -> dict[str, nn.Module]:
         """Modules that a weight adapter of this preset changes, by canonical path (`backbone.mid_block...to_q`)."""
         if preset not in self.target_sets:
-            raise RecipeError(f"unknown target set {preset!r}", f"this family has {', '.join(self.target_sets)}")
+            raise RecipeError(
+                f"unknown target set {preset!r}", f"this family has {', '.join(self.target_sets)}"
+            )
         pattern = self.target_sets[preset].get(part)
         component = self.components()[part]
         if pattern is None:
@@ -192,7 +194,9 @@ class Base(ABC):
         """
         sampler = sampler or Sampler()
         if len(prompts) != len(seeds) or len(prompts) % slots:
-            raise RecipeError(f"{len(prompts)} prompts, {len(seeds)} seeds and {slots} slots do not make whole rows")
+            raise RecipeError(
+                f"{len(prompts)} prompts, {len(seeds)} seeds and {slots} slots do not make whole rows"
+            )
         size = sampler.size or self.resolution
         if size % self.grid:
             raise RecipeError(f"size {size} is not a multiple of {self.grid}, which {self.name} needs")
@@ -201,7 +205,9 @@ class Base(ABC):
         width = max(1, sampler.batch // slots)
         for start in range(0, each, width):
             rows = [slot * each + i for slot in range(slots) for i in range(start, min(each, start + width))]
-            latents = self._denoise_rows([prompts[r] for r in rows], [seeds[r] for r in rows], sampler, size, slots)
+            latents = self._denoise_rows(
+                [prompts[r] for r in rows], [seeds[r] for r in rows], sampler, size, slots
+            )
             pictures.update(zip(rows, to_pictures(self.decode(latents)), strict=True))
             if slots == 1:
                 yield from (pictures.pop(r) for r in rows)

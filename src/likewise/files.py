@@ -33,7 +33,7 @@ def write_with(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def _flush(path: Path) -> None:
-    for file in (path.rglob("*") if path.is_dir() else [path]):
+    for file in path.rglob("*") if path.is_dir() else [path]:
         if file.is_file():
             descriptor = os.open(file, os.O_RDWR)
             try:

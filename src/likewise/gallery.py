@@ -34,7 +34,9 @@ class Gallery:
             try:
                 self.pictures = [Picture(**row) for row in json.loads(index.read_text(encoding="utf-8"))]
             except (ValueError, TypeError) as error:
-                raise RunError(f"{index} cannot be read: {error}", "delete the folder to draw it again") from None
+                raise RunError(
+                    f"{index} cannot be read: {error}", "delete the folder to draw it again"
+                ) from None
 
     def __len__(self) -> int:
         return len(self.pictures)

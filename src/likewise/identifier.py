@@ -32,7 +32,11 @@ def candidates(base: Base, count: int) -> list[str]:
         for token, rank in vocabulary.items()
         if re.fullmatch(r"[a-z]{3,4}</w>", token) and not re.search(r"[aeiou]{2}|[aeiou].?[aeiou]", token)
     )
-    found = [word for _, word in sorted(short, reverse=True) if not KNOWN.get(word) and len(re.findall("[aeiouy]", word)) < 2]
+    found = [
+        word
+        for _, word in sorted(short, reverse=True)
+        if not KNOWN.get(word) and len(re.findall("[aeiouy]", word)) < 2
+    ]
     if len(found) < count:
         raise BaseError(f"{base.name}'s vocabulary has no rare short token", "name one with --token")
     return found[:count]
@@ -46,7 +50,9 @@ def warnings(base: Base, token: str) -> list[str]:
     pieces = base.towers[0].pieces(token)
     if len(pieces) != 1:
         spelt = " + ".join(piece.removesuffix("</w>") for piece in pieces)
-        found.append(f"{token!r} splits into {len(pieces)} tokens ({spelt}); a single rare one binds better, such as {_try(base)}")
+        found.append(
+            f"{token!r} splits into {len(pieces)} tokens ({spelt}); a single rare one binds better, such as {_try(base)}"
+        )
     meaning = KNOWN.get(token.lower())
     if meaning:
         found.append(f"{token!r} is {meaning} to many bases and will bring that along; try {_try(base)}")

@@ -94,7 +94,9 @@ def of_pictures(
     """Crop, encode (or find in the cache) and check; raises `TrainingError` naming a picture that is not finite."""
     size = recipe.resolution or base.resolution
     if size % base.grid:
-        raise TrainingError(f"resolution {size} is not a multiple of {base.grid}", f"{base.name} needs it to be")
+        raise TrainingError(
+            f"resolution {size} is not a multiple of {base.grid}", f"{base.name} needs it to be"
+        )
     weights = base.fingerprint("vae")
     rows = []
     for picture, name in zip(pictures, names, strict=True):
@@ -104,7 +106,9 @@ def of_pictures(
             lambda pixels=pixels: {"latents": _encode(base, pixels)},  # type: ignore[misc]
         )["latents"]
         if not torch.isfinite(found).all():
-            raise TrainingError(f"the latents of {name} are not finite", "the picture or the autoencoder is damaged")
+            raise TrainingError(
+                f"the latents of {name} are not finite", "the picture or the autoencoder is damaged"
+            )
         rows.append(found)
     return Materials(torch.stack(rows), tuple(captions), tuple(names), tuple(repeats or [1] * len(rows)))
 

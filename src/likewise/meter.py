@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -71,10 +72,8 @@ class Meter:
 
 def _reset_high_water() -> None:
     if sys.platform == "linux":
-        try:
+        with contextlib.suppress(OSError):  # a sandbox without it: the samples remain
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:  # a sandbox without it: the samples remain
-            pass
 
 
 def _high_water() -> int:

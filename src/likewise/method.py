@@ -60,6 +60,7 @@ class Adapter(ABC):
 
     def after_step(self, rates: Mapping[str, Tensor]) -> None:
         """Called after each optimizer step with the groups' current rates [K]; for constraints on the parameters."""
+        return
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

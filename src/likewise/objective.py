@@ -40,7 +40,11 @@ class DenoisingObjective:
 
     @classmethod
     def scaled_linear(
-        cls, prediction: Literal["epsilon", "v_prediction"], start: float = 0.00085, end: float = 0.012, steps: int = 1000
+        cls,
+        prediction: Literal["epsilon", "v_prediction"],
+        start: float = 0.00085,
+        end: float = 0.012,
+        steps: int = 1000,
     ) -> DenoisingObjective:
         """Stable Diffusion's schedule: betas linear in their square roots."""
         betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2

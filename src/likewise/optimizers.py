@@ -34,7 +34,11 @@ class SlotAdamW:
         self.step_count += 1
         one, two = (1 - beta**self.step_count for beta in self.betas)
         for group, first, second in zip(self.groups, self.first, self.second, strict=True):
-            pairs = [(p, m, v) for p, m, v in zip(group.parameters, first, second, strict=True) if p.grad is not None]
+            pairs = [
+                (p, m, v)
+                for p, m, v in zip(group.parameters, first, second, strict=True)
+                if p.grad is not None
+            ]
             if not pairs:
                 continue
             parameters, means, squares = (list(column) for column in zip(*pairs, strict=True))
@@ -120,7 +124,11 @@ def build(groups: Sequence[Group], recipes: Sequence[Recipe], stacked: bool) -> 
         device = groups[0].parameters[0].device
         return SlotAdamW(groups, torch.tensor([r.weight_decay for r in recipes], device=device), stacked)
     settings = [
-        {"params": list(g.parameters), "lr": g.rates[0].at(0), "weight_decay": first.weight_decay if g.decay else 0.0}
+        {
+            "params": list(g.parameters),
+            "lr": g.rates[0].at(0),
+            "weight_decay": first.weight_decay if g.decay else 0.0,
+        }
         for g in groups
     ]
     return ForeignOptimizer(groups, _foreign(first.optimizer)(settings))

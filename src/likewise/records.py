@@ -1,11 +1,11 @@
 """The run folder: its names, its files and its listing. The folder is the database; nothing else holds state.
 
-    run.toml          what was asked for, with every default filled in; enough to repeat the run
-    events.jsonl      what happened, as it happened
-    checkpoint/       the newest resumable state
-    samples/          previews by step
-    *.safetensors     what was learned
-    result.json       what it cost and how it ended
+run.toml          what was asked for, with every default filled in; enough to repeat the run
+events.jsonl      what happened, as it happened
+checkpoint/       the newest resumable state
+samples/          previews by step
+*.safetensors     what was learned
+result.json       what it cost and how it ended
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def new_folder(root: Path, concept: str, method: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise RunError(f"cannot write to {root}: {error.strerror}", "name another folder with --out") from None
+            raise RunError(
+                f"cannot write to {root}: {error.strerror}", "name another folder with --out"
+            ) from None
         return folder
     raise RunError(f"{root} is full of runs called {stem}", "name another folder with --out")
 
@@ -53,7 +55,9 @@ def read_plan(folder: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(f"{folder} is not a run", "a run folder holds run.toml; `likewise runs` lists them") from None
+        raise RunError(
+            f"{folder} is not a run", "a run folder holds run.toml; `likewise runs` lists them"
+        ) from None
     except (tomllib.TOMLDecodeError, OSError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
 
@@ -114,7 +118,9 @@ def locked(folder: Path) -> Iterator[None]:
         except FileExistsError:
             owner = _owner(lock)
             if owner is not None and owner != os.getpid() and _alive(owner):
-                raise RunError(f"{folder} is being trained by process {owner}", "wait for it, or stop it") from None
+                raise RunError(
+                    f"{folder} is being trained by process {owner}", "wait for it, or stop it"
+                ) from None
             lock.unlink(missing_ok=True)
     os.write(descriptor, str(os.getpid()).encode())
     os.close(descriptor)
@@ -127,7 +133,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def runs(root: Path) -> list[dict[str, Any]]:
     """One row per run under `root`, newest first: folder, method, concept, token, base, status, steps, seconds, bytes."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in sorted(Path(root).glob("**/run.toml"), key=lambda p: p.stat().st_mtime, reverse=True):
         folder = path.parent
         try:

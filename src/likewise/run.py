@@ -1,14 +1,14 @@
 """Run: one stack of jobs on one base in one folder, from the first picture to the saved artifact.
 
-`start` is an iterator of events; whoever iterates shows them, or not. A folder that holds a checkpoint continues from it, bit
-for bit on the CPU, and a folder that is finished is finished.
+`start` is an iterator of events; whoever iterates shows them, or not. A folder that holds a checkpoint continues from it,
+bit for bit on the CPU, and a folder that is finished is finished.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -33,7 +33,6 @@ from likewise.sampling import draw
 from likewise.stack import Job, Stack
 from likewise.train import Training
 from likewise.weights import read_header, read_tensors, write_tensors
-
 
 KEPT = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -127,7 +126,8 @@ class Run:
         plan = records.read_plan(folder)
         method = methods.get(plan["method"])
         jobs = tuple(
-            Job(Concept.from_json(job["concept"]), method.recipe().override(job["recipe"])) for job in plan["job"]
+            Job(Concept.from_json(job["concept"]), method.recipe().override(job["recipe"]))
+            for job in plan["job"]
         )
         steps = tuple(plan.get("preview_steps", ()))
         return cls(plan["base"], plan["method"], jobs, Path(folder), tuple(plan.get("previews", ())), steps)
@@ -174,7 +174,7 @@ class Run:
 
     def _train(
         self, base: Base, method: Method[Any], stack: Stack, sampler: Sampler, meter: Meter
-    ) -> Iterator[Any]:
+    ) -> Generator[Event, None, Adapter]:
         """Yields events and returns the trained adapter, still attached (a failure detaches it)."""
         class_pictures = [list(self._class_pictures(base, job)) for job in stack.jobs]
         adapter = method.attach(base, stack)
@@ -213,7 +213,10 @@ class Run:
             if asked or (every and step.number % every == 0 and step.number < steps):
                 yield self._checkpoint(training)
             if asked:
-                raise Interrupted(f"stopped after step {step.number} of {steps}, saved", f"likewise teach --resume {self.folder}")
+                raise Interrupted(
+                    f"stopped after step {step.number} of {steps}, saved",
+                    f"likewise teach --resume {self.folder}",
+                )
 
     def _checkpoint(self, training: Training) -> Saved:
         path = self.folder / "checkpoint" / "state.safetensors"
@@ -238,7 +241,9 @@ class Run:
             return
         folder = self.folder / "samples" / f"step{step:06d}"
         prompts = [
-            prompt.replace("{}", f"{job.concept.token} {job.concept.noun}") for job in self.jobs for prompt in self.previews
+            prompt.replace("{}", f"{job.concept.token} {job.concept.noun}")
+            for job in self.jobs
+            for prompt in self.previews
         ]
         gallery = Gallery(folder)
         if len(gallery) < len(prompts):
@@ -262,7 +267,7 @@ class Run:
             write_with(folder, lambda t: draw(base, [prompt] * len(seeds), seeds, sampler, Gallery(t)))
         yield from Gallery(folder).images()
 
-    def _save(self, base: Base, adapter: Adapter) -> Iterator[Any]:
+    def _save(self, base: Base, adapter: Adapter) -> Generator[Event, None, list[Path]]:
         files: list[Path] = []
         for slot, job in enumerate(self.jobs):
             artifact = Artifact(
@@ -311,7 +316,8 @@ class Run:
             "previews": list(self.previews),
             "preview_steps": list(self.preview_steps),
             "job": [
-                {"recipe": job.recipe.model_dump(mode="json"), "concept": job.concept.to_json()} for job in self.jobs
+                {"recipe": job.recipe.model_dump(mode="json"), "concept": job.concept.to_json()}
+                for job in self.jobs
             ],
         }
 
@@ -332,7 +338,9 @@ def _precision(base: Base, recipe: Recipe) -> Any:
     return recipe.precision
 
 
-def settle(base: Base, method: str, recipe_file: Path | None, settings: Sequence[str] | dict[str, Any]) -> Recipe:
+def settle(
+    base: Base, method: str, recipe_file: Path | None, settings: Sequence[str] | dict[str, Any]
+) -> Recipe:
     """The recipe of one job: the method's defaults, the base's advice, the file, then the settings."""
     recipe: Recipe = methods.get(method).recipe()
     recipe = recipe.override(base.advice.get(method, {}))

@@ -39,16 +39,22 @@ def draw(
 
 
 @contextmanager
-def attached(base: Base, artifacts: Sequence[Artifact], strengths: Sequence[float] | None = None) -> Iterator[list[Adapter]]:
+def attached(
+    base: Base, artifacts: Sequence[Artifact], strengths: Sequence[float] | None = None
+) -> Iterator[list[Adapter]]:
     """`base` with taught concepts on it, for a `with` block; they act together in the order given."""
     strengths = strengths or [1.0] * len(artifacts)
     if len(strengths) != len(artifacts):
-        raise RecipeError(f"{len(artifacts)} concepts and {len(strengths)} strengths", "give one strength each")
+        raise RecipeError(
+            f"{len(artifacts)} concepts and {len(strengths)} strengths", "give one strength each"
+        )
     adapters: list[Adapter] = []
     try:
         for artifact, strength in zip(artifacts, strengths, strict=True):
             if artifact.family != base.family:
-                raise UnsupportedError(f"a concept taught on {artifact.family} does not fit {base.name} ({base.family})")
+                raise UnsupportedError(
+                    f"a concept taught on {artifact.family} does not fit {base.name} ({base.family})"
+                )
             adapter = methods.get(artifact.method).restore(base, [artifact])
             adapters.append(adapter)
             adapter.strength = strength

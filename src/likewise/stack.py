@@ -46,7 +46,9 @@ class Stack:
                         "teach them in separate stacks",
                     )
         if len(self.jobs) > 1 and first.optimizer != "adamw":
-            raise RecipeError(f"{first.optimizer} has no learning rate per job", "use optimizer=adamw, or one job a stack")
+            raise RecipeError(
+                f"{first.optimizer} has no learning rate per job", "use optimizer=adamw, or one job a stack"
+            )
 
     def __len__(self) -> int:
         return len(self.jobs)

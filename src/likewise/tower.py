@@ -126,7 +126,9 @@ class TextTower:
                 vector += [0] * len(plain)
         room = self.limit - 2
         if len(ids) > room:
-            logger.warning("the prompt %r has %d tokens; the last %d are cut off", prompt, len(ids), len(ids) - room)
+            logger.warning(
+                "the prompt %r has %d tokens; the last %d are cut off", prompt, len(ids), len(ids) - room
+            )
         ids, word, vector = ids[:room], word[:room], vector[:room]
         padding = room - len(ids)
         special = self.tokenizer

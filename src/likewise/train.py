@@ -104,11 +104,23 @@ class Training:
         slots, mode = len(self.stack), self.recipes[0].prior
         draws = [m.draw(self.base, r, self.done, "own") for m, r in zip(self.own, self.recipes, strict=True)]
         if mode == "pictures":
-            priors = [m.draw(self.base, r, self.done, "prior") for m, r in zip(self.prior, self.recipes, strict=True)]
+            priors = [
+                m.draw(self.base, r, self.done, "prior")
+                for m, r in zip(self.prior, self.recipes, strict=True)
+            ]
             draws = [_after(own, prior) for own, prior in zip(draws, priors, strict=True)]
         elif mode == "predicted":
             draws = [
-                _after(own, Draw(own.clean, own.noise, own.levels, [job.concept.class_prompt()] * len(own.names), own.names))
+                _after(
+                    own,
+                    Draw(
+                        own.clean,
+                        own.noise,
+                        own.levels,
+                        [job.concept.class_prompt()] * len(own.names),
+                        own.names,
+                    ),
+                )
                 for own, job in zip(draws, self.stack.jobs, strict=True)
             ]
         device = self.base.device
@@ -126,7 +138,9 @@ class Training:
         error = (answer.float() - target).square().flatten(1).mean(1)
         self._check(error, [name for d in draws for name in d.names])
         gamma = [recipe.snr_gamma for recipe in self.recipes]
-        weights = torch.cat([objective.weights(lv, g) for lv, g in zip(by_slot(levels, slots), gamma, strict=True)])
+        weights = torch.cat(
+            [objective.weights(lv, g) for lv, g in zip(by_slot(levels, slots), gamma, strict=True)]
+        )
         return self._join(by_slot(error * weights, slots), mode)
 
     def _join(self, rows: Tensor, mode: str) -> Tensor:
@@ -166,7 +180,9 @@ class Training:
     def _check(self, error: Tensor, names: Sequence[str]) -> None:
         if torch.isfinite(error.detach()).all():
             return
-        bad = sorted({names[n] for n in (~torch.isfinite(error)).nonzero().flatten().tolist() if n < len(names)})
+        bad = sorted(
+            {names[n] for n in (~torch.isfinite(error)).nonzero().flatten().tolist() if n < len(names)}
+        )
         raise TrainingError(
             f"the loss of {', '.join(bad)} is not finite at step {self.done + 1}",
             "lower learning_rate, or set precision=fp32; the last checkpoint is kept",
@@ -247,8 +263,13 @@ class Training:
 
 def _after(own: Draw, prior: Draw) -> Draw:
     """`prior`'s rows behind `own`'s."""
-    tensors = (torch.cat([getattr(own, f), getattr(prior, f)]) for f in ("clean", "noise", "levels"))
-    return Draw(*tensors, own.captions + prior.captions, own.names + prior.names)
+    return Draw(
+        torch.cat([own.clean, prior.clean]),
+        torch.cat([own.noise, prior.noise]),
+        torch.cat([own.levels, prior.levels]),
+        own.captions + prior.captions,
+        own.names + prior.names,
+    )
 
 
 def _factor(recipe: Recipe, step: int) -> float:

@@ -27,7 +27,7 @@ TRIALS = [
     ("dreambooth", "DreamBooth", "method"),
     ("lora", "LoRA", "method"),
 ]
-VOID = {"meta", "link", "img", "input", "br", "hr", "path", "rect"}
+VOID = {"meta", "link", "img", "input", "br", "hr", "wbr", "path", "rect"}
 
 
 def picture(path: Path, shade: int, side: int = 16) -> None:
@@ -154,6 +154,19 @@ def test_one_thumb_per_gallery_picture_and_each_content_inlined_once(folder: Pat
     assert {image["data-same"] for image in page.of("img") if "data-same" in image} <= drawn
 
 
+def test_pictures_whose_noise_has_its_own_seed_stand_in_their_order(folder: Path) -> None:
+    for trial, *_ in TRIALS:
+        index = folder / "trials" / trial / "gallery" / "gallery.json"
+        rows = json.loads(index.read_text())
+        index.write_text(json.dumps([row | {"seed": 900 + number} for number, row in enumerate(rows)]))
+    edit(folder, prompts=[{"id": role, "text": "a {} here"} for role, _ in PROMPTS])
+    page = Page(report.build(folder))
+    assert "Seeds, in reading order: 3, 4" in page.words
+    assert "a mug here" in page.words
+    places = [button["data-at"] for button in page.of("button", **{"class": "thumb"})]
+    assert {f"{t}.{p}.{s}" for t in range(4) for p in range(2) for s in range(2)} == set(places)
+
+
 def test_prompts_and_reasons_are_escaped(folder: Path) -> None:
     rows = rows_of(folder)
     rows[3] |= {"title": "<i>LoRA", "status": "failed", "reason": "<script>boom()</script>", "gallery": None}
@@ -244,8 +257,10 @@ def test_no_winner_is_named(folder: Path) -> None:
     page = Page(report.build(folder))
     assert page.words.count("No winner is named. One seed, no verdict.") == 2
     assert not re.search(r'class="[^"]*\b(best|winner|rank)\b', page.text)
-    edit(folder, verdict="A better")
-    assert "Verdict. A better" in Page(report.build(folder)).words
+    edit(folder, verdict="A better", notes=["the ceiling is close to the floor"])
+    words = Page(report.build(folder)).words
+    assert "Verdict. A better" in words
+    assert "The ceiling is close to the floor." in words
 
 
 def test_too_many_pictures_go_to_a_folder_beside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,8 +289,8 @@ def test_numbers_are_written_for_people() -> None:
     assert [report.size_text(n) for n in (0, 1_310, 28_000_000, 999_700, None)] == [
         "0 B", "1.3 kB", "28 MB", "1 MB", "not measured",
     ]  # fmt: skip
-    assert [report.time_text(s) for s in (0.42, 41, 200, 7500, float("nan"))] == [
-        "0.42 s", "41 s", "3 min 20 s", "2 h 5 min", "not measured",
+    assert [report.time_text(s) for s in (0.42, 41, 200, 7500, float("nan"), 0.0457)] == [
+        "0.42 s", "41 s", "3 min 20 s", "2 h 5 min", "not measured", "0.046 s",
     ]  # fmt: skip
     assert [report.count_text(n) for n in (256, 797_184, 1_230_000)] == ["256", "797 k", "1.2 M"]
     assert report.score_text({"mean": 0.62, "low": 0.55, "high": 0.69}) == "0.62 [0.55, 0.69]"

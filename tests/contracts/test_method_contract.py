@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.bases import VARIANTS, concept, stack, tiny
 
 from likewise import methods
 from likewise.artifact import Artifact
@@ -17,6 +16,7 @@ from likewise.errors import UnsupportedError
 from likewise.method import Adapter, Method
 from likewise.recipe import Recipe
 from likewise.train import Training
+from tests.bases import VARIANTS, concept, stack, tiny
 
 PAIRS = [(method, variant) for variant in VARIANTS for method in methods.names()]
 PROMPTS = ["a sks dog", "a photo of a cat"]
@@ -120,7 +120,13 @@ def test_saved_and_restored_draws_the_same(pair: tuple[Method, Base], tmp_path: 
     with adapter:
         pictures = drawn(base)
         artifact = Artifact(
-            method.name, base.family, "sks", "dog", adapter.state(0), recipe.model_dump(mode="json"), base.name
+            method.name,
+            base.family,
+            "sks",
+            "dog",
+            adapter.state(0),
+            recipe.model_dump(mode="json"),
+            base.name,
         )
     with method.restore(base, [artifact]):
         assert np.array_equal(drawn(base), pictures)

@@ -120,8 +120,12 @@ def test_inpainting_models_are_refused(folder, tmp_path):
 
 def test_advice_is_read_from_the_folder(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "m")
-    (tmp_path / "m/likewise.toml").write_text("[lora]\nlearning_rate = 1e-3\nsteps = 300\n")
-    assert families.load(str(tmp_path / "m")).advice == {"lora": {"learning_rate": 1e-3, "steps": 300}}
+    (tmp_path / "m/likewise.toml").write_text(
+        'reserved_tokens = ["zwx"]\n[recipe.lora]\nlearning_rate = 1e-3\nsteps = 300\n'
+    )
+    loaded = families.load(str(tmp_path / "m"))
+    assert loaded.reserved_tokens == ("zwx",)
+    assert loaded.advice == {"lora": {"learning_rate": 1e-3, "steps": 300}}
     assert families.load(str(folder)).advice == {}
 
 

@@ -262,8 +262,8 @@ def _compare(comparison: Comparison, show: bool) -> None:
         except Interrupted as stopped:
             again = f"the same command with --out {terminal.quoted(folder)} goes on from here"
             raise Interrupted(stopped.message, again) from None
-    page = report.build(folder)
-    _summarise(report.table(folder))
+        page = report.build(folder)
+        _summarise(report.table(folder))
     terminal.result(terminal.short(page))
     if show:
         import webbrowser

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
@@ -45,13 +46,12 @@ def build(folder: Path, out: Path | None = None) -> Path:
     comparison, rows = _read(folder)
     album = _Album(folder)
     view = _view(folder, comparison, rows, album) | {"beside": album.encode(out)}
-    here = Path(__file__).parent
+    files = jinja2.FileSystemLoader(Path(__file__).parent)
+    engine = jinja2.Environment(loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     for name in ("css", "js"):
-        text = (here / f"report.{name}").read_text(encoding="utf-8")
+        text = files.get_source(engine, f"report.{name}")[0]
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         view |= {name: Markup(text), f"{name}_hash": f"sha256-{digest}"}
-    files = jinja2.FileSystemLoader(here)
-    engine = jinja2.Environment(loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return write_text(out, engine.get_template("report.html.j2").render(view) + "\n")
 
 
@@ -141,7 +141,7 @@ def time_text(value: Any) -> str:
     if number is None:
         return MISSING
     if number < 99.5:
-        return f"{number:.3g} s" if number < 9.95 else f"{number:.0f} s"
+        return f"{number:.2g} s" if number < 9.95 else f"{number:.0f} s"
     unit, rest_unit, per = ("h", "min", 60) if number >= 3600 else ("min", "s", 1)
     whole, rest = divmod(round(number / per), 60)
     return f"{whole} {unit} {rest} {rest_unit}" if rest else f"{whole} {unit}"
@@ -257,47 +257,47 @@ def _webp(file: Path, side: int, quality: int) -> bytes:
 
 
 def _view(folder: Path, comparison: Row, rows: list[Row], album: _Album) -> Row:
-    metrics = _metrics(comparison, rows)
+    metrics, seeds = _metrics(comparison, rows), list(comparison.get("seeds") or [])
     methods = [row for row in rows if row["kind"] not in ("floor", "description")]
     for number, row in enumerate(rows):
         row["number"], row["tone"] = number, "method" if row in methods else row["kind"]
         row["hue"] = methods.index(row) % 8 if row in methods else None
-        row["pictures"], row["frames"] = _gallery(row, album), _frames(row, album)
-        row["costs"] = _costs(row)
-    prompts = {str(prompt["id"]): str(prompt["text"]) for prompt in comparison.get("prompts") or []}
+        row |= {"pictures": _gallery(row, album, seeds), "frames": _frames(row, album), "costs": _costs(row)}
+    noun = str(comparison.get("noun") or "")
+    prompts = {str(p["id"]): str(p["text"]).replace("{}", noun) for p in comparison.get("prompts") or []}
     for (role, _), picture in (item for row in rows for item in row["pictures"].items()):
         prompts.setdefault(role, picture["prompt"])  # whatever was drawn is shown
-    seeds = [*(comparison.get("seeds") or []), *(seed for row in rows for _, seed in row["pictures"])]
     ceilings = comparison.get("ceiling") or {}
     return {
-        "c": comparison, "rows": rows, "methods": methods, "metrics": metrics,
-        "seeds": list(dict.fromkeys(seeds)), "folder": folder.name,
+        "c": comparison, "rows": rows, "methods": methods, "metrics": metrics, "seeds": seeds,
         "prompts": [{"id": key, "text": text} for key, text in prompts.items()],
         **{key: [album.add(str(f)) for f in comparison.get(key) or []] for key in ("train", "held_out")},
         "planes": [_plane(rows, ceilings, *size) for size in ((720, 500), (380, 420))],
         "panels": [_bars(methods, *cost) for cost in _COSTS], "ceilings": ceilings,
         "spreads": [(m, _span(row["scores"].get(m["name"]) for row in rows)) for m in metrics[2:]],
         "scale": _scale, "ends": _score, "missing": MISSING, "created": _date(comparison.get("created")),
-        "picture": album.place, "score_text": score_text, "number": _number,
+        "picture": album.place, "score_text": score_text, "size_text": size_text, "number": _number,
         "words": lambda value: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
-        "command": comparison.get("command") or f"likewise compare {folder.name}",
+        "folder": folder.name, "command": comparison.get("command") or f"likewise compare {folder.name}",
     }  # fmt: skip
 
 
-def _gallery(row: Row, album: _Album) -> dict[tuple[str, Any], Row]:
-    """The pictures of a trial by prompt's id and seed; those not drawn yet are not in it."""
+def _gallery(row: Row, album: _Album, seeds: list[Any]) -> dict[tuple[str, int], Row]:
+    """The pictures of a trial by prompt's id and turn: the turn of its seed, or where it stands in its prompt."""
     index = album.folder / str(row["gallery"]) / "gallery.json"
-    if not row["gallery"] or not index.exists():
-        return {}
+    found: dict[tuple[str, int], Row] = {}
+    turns: Counter[str] = Counter()
     try:
-        listed = json.loads(index.read_text(encoding="utf-8"))
-        drawn = {
-            (str(p["role"]), p["seed"]): (p["prompt"], album.add(index.parent / p["file"])) for p in listed
-        }
+        for p in json.loads(index.read_text(encoding="utf-8")) if row["gallery"] and index.exists() else []:
+            role, seed, number = str(p["role"]), p["seed"], album.add(index.parent / p["file"])
+            turn = seeds.index(seed) if seed in seeds else turns[role]
+            turns[role] += 1
+            seeds += [seed] * (turn == len(seeds))
+            if number is not None:
+                found[role, turn] = {"number": number, "prompt": str(p["prompt"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{index} cannot be read: {error}", "delete the folder to draw it again") from None
-    found = ((place, str(prompt), number) for place, (prompt, number) in drawn.items() if number is not None)
-    return {place: {"number": number, "prompt": prompt} for place, prompt, number in found}
+    return found
 
 
 def _frames(row: Row, album: _Album) -> list[Row]:
@@ -354,7 +354,7 @@ def _plane(rows: list[Row], ceilings: Row, width: int, height: int) -> Row | Non
     up = _span([ceilings.get("fidelity"), *(row["scores"]["fidelity"] for row in both)])
     if not across or not up:
         return None
-    left, top, right, bottom = 56, 14, width - 14, height - 52
+    left, top, right, bottom = 70, 14, width - 14, height - 52
     x, y = _scale(across, left, right), _scale(up, bottom, top)
     floor = next((row["scores"]["fidelity"] for row in both if row["kind"] == "floor"), None)
     bounds = (("ceiling: real against real", ceilings.get("fidelity")), ("floor: before any training", floor))

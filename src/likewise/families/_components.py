@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +133,26 @@ def read_tokenizer(source: Path | str, **changes: Any) -> Any:
         raise BaseError(f"no CLIP tokenizer in {source}: {first}") from None
 
 
-def read_advice(path: Path) -> dict[str, dict[str, Any]]:
-    """`likewise.toml` of a model folder: recipe settings by method; nothing where there is no file."""
+@dataclass(frozen=True)
+class Advice:
+    """What the maker of a base advises: recipe settings by method, and tokens that it never saw."""
+
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reserved_tokens: tuple[str, ...] = ()
+
+
+def read_advice(path: Path) -> Advice:
+    """`likewise.toml` of a model folder: `[recipe.METHOD]` tables and `reserved_tokens`; empty without the file."""
     if not path.is_file():
-        return {}
+        return Advice()
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise BaseError(
-            f"{path}: {error}", "it holds tables such as [lora] with learning_rate = 1e-3"
+            f"{path}: {error}", "it holds tables such as [recipe.lora] with learning_rate = 1e-3"
         ) from None
-    # `[recipe.lora]` and `[lora]` mean the same; the first leaves room for other tables
-    tables = data.get("recipe", data)
-    return {name: table for name, table in tables.items() if isinstance(table, dict)}
+    tables = data.get("recipe", {})
+    return Advice(
+        {name: table for name, table in tables.items() if isinstance(table, dict)},
+        tuple(str(token) for token in data.get("reserved_tokens", ())),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,7 +22,14 @@ from likewise import families
 from likewise.base import Base, Part, Site
 from likewise.errors import BaseError
 from likewise.families._clip import ORIGINS, ClipTwin, VisionHalf, hub_twin, plain_tokenizer, read_twin
-from likewise.families._components import build, folder_tensors, read_advice, read_config, read_tokenizer
+from likewise.families._components import (
+    Advice,
+    build,
+    folder_tensors,
+    read_advice,
+    read_config,
+    read_tokenizer,
+)
 from likewise.families._single_file import Component, is_single_file, read_single_file
 from likewise.objective import DenoisingObjective, check_prediction
 from likewise.tower import TextTower
@@ -76,7 +83,7 @@ class Parts:
     schedule: Mapping[str, Any]
     """The scheduler's configuration as the folder has it."""
     twin: Callable[[], VisionHalf]
-    advice: Mapping[str, Mapping[str, Any]]
+    advice: Advice = field(default_factory=Advice)
     notes: tuple[str, ...] = ()
     """Guesses that had to be made while reading, in sentences."""
 
@@ -94,7 +101,8 @@ class StableDiffusion(Base):
 
     def __init__(self, name: str, parts: Parts, device: str = "cpu") -> None:
         super().__init__()
-        self.name, self.advice, self.notes = name, parts.advice, parts.notes
+        self.name, self.advice, self.notes = name, parts.advice.recipes, parts.notes
+        self.reserved_tokens = parts.advice.reserved_tokens
         self.backbone: Any = parts.unet
         self.vae: Any = parts.vae
         self._schedule = _read_schedule(parts.schedule)
@@ -319,4 +327,4 @@ def _tiny_parts(velocity: bool) -> Parts:
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
     schedule = {**STABLE_DIFFUSION_BETAS, "prediction_type": "v_prediction" if velocity else "epsilon"}
-    return Parts(unet, vae, encoder, tokenizer, schedule, lambda: half, {})
+    return Parts(unet, vae, encoder, tokenizer, schedule, lambda: half)

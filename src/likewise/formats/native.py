@@ -32,7 +32,9 @@ def write(artifact: Artifact, path: Path, dtype: torch.dtype = torch.float32) ->
         "likewise.recipe": json.dumps(dict(artifact.recipe)),
         **{f"likewise.note.{name}": text for name, text in artifact.notes.items()},
     }
-    tensors = {n: t.to(dtype).contiguous() if t.is_floating_point() else t for n, t in artifact.tensors.items()}
+    tensors = {
+        n: t.to(dtype).contiguous() if t.is_floating_point() else t for n, t in artifact.tensors.items()
+    }
     write_tensors(path, tensors, facts)
     return path
 
@@ -44,7 +46,9 @@ def read(path: Path) -> Artifact:
     if version is None:
         raise FormatError(f"{path} was not written by likewise", "community layouts are not read yet")
     if version != VERSION:
-        raise FormatError(f"{path} has format version {version}; this is version {VERSION}", "update likewise")
+        raise FormatError(
+            f"{path} has format version {version}; this is version {VERSION}", "update likewise"
+        )
     note = "likewise.note."
     return Artifact(
         method=facts["likewise.method"],

@@ -25,7 +25,8 @@ def get(name: str) -> Method[Any]:
     if wanted not in names():
         close = difflib.get_close_matches(wanted, names(), n=1, cutoff=0.4)
         raise RecipeError(
-            f"there is no method {name!r}", f"did you mean {close[0]}?" if close else f"methods: {', '.join(names())}"
+            f"there is no method {name!r}",
+            f"did you mean {close[0]}?" if close else f"methods: {', '.join(names())}",
         )
     for entry in entry_points(group="likewise.methods"):
         if entry.name == wanted:

@@ -52,7 +52,7 @@ class DreamBoothAdapter(Adapter):
         self._attached = True
 
     @property
-    def strength(self) -> float:  # type: ignore[override]
+    def strength(self) -> float:
         """Between 0 and 1 the weights are `before + strength * (taught - before)`, mixed for the duration."""
         return self._strength
 
@@ -139,7 +139,9 @@ class DreamBooth(Method[DreamBoothRecipe]):
             with torch.no_grad():
                 for name, parameter in adapter._named():
                     if name not in tensors or tensors[name].shape != parameter.shape:
-                        raise FormatError(f"{name} is missing or of another shape", f"it was taught on {artifacts[0].base}")
+                        raise FormatError(
+                            f"{name} is missing or of another shape", f"it was taught on {artifacts[0].base}"
+                        )
                     parameter.data = tensors[name].to(parameter.device, parameter.dtype).clone()
         except FormatError:
             adapter.detach()

@@ -56,14 +56,18 @@ class _Layer:
 class LoRAAdapter(Adapter):
     """K low-rank changes; smaller ranks are padded with zeros, which no gradient ever reaches."""
 
-    def __init__(self, base: Base, modules: dict[str, nn.Module], ranks: Sequence[int], alphas: Sequence[float]) -> None:
+    def __init__(
+        self, base: Base, modules: dict[str, nn.Module], ranks: Sequence[int], alphas: Sequence[float]
+    ) -> None:
         self.slots = len(ranks)
         self.ranks, self.alphas = list(ranks), list(alphas)
         self.rates: dict[str, tuple[Rate, ...]] = {}
         self.dropout = 0.0
         self.layers: dict[str, _Layer] = {}
         self.trains_text = any(path.startswith("text.") for path in modules)
-        scale = torch.tensor([alpha / rank for alpha, rank in zip(alphas, ranks, strict=True)], device=base.device)
+        scale = torch.tensor(
+            [alpha / rank for alpha, rank in zip(alphas, ranks, strict=True)], device=base.device
+        )
         for path, module in modules.items():
             inner, outer, kernel = _shape(path, module)
             widest = max(ranks)
@@ -156,7 +160,9 @@ def _shape(path: str, module: nn.Module) -> tuple[int, int, tuple[int, ...]]:
         return module.in_features, module.out_features, ()
     if isinstance(module, nn.Conv2d) and module.groups == 1:
         return module.in_channels, module.out_channels, tuple(module.kernel_size)
-    raise RecipeError(f"{path} is a {type(module).__name__}, which has no low-rank form here", "choose other targets")
+    raise RecipeError(
+        f"{path} is a {type(module).__name__}, which has no low-rank form here", "choose other targets"
+    )
 
 
 class LoRA(Method[LoRARecipe]):
@@ -177,9 +183,13 @@ class LoRA(Method[LoRARecipe]):
         first = recipes[0]
         for recipe in recipes:
             if (recipe.targets, recipe.text_rate is None) != (first.targets, first.text_rate is None):
-                raise RecipeError("jobs in one stack must share their LoRA targets", "teach them in separate stacks")
+                raise RecipeError(
+                    "jobs in one stack must share their LoRA targets", "teach them in separate stacks"
+                )
             if recipe.dropout != first.dropout:
-                raise RecipeError("jobs in one stack must share their dropout", "teach them in separate stacks")
+                raise RecipeError(
+                    "jobs in one stack must share their dropout", "teach them in separate stacks"
+                )
         modules = base.targets(first.targets, "backbone")
         if first.text_rate is not None:
             modules |= base.targets(first.targets, "text")
@@ -198,7 +208,9 @@ class LoRA(Method[LoRARecipe]):
         paths = [key.removesuffix(".down") for key in artifacts[0].tensors if key.endswith(".down")]
         unknown = [path for path in paths if path not in everything]
         if unknown:
-            raise FormatError(f"this LoRA changes {unknown[0]}, which {base.name} does not have", "load its own base")
+            raise FormatError(
+                f"this LoRA changes {unknown[0]}, which {base.name} does not have", "load its own base"
+            )
         ranks = [int(a.tensors[f"{paths[0]}.down"].shape[0]) for a in artifacts]
         alphas = [float(a.tensors[f"{paths[0]}.alpha"]) for a in artifacts]
         adapter = LoRAAdapter(base, {path: everything[path] for path in paths}, ranks, alphas)

@@ -61,7 +61,7 @@ class TextualInversionAdapter(Adapter):
         self.strength = 1.0
 
     @property
-    def strength(self) -> float:  # type: ignore[override]
+    def strength(self) -> float:
         """A switch: 0 gives the token back its own meaning; anything else means the vectors as taught."""
         return self._strength
 
@@ -85,7 +85,9 @@ class TextualInversionAdapter(Adapter):
             pull = (rates["vectors"].to(self.pulled) * 100).clamp(max=1) * self.pulled
             length = self.vectors.norm(dim=-1, keepdim=True)
             wanted = length + to_slots(pull, self.vectors) * (self.typical - length)
-            self.vectors.copy_(torch.where(length > 0, self.vectors * wanted / length.clamp_min(1e-12), self.vectors))
+            self.vectors.copy_(
+                torch.where(length > 0, self.vectors * wanted / length.clamp_min(1e-12), self.vectors)
+            )
 
     def detach(self) -> None:
         """Forget the words."""
@@ -107,7 +109,11 @@ class TextualInversion(Method[TextualInversionRecipe]):
 
     def unsupported(self, base: Base) -> str | None:
         """Several towers need a vector each; no family here has them yet."""
-        return None if len(base.towers) == 1 else "it reads prompts with several text towers, which is not built yet"
+        return (
+            None
+            if len(base.towers) == 1
+            else "it reads prompts with several text towers, which is not built yet"
+        )
 
     def attach(self, base: Base, stack: Stack) -> TextualInversionAdapter:
         """Vectors of every job, starting at its initialiser."""
@@ -147,7 +153,9 @@ def _start(tower: TextTower, recipe: TextualInversionRecipe, noun: str) -> Tenso
         return drawn.to(table.device) * table.std()
     ids = tower.ids(recipe.initialiser or noun)
     if not ids:
-        raise RecipeError(f"initialiser {recipe.initialiser!r} has no tokens", "write one or more words, or random")
+        raise RecipeError(
+            f"initialiser {recipe.initialiser!r} has no tokens", "write one or more words, or random"
+        )
     return table[[ids[n % len(ids)] for n in range(recipe.vectors)]]
 
 
