@@ -19,7 +19,7 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 
 # `--help`, `report` and `inspect` answer at once, and on a machine without torch.
-TORCH_FREE = ["errors", "recipe", "concept", "intake", "cli", "compare.report", "compare.results"]
+TORCH_FREE = ["errors", "recipe", "concept", "intake", "cli", "comparison.report", "comparison.results"]
 
 # Started before anything else in a fresh Python: torch is as good as not installed there.
 WITHOUT_TORCH = """

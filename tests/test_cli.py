@@ -295,14 +295,6 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "LIKEWISE_HOME" in finding.advice
 
 
-def test_the_cache_is_where_the_library_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from likewise import cache
-
-    for value in ("/some/where", "~/there", ""):
-        monkeypatch.setenv("LIKEWISE_HOME", value)
-        assert guard.home() == cache.home()
-
-
 # -------------------------------------------------------------------------------------- words and errors
 
 
@@ -632,7 +624,7 @@ def test_the_second_ctrl_c_ends_at_once() -> None:
 def test_compare_on_a_miniature_gives_a_page_and_a_table(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     import webbrowser
 
-    from likewise.compare import comparison
+    from likewise.comparison import comparison
 
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
@@ -670,7 +662,7 @@ def test_demo_compares_every_method_on_the_bundled_concept(
 ) -> None:
     from likewise import methods
     from likewise.cli import teaching
-    from likewise.compare.comparison import Comparison
+    from likewise.comparison.comparison import Comparison
 
     prepared: list[Comparison] = []
     monkeypatch.setattr(teaching, "_compare", lambda comparison, show: prepared.append(comparison))

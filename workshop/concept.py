@@ -23,6 +23,7 @@ SEED = 606
 CONTEXTS = ("garden", "white", "room", "blue", "road", "yellow", "garden", "green", "room")
 TEXT = """# Nine pictures of one cat for trying out a method; the pocket model has never seen it.
 noun = "cat"
+description = "orange cat"
 design = "{design}"
 source = "{package} {version}"
 url = "{url}"

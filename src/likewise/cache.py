@@ -9,11 +9,14 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
-from torch import Tensor
 
 from likewise.files import write_with
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def home() -> Path:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -85,3 +87,32 @@ def _high_water() -> int:
         return 0
     line = next((row for row in status.splitlines() if row.startswith("VmHWM:")), "VmHWM: 0 kB")
     return int(line.split()[1]) * 1024
+
+
+def machine(device: str, precision: str) -> dict[str, Any]:
+    """What costs were measured on."""
+    import torch
+
+    if device.startswith("cuda"):
+        device = torch.cuda.get_device_name(device)
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "device": device,
+        "precision": precision,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        except (OSError, StopIteration):
+            pass
+    return platform.processor() or platform.machine()

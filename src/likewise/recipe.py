@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -117,11 +117,12 @@ class Recipe(BaseModel):
     def override(self, pairs: Iterable[str] | Mapping[str, Any]) -> Self:
         """Return a copy with `key=value` texts (or a mapping) applied; raises `RecipeError` naming the nearest key."""
         if not isinstance(pairs, Mapping):
-            pairs = dict(_split(pair) for pair in pairs)
+            pairs = dict(setting(pair) for pair in pairs)
         known = type(self).model_fields
         for key in pairs:
             if key not in known:
                 raise RecipeError(f"unknown setting {key!r} in a {type(self).__name__}", _nearest(key, known))
+        pairs = {key: None if _empty(value, known[key]) else value for key, value in pairs.items()}
         try:
             return type(self)(**{**self.model_dump(), **pairs})
         except ValidationError as error:
@@ -147,17 +148,21 @@ class Recipe(BaseModel):
         return recipe
 
 
-def _split(pair: str) -> tuple[str, Any]:
+def setting(pair: str) -> tuple[str, Any]:
+    """Read `key=value`; the value as TOML where it is, else as text. Raises `RecipeError` without an equals sign."""
     key, equals, text = pair.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"{pair!r} is not a setting", "write key=value, for instance steps=400")
     text = text.strip()
-    if text in ("", "none", "None"):
-        return key.strip(), None
     try:
         return key.strip(), tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
         return key.strip(), text
+
+
+def _empty(value: Any, field: Any) -> bool:
+    """Does this text mean that an optional setting is left out?"""
+    return value in ("", "none", "None") and type(None) in get_args(field.annotation)
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:

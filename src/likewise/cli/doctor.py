@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 import typer
 
+from likewise.cache import home
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
-from likewise.cli.guard import FAILED, home
+from likewise.cli.guard import FAILED
 
 LEAST_FREE = 5 * 10**9
 """Bytes: room for one Stable Diffusion base and a few runs."""

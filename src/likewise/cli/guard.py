@@ -24,6 +24,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from likewise.cache import home
 from likewise.cli import terminal
 from likewise.errors import ConceptError, Error, Interrupted, RecipeError, UnsupportedError
 
@@ -156,14 +157,6 @@ def _note(path: Path | None) -> str:
 def _show_traceback(error: BaseException) -> None:
     if os.environ.get("LIKEWISE_TRACEBACK"):
         traceback.print_exception(error, file=sys.stderr)
-
-
-def home() -> Path:
-    """Where likewise keeps its cache, as `likewise.cache.home` says, but without importing torch."""
-    from platformdirs import user_cache_path
-
-    named = os.environ.get("LIKEWISE_HOME")
-    return Path(named).expanduser() if named else user_cache_path("likewise")
 
 
 def _mention_settings(error: Exception) -> None:

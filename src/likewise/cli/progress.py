@@ -91,7 +91,7 @@ def _tell(event: Event, display: Display, said: set[str]) -> None:
 def follow_comparison(events: Iterable[Event]) -> None:
     """Show a comparison's events as they come: a line per trial, and its steps."""
     from likewise import run
-    from likewise.compare import comparison, trial
+    from likewise.comparison import comparison, trial
 
     title, last, said = "", False, set[str]()
     with show("starting") as display:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from likewise.cache import home
 from likewise.cli import terminal
 from likewise.cli.app import RUNS, Json, app
-from likewise.cli.guard import home
 
 if TYPE_CHECKING:
     from likewise.intake import Intake
@@ -226,7 +226,7 @@ def rebuild_report(
     Example:
       likewise report comparisons/2026-11-23-cat-1
     """
-    from likewise.compare import report
+    from likewise.comparison import report
 
     if as_json:
         terminal.result_json({"summary": report.summary(folder), "table": report.table(folder)})

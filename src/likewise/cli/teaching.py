@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
@@ -18,7 +19,7 @@ from likewise.errors import Interrupted, RecipeError, RunError
 
 if TYPE_CHECKING:
     from likewise.base import Base
-    from likewise.compare.comparison import Comparison
+    from likewise.comparison.comparison import Comparison
     from likewise.run import Run
 
 Pictures = Annotated[
@@ -182,7 +183,7 @@ def compare(
     words = {"noun": noun, "token": token, "description": description}
     _announce(base)
     from likewise.base import Sampler
-    from likewise.compare.comparison import prepare
+    from likewise.comparison.comparison import prepare
 
     sampler = Sampler(steps=sample_steps) if sample_steps else None
     source = paths[0] if len(paths) == 1 else paths
@@ -211,7 +212,7 @@ def demo(
     folder = Path(str(resources.files("likewise"))) / "pocket" / "concepts" / "cat"
     facts = _facts(folder)
     _announce("pocket")
-    from likewise.compare.comparison import prepare
+    from likewise.comparison.comparison import prepare
 
     words = {"noun": facts["noun"], "token": facts.get("token"), "description": facts.get("description")}
     _compare(prepare(folder, base="pocket", out=out, **words, **_for_all(pairs)), show)
@@ -228,10 +229,10 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 def _for_all(pairs: Sequence[str]) -> dict[str, Any]:
     """`steps=100` as it is, and `lora.rank=8` under `recipes`."""
-    from likewise.recipe import _split
+    from likewise.recipe import setting
 
     options: dict[str, Any] = {"recipes": {}}
-    for key, value in map(_split, pairs):
+    for key, value in map(setting, pairs):
         method, dot, name = key.rpartition(".")
         if dot:
             options["recipes"].setdefault(method.replace("-", "_"), {})[name] = value
@@ -252,9 +253,10 @@ def _lines(file: Path | None) -> list[str] | None:
 
 def _compare(comparison: Comparison, show: bool) -> None:
     from likewise.cli.progress import follow_comparison
-    from likewise.compare import report
+    from likewise.comparison import report
 
     folder = comparison.folder
+    comparison.command = shlex.join(["likewise", *sys.argv[1:]])
     terminal.say(f"comparing in {terminal.short(folder)}")
     with tracebacks_in(folder), stopping(comparison.stop):
         try:

@@ -25,8 +25,8 @@ from typing import Any
 from likewise import methods, records
 from likewise.base import Base
 from likewise.cache import Cache
-from likewise.compare.protocol import Protocol
-from likewise.compare.results import Kind, Row, Status
+from likewise.comparison.protocol import Protocol
+from likewise.comparison.results import Kind, Row, Status
 from likewise.concept import Concept
 from likewise.errors import Error, Interrupted, UnsupportedError
 from likewise.files import write_text

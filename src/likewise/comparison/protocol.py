@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from likewise.base import Sampler
-from likewise.compare import results
+from likewise.comparison import results
 from likewise.concept import article, slug
 from likewise.errors import RecipeError
 

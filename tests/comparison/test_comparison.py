@@ -15,12 +15,12 @@ import torch
 import likewise
 from likewise import methods, records
 from likewise.base import Base, Sampler
-from likewise.compare import compare
-from likewise.compare import comparison as module
-from likewise.compare.comparison import Compared, Comparison, Planned, TrialStarted, prepare
-from likewise.compare.protocol import noise_seed
-from likewise.compare.results import Row
-from likewise.compare.trial import Progress
+from likewise.comparison import compare
+from likewise.comparison import comparison as module
+from likewise.comparison.comparison import Compared, Comparison, Planned, TrialStarted, prepare
+from likewise.comparison.protocol import noise_seed
+from likewise.comparison.results import Row
+from likewise.comparison.trial import Progress
 from likewise.errors import BaseError, ConceptError, Interrupted, RecipeError, RunError
 from likewise.gallery import Gallery
 from likewise.method import Method

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from likewise.compare.results import Kind, Row
-from likewise.compare.scoring import Scored, score
+from likewise.comparison.results import Kind, Row
+from likewise.comparison.scoring import Scored, score
 from likewise.gallery import Gallery
 from likewise.metrics.features import Features, Panel
 

@@ -32,7 +32,7 @@ def compare(
     per method), and any hyperparameter for all methods that have it. Starting again in the same `out`
     continues. See `comparison.prepare`.
     """
-    from likewise.compare.comparison import prepare  # not at the top: `report` must come without torch
+    from likewise.comparison.comparison import prepare  # not at the top: `report` must come without torch
 
     words: dict[str, Any] = {"noun": noun, "token": token, "description": description}
     comparison = prepare(pictures, base=base, methods=methods, out=out, **words, **options)

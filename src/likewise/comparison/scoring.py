@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from likewise import metrics
-from likewise.compare.results import Row
+from likewise.comparison.results import Row
 from likewise.files import write_text
 from likewise.gallery import Gallery
 from likewise.metrics import subject

@@ -12,27 +12,25 @@ import ctypes
 import datetime
 import gc
 import json
-import os
-import platform
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 import likewise
 from likewise import families, identifier, methods, records
 from likewise.base import Base
-from likewise.compare.protocol import Protocol
-from likewise.compare.results import Results, Row, digest
-from likewise.compare.scoring import Scored, score
-from likewise.compare.trial import Place, Trial, execute, whole
+from likewise.comparison.protocol import Protocol
+from likewise.comparison.results import Results, Row, digest
+from likewise.comparison.scoring import Scored, score
+from likewise.comparison.trial import Place, Trial, execute, whole
 from likewise.concept import Concept, Example
 from likewise.errors import ConceptError, Interrupted, RecipeError, RunError
 from likewise.files import write_text, write_with
+from likewise.meter import machine
 from likewise.metrics.features import Panel, panel
 from likewise.recipe import Recipe
 from likewise.run import Event, settle
@@ -91,6 +89,8 @@ class Comparison:
     """Method -> settings that differ from its defaults and the base's advice."""
     loaded: Base | None = None
     """The base, if it is in memory already; it is left as it came."""
+    command: str | None = None
+    """What a person would type to do it again."""
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
@@ -229,7 +229,8 @@ class Comparison:
             "created": earlier.get("created")
             or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "version": likewise.__version__,
-            "machine": machine(self._base()),
+            "machine": machine(str(self._base().device), self._base().precision),
+            "command": earlier.get("command") or self.command,
             **self.protocol.to_json(),
             "train": self._copy("train", concept.examples),
             "held_out": self._copy("held_out", concept.held_out),
@@ -355,34 +356,6 @@ def new_folder(root: Path, concept: str) -> Path:
             continue
         return folder
     raise RunError(f"{root} is full of comparisons of {concept}", "name another folder with --out")
-
-
-def machine(base: Base) -> dict[str, Any]:
-    """What the costs were measured on."""
-    device = str(base.device)
-    if base.device.type == "cuda":
-        device = torch.cuda.get_device_name(base.device)
-    return {
-        "system": f"{platform.system()} {platform.release()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "device": device,
-        "precision": base.precision,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def _processor() -> str:
-    if sys.platform == "linux":
-        try:
-            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-        except (OSError, StopIteration):
-            pass
-    return platform.processor() or platform.machine()
 
 
 def _release_memory() -> None:

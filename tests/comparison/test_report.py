@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from likewise.compare import report
+from likewise.comparison import report
 from likewise.errors import RunError
 
 SEEDS = [3, 4]
@@ -309,7 +309,7 @@ def test_scores_are_on_the_page_with_their_interval_and_place(folder: Path) -> N
 
 
 def test_torch_is_not_imported() -> None:
-    code = "import sys, likewise.compare.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, likewise.comparison.report; sys.exit('torch' in sys.modules)"
     paths = os.pathsep.join([str(Path(report.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     assert (
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}).returncode == 0

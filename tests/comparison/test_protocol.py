@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from likewise.base import Sampler
-from likewise.compare.protocol import POCKET_PROMPTS, Protocol, fill, noise_seed
+from likewise.comparison.protocol import POCKET_PROMPTS, Protocol, fill, noise_seed
 from likewise.errors import RecipeError
 from likewise.metrics.judge import phrases
 from likewise.metrics.prompt import wanted

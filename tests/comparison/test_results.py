@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from likewise.compare.results import Results, Row, digest
+from likewise.comparison.results import Results, Row, digest
 from likewise.errors import RunError
 
 ROW = Row(
@@ -86,6 +86,6 @@ def test_digests_follow_content_and_not_order_of_keys() -> None:
 
 
 def test_results_and_report_import_no_torch() -> None:
-    code = "import sys, likewise.compare.results, likewise.compare.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, likewise.comparison.results, likewise.comparison.report; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
