@@ -18,8 +18,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from likewise.concept import Concept, Example, article, fingerprint, held_out_for, near_duplicates, slug
+from likewise.concept import Concept, article, held_out_for, slug
 from likewise.errors import ConceptError
+from likewise.picture import Example, fingerprint, near_duplicates
 
 Colour = tuple[int, int, int]
 

@@ -17,26 +17,48 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from likewise.metrics.judge import JudgeNet
 from workshop import world
 from workshop.common import POCKET, SIZE, log_line, save_atomic, step_seed, work
-from workshop.compose import COLOURS, SCENES, Batch, Composer, Plan, labels
-from workshop.judge_net import Judge
+from workshop.compose import COLOURS, SCENES, Batch, Composer, Plan, background, labels
 
 SEED = 505
 VIEWS = 4
+CLASSES = {
+    "scene": (*SCENES, "plain"),
+    "plain": COLOURS,
+    "count": world.NUMBERS,
+    "tint": (*world.TINTS, "none"),
+    "small": ("normal", "small"),
+    "style": world.DESIGNS,
+    "thing": tuple(thing.name for thing in world.THINGS),
+}
+"""What every head tells apart."""
 
 
-def heads() -> dict[str, int]:
-    """Classes of every head; scene and tint have one more for none."""
+def phrases() -> dict[str, dict[str, str]]:
+    """How captions say a label, for the labels that a prompt can ask for."""
     return {
-        "scene": len(SCENES) + 1,
-        "plain": len(COLOURS),
-        "count": len(world.NUMBERS),
-        "tint": len(world.TINTS) + 1,
-        "small": 2,
-        "style": len(world.DESIGNS),
-        "thing": len(world.THINGS),
+        "scene": world.SCENES,
+        "plain": {colour: background(colour) for colour in COLOURS},
+        "count": {number: number for number in world.NUMBERS if number != "one"},
+        "tint": {tint: tint for tint in world.TINTS},
+        "small": {"small": "small"},
     }
+
+
+def write_card(path: Path, right: dict[str, float]) -> None:
+    """All that likewise knows of the judge besides its weights."""
+    card = {
+        "id": "pocket-judge-v1",
+        "resolution": SIZE,
+        "range": [-1, 1],
+        "embedding": 64,
+        "heads": CLASSES,
+        "phrases": phrases(),
+        "ceilings": {k: round(v, 4) for k, v in right.items()},
+    }
+    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
 def views(composer: Composer, cuts: int, seed: int) -> Batch:
@@ -87,16 +109,16 @@ def head_loss(out: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> t
     weights = {"thing": 1.5, "count": 1.0, "scene": 1.0}
     return sum(
         weights.get(k, 0.5) * F.cross_entropy(out[k], truth[k], ignore_index=-1)
-        for k in heads()
+        for k in CLASSES
         if (truth[k] >= 0).any()
     )
 
 
 @torch.no_grad()
-def ceilings(judge: Judge, known: Composer, wide: Composer, batches: int) -> dict[str, float]:
+def ceilings(judge: JudgeNet, known: Composer, wide: Composer, batches: int) -> dict[str, float]:
     """Accuracies on fresh true pictures, and how well identities separate."""
     judge.eval()
-    right = {k: [0, 0] for k in heads()}
+    right = {k: [0, 0] for k in CLASSES}
     for k in range(batches):
         batch = known.batch(64, step_seed(SEED + 9, k))
         out = judge(batch.pixels)
@@ -122,7 +144,7 @@ def ceilings(judge: Judge, known: Composer, wide: Composer, batches: int) -> dic
     return {**result, "identity_nearest": float(torch.stack(nearest).mean())}
 
 
-def train(judge: Judge, known: Composer, wide: Composer, args: argparse.Namespace, folder: Path) -> None:
+def train(judge: JudgeNet, known: Composer, wide: Composer, args: argparse.Namespace, folder: Path) -> None:
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-3)
     start, point = 0, folder / "judge.pt"
     if point.exists():
@@ -169,37 +191,29 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None, help="default: src/likewise/pocket/judge")
+    parser.add_argument(
+        "--card-only", action="store_true", help="write the card anew, with the ceilings it has"
+    )
     parser.add_argument("--smoke", action="store_true")
     args = parser.parse_args()
+    folder = work(args.smoke)
+    out = args.out or (folder / "judge" if args.smoke else POCKET / "judge")
+    if args.card_only:
+        path = out / "card.json"
+        write_card(path, json.loads(path.read_text(encoding="utf-8"))["ceilings"])
+        return
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
-    folder = work(args.smoke)
     if args.smoke:
         args.steps, args.batch = 3, 16
     variants = 4 if args.smoke else 400
     known, wide = Composer(folder, variants=variants), Composer(folder, ("world", "other"), variants=variants)
-    judge = Judge(heads())
+    judge = JudgeNet({head: len(names) for head, names in CLASSES.items()})
     train(judge, known, wide, args, folder)
     result = ceilings(judge, known, wide, 1 if args.smoke else 20)
-    out = args.out or (folder / "judge" if args.smoke else POCKET / "judge")
     out.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in judge.eval().state_dict().items()}, out / "model.safetensors")
-    classes = {
-        "scene": [*SCENES, "plain"],
-        "plain": COLOURS,
-        "count": world.NUMBERS,
-        "tint": [*world.TINTS, "none"],
-        "small": ["normal", "small"],
-    }
-    classes |= {"style": world.DESIGNS, "thing": [t.name for t in world.THINGS]}
-    card = {
-        "resolution": SIZE,
-        "range": [-1, 1],
-        "embedding": 64,
-        "heads": {k: list(v) for k, v in classes.items()},
-        "ceilings": {k: round(v, 4) for k, v in result.items()},
-    }
-    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_card(out / "card.json", result)
     log_line(
         folder / "judge.jsonl", done=True, parameters=sum(p.numel() for p in judge.parameters()), **result
     )

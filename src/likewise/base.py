@@ -262,6 +262,13 @@ def to_pictures(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(row) for row in array]
 
 
+def best_device() -> str:
+    """`cuda`, `mps` or `cpu`, whichever comes first on this machine."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def native_bf16(device: torch.device) -> bool:
     """Does this hardware compute in bfloat16, rather than emulate it many times slower?"""
     if device.type == "cuda":

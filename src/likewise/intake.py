@@ -24,9 +24,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from likewise.concept import Example, Fingerprint, fingerprint, near_duplicates
 from likewise.errors import ConceptError
 from likewise.files import write_with
+from likewise.picture import Example, Fingerprint, fingerprint, near_duplicates
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif")
 UNREADABLE = (

@@ -27,9 +27,12 @@ from likewise.files import write_text
 STOP = "stop-asked"
 
 
-def new_folder(root: Path, concept: str, method: str) -> Path:
-    """`root/<date>-<concept>-<method>-<n>` with the first free n; created, so that two starts cannot share it."""
-    stem = f"{datetime.date.today():%Y-%m-%d}-{concept}-{method}"
+def new_folder(root: Path, concept: str, method: str = "") -> Path:
+    """`root/<date>-<concept>-<method>-<n>` with the first free n; created, so that two starts cannot share it.
+
+    A comparison is of many methods, so its folder names none.
+    """
+    stem = "-".join(filter(None, (f"{datetime.date.today():%Y-%m-%d}", concept, method)))
     for n in range(1, 100_000):
         folder = Path(root) / f"{stem}-{n}"
         try:
@@ -41,7 +44,7 @@ def new_folder(root: Path, concept: str, method: str) -> Path:
                 f"cannot write to {root}: {error.strerror}", "name another folder with --out"
             ) from None
         return folder
-    raise RunError(f"{root} is full of runs called {stem}", "name another folder with --out")
+    raise RunError(f"{root} is full of folders called {stem}", "name another folder with --out")
 
 
 def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:

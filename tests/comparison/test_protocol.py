@@ -9,7 +9,7 @@ import pytest
 from likewise.base import Sampler
 from likewise.comparison.protocol import POCKET_PROMPTS, Protocol, fill, noise_seed
 from likewise.errors import RecipeError
-from likewise.metrics.judge import phrases
+from likewise.metrics import judge
 from likewise.metrics.prompt import wanted
 
 PROTOCOL = Protocol(("a {} on a beach", "a {} at night"), seeds=(0, 1))
@@ -89,12 +89,12 @@ def test_the_digest_follows_what_pictures_depend_on() -> None:
     assert len({PROTOCOL.digest(), *(replace(PROTOCOL, **c).digest() for c in changes)}) == len(changes) + 1  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(not (judge.FOLDER / "card.json").exists(), reason="the embedded judge is not built yet")
 def test_the_pocket_model_is_asked_for_what_its_judge_can_check() -> None:
     protocol = Protocol.default("pocket")
     assert protocol.prompts == POCKET_PROMPTS
     assert len(protocol.prompts) == 8
-    scenes = ("beach", "snow", "space", "mountains", "night", "underwater", "city", "plain")
-    book = phrases({"scene": scenes, "plain": ("purple",), "small": ("normal", "small")})
+    book = judge.load().phrases
     assert all(wanted(text, book) for text in protocol.prompts)
     assert len(wanted("a small {} in a city", book)) == 2
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from likewise.comparison import report
+from likewise.comparison import report, wording
 from likewise.errors import RunError
 
 SEEDS = [3, 4]
@@ -286,16 +286,16 @@ def test_pictures_outside_the_folder_are_not_opened(
 
 
 def test_numbers_are_written_for_people() -> None:
-    assert [report.size_text(n) for n in (0, 1_310, 28_000_000, 999_700, None)] == [
+    assert [wording.size_text(n) for n in (0, 1_310, 28_000_000, 999_700, None)] == [
         "0 B", "1.3 kB", "28 MB", "1 MB", "not measured",
     ]  # fmt: skip
-    assert [report.time_text(s) for s in (0.42, 41, 200, 7500, float("nan"), 0.0457)] == [
+    assert [wording.time_text(s) for s in (0.42, 41, 200, 7500, float("nan"), 0.0457)] == [
         "0.42 s", "41 s", "3 min 20 s", "2 h 5 min", "not measured", "0.046 s",
     ]  # fmt: skip
-    assert [report.count_text(n) for n in (256, 797_184, 1_230_000)] == ["256", "797 k", "1.2 M"]
-    assert report.score_text({"mean": 0.62, "low": 0.55, "high": 0.69}) == "0.62 [0.55, 0.69]"
-    assert report.score_text({"mean": 0.62}) == "0.62"
-    assert report.score_text({"mean": None}) == report.score_text(None) == "not measured"
+    assert [wording.count_text(n) for n in (256, 797_184, 1_230_000)] == ["256", "797 k", "1.2 M"]
+    assert wording.score_text({"mean": 0.62, "low": 0.55, "high": 0.69}) == "0.62 [0.55, 0.69]"
+    assert wording.score_text({"mean": 0.62}) == "0.62"
+    assert wording.score_text({"mean": None}) == wording.score_text(None) == "not measured"
 
 
 def test_scores_are_on_the_page_with_their_interval_and_place(folder: Path) -> None:

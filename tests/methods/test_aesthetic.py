@@ -14,10 +14,11 @@ from torch import Tensor
 
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler
-from likewise.concept import Concept, Example
+from likewise.concept import Concept
 from likewise.errors import FormatError, RecipeError, UnsupportedError
 from likewise.families.sd import StableDiffusion
 from likewise.methods.aesthetic import METHOD, AestheticAdapter, AestheticRecipe, slerp
+from likewise.picture import Example
 from likewise.stack import Job, Stack
 from likewise.tower import Word
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from likewise.artifact import Artifact
 from likewise.base import Base
-from likewise.concept import Concept, Example
+from likewise.concept import Concept
 from likewise.errors import FormatError, RecipeError, UnsupportedError
 from likewise.families.sd import StableDiffusion
 from likewise.method import Adapter
 from likewise.methods.hypernetwork import METHOD, HypernetworkAdapter, HypernetworkRecipe
+from likewise.picture import Example
 from likewise.stack import Job, Stack
 
 TORCH_LAYERS: dict[str, type[nn.Module]] = {

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from likewise.concept import article
 from likewise.metrics.features import Panel
 from likewise.metrics.judge import Judge, JudgeNet
 
@@ -16,13 +17,21 @@ HEADS = {
     "tint": ["red", "none"],
     "small": ["normal", "small"],
 }
+PHRASES = {
+    "scene": {"beach": "on a beach", "snow": "in the snow"},
+    "plain": {colour: f"on {article(colour)} {colour} background" for colour in HEADS["plain"]},
+    "count": {"two": "two"},
+    "tint": {"red": "red"},
+    "small": {"small": "small"},
+}
+CARD = {"id": "untrained", "resolution": 64, "embedding": 64, "heads": HEADS, "phrases": PHRASES}
 
 
 def judge(seed: int = 0, **card: object) -> Judge:
     """Random weights: good for everything but being right."""
     torch.manual_seed(seed)
     network = JudgeNet({head: len(names) for head, names in HEADS.items()})
-    return Judge(network, {"resolution": 64, "embedding": 64, "heads": HEADS, **card})
+    return Judge(network, CARD | card)
 
 
 def panel(seed: int = 0) -> Panel:

@@ -16,7 +16,7 @@ from likewise.errors import BaseError, RecipeError
 from likewise.metrics import clip, dinov2, features
 from likewise.metrics import judge as embedded
 from likewise.metrics.features import blank, pixels, read, upright
-from tests.metrics.judges import HEADS, judge, picture
+from tests.metrics.judges import CARD, judge, picture
 
 SHIPPED = (embedded.FOLDER / "model.safetensors").exists()
 
@@ -89,7 +89,7 @@ def test_blur_noise_and_jpeg_carry_a_picture_ever_further_away() -> None:
         assert near[0] == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_card_without_phrases_is_given_those_of_its_labels() -> None:
+def test_a_card_says_what_a_prompt_can_ask_for() -> None:
     one = judge()
     assert one.phrases["on a beach"] == {"scene": "beach"}
     assert one.phrases["on an orange background"] == {"scene": "plain", "plain": "orange"}
@@ -97,6 +97,7 @@ def test_a_card_without_phrases_is_given_those_of_its_labels() -> None:
     assert one.phrases["red"] == {"tint": "red"}
     assert one.phrases["small"] == {"small": "small"}
     assert not {"one", "none", "normal"} & set(one.phrases)
+    assert judge(phrases={"scene": {"beach": "by the sea"}}).phrases == {"by the sea": {"scene": "beach"}}
 
 
 def test_a_head_that_is_often_wrong_checks_nothing() -> None:
@@ -105,15 +106,10 @@ def test_a_head_that_is_often_wrong_checks_nothing() -> None:
     assert not {"small", "on a white background"} & set(one.phrases)
 
 
-def test_a_cards_own_phrases_count() -> None:
-    assert judge(phrases={"by the sea": {"scene": "beach"}}).phrases == {"by the sea": {"scene": "beach"}}
-
-
 def written(folder: Path, **card: object) -> Path:
     one = judge()
     save_file(one.network.state_dict(), folder / "model.safetensors")
-    book = {"resolution": 64, "embedding": 64, "heads": HEADS, **card}
-    (folder / "card.json").write_text(json.dumps(book), encoding="utf-8")
+    (folder / "card.json").write_text(json.dumps(CARD | card), encoding="utf-8")
     return folder
 
 

@@ -27,11 +27,12 @@ from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Results, Row, digest
 from likewise.comparison.scoring import Scored, score
 from likewise.comparison.trial import Place, Trial, execute, whole
-from likewise.concept import Concept, Example
+from likewise.concept import Concept
 from likewise.errors import ConceptError, Interrupted, RecipeError, RunError
 from likewise.files import write_text, write_with
 from likewise.meter import machine
 from likewise.metrics.features import Panel, panel
+from likewise.picture import Example
 from likewise.recipe import Recipe
 from likewise.run import Event, settle
 
@@ -322,7 +323,7 @@ def prepare(
     concept = Concept.read(
         pictures, token=token or identifier.pick(loaded), noun=noun, hold_out=protocol.hold_out
     )
-    folder = Path(out) if out else new_folder(Path("comparisons"), concept.name)
+    folder = Path(out) if out else records.new_folder(Path("comparisons"), concept.name)
     settings = _spread(options, recipes, protocol.methods)
     return Comparison(folder, name, concept, protocol, settings, loaded)
 
@@ -344,18 +345,6 @@ def _spread(
 
 def _fields(method: str) -> set[str]:
     return set(methods.get(method).recipe.model_fields)
-
-
-def new_folder(root: Path, concept: str) -> Path:
-    """`root/<date>-<concept>-<n>` with the first free n; created, so that two starts cannot share it."""
-    for number in range(1, 100_000):
-        folder = Path(root) / f"{datetime.date.today():%Y-%m-%d}-{concept}-{number}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    raise RunError(f"{root} is full of comparisons of {concept}", "name another folder with --out")
 
 
 def _release_memory() -> None:

@@ -1,7 +1,8 @@
 """The page of a comparison: one self-contained HTML file made from a comparison folder.
 
 It reads what is on disk and computes no score of its own; an unfinished folder, or one with failed trials,
-gives a page that says so. Words and layout live in `report.html.j2`, `report.css` and `report.js`.
+gives a page that says so. Words and layout live in `report.html.j2`, `report.css` and `report.js`, drawings
+in `charts.py`, the wording of numbers in `wording.py`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ import base64
 import hashlib
 import io
 import json
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,12 +22,21 @@ import jinja2
 from markupsafe import Markup, escape
 from PIL import Image
 
+from likewise.comparison import charts
+from likewise.comparison.wording import (
+    MISSING,
+    Row,
+    count_text,
+    finite,
+    interval,
+    score_text,
+    size_text,
+    time_text,
+)
 from likewise.errors import RunError
 from likewise.files import write_text, write_with
 
-Row = dict[str, Any]
-
-MISSING, NO_TRAINING = "not measured", "no training"
+NO_TRAINING = "no training"
 _CAP = 15_000_000  # characters of pictures in one page; a larger set goes to a folder beside it
 _LEVELS = ((1024, 90), (640, 84), (512, 76), (384, 66))  # longest side and WebP quality, tried in turn
 _STATUS = {"failed": "failed", "unsupported": "not supported", "skipped": "skipped", "done": "done"}
@@ -114,50 +122,6 @@ def _metrics(comparison: Row, rows: list[Row]) -> list[Row]:
         title, meaning = _METRICS.get(name, (name.replace("_", " ").capitalize(), ""))
         metrics.append({"title": title, "meaning": meaning, "name": name, **known.get(name, {})})
     return metrics
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _short(value: Any, units: tuple[str, ...]) -> str:
-    """Three digits at most and a unit, each a thousand of the one before."""
-    size, unit = _number(value), 0
-    if size is None:
-        return MISSING
-    while abs(size) >= 999.5 and unit < len(units) - 1:
-        size, unit = size / 1000, unit + 1
-    text = f"{size:.0f}" if unit == 0 or abs(size) >= 9.95 else f"{size:.1f}"
-    return f"{text.removesuffix('.0')} {units[unit]}".strip()
-
-
-size_text = partial(_short, units=("B", "kB", "MB", "GB", "TB"))  # 28 MB
-count_text = partial(_short, units=("", "k", "M", "B"))  # 797 k
-
-
-def time_text(value: Any) -> str:
-    """Seconds for people: 0.42 s, 41 s, 3 min 20 s, 2 h 5 min."""
-    number = _number(value)
-    if number is None:
-        return MISSING
-    if number < 99.5:
-        return f"{number:.2g} s" if number < 9.95 else f"{number:.0f} s"
-    unit, rest_unit, per = ("h", "min", 60) if number >= 3600 else ("min", "s", 1)
-    whole, rest = divmod(round(number / per), 60)
-    return f"{whole} {unit} {rest} {rest_unit}" if rest else f"{whole} {unit}"
-
-
-def score_text(score: Row | None) -> str:
-    """A score with its interval: 0.62 [0.55, 0.69]."""
-    low, mean, high = _score(score)
-    if mean is None:
-        return MISSING
-    return f"{mean:.2f}" if low is None or high is None else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def _score(score: Row | None) -> tuple[float | None, float | None, float | None]:
-    low, mean, high = (_number((score or {}).get(key)) for key in ("low", "mean", "high"))
-    return low, mean, high
 
 
 def _date(value: Any) -> str:
@@ -272,11 +236,11 @@ def _view(folder: Path, comparison: Row, rows: list[Row], album: _Album) -> Row:
         "c": comparison, "rows": rows, "methods": methods, "metrics": metrics, "seeds": seeds,
         "prompts": [{"id": key, "text": text} for key, text in prompts.items()],
         **{key: [album.add(str(f)) for f in comparison.get(key) or []] for key in ("train", "held_out")},
-        "planes": [_plane(rows, ceilings, *size) for size in ((720, 500), (380, 420))],
-        "panels": [_bars(methods, *cost) for cost in _COSTS], "ceilings": ceilings,
-        "spreads": [(m, _span(row["scores"].get(m["name"]) for row in rows)) for m in metrics[2:]],
-        "scale": _scale, "ends": _score, "missing": MISSING, "created": _date(comparison.get("created")),
-        "picture": album.place, "score_text": score_text, "size_text": size_text, "number": _number,
+        "planes": [charts.plane(rows, ceilings, *size) for size in ((720, 500), (380, 420))],
+        "panels": [charts.bars(methods, *cost) for cost in _COSTS], "ceilings": ceilings,
+        "spreads": [(m, charts.span(row["scores"].get(m["name"]) for row in rows)) for m in metrics[2:]],
+        "scale": charts.scale, "ends": interval, "missing": MISSING, "created": _date(comparison.get("created")),
+        "picture": album.place, "score_text": score_text, "size_text": size_text, "number": finite,
         "words": lambda value: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
         "folder": folder.name, "command": comparison.get("command") or f"likewise compare {folder.name}",
     }  # fmt: skip
@@ -306,95 +270,3 @@ def _frames(row: Row, album: _Album) -> list[Row]:
     frames = [frame for frame in frames if frame["number"] is not None]
     last = len(frames) - 1
     return frames if last < 12 else [frames[round(k * last / 11)] for k in range(12)]
-
-
-def _bars(methods: list[Row], key: str, title: str, note: str, write: Callable[[Any], str]) -> Row:
-    """One cost of every method as bars on a logarithmic scale that starts and ends at a power of ten."""
-    values = [_number(row["cost"].get(key)) for row in methods]
-    logs = [math.log10(value) if value and value > 0 else None for value in values]
-    known = [log for log in logs if log is not None] or [0.0]
-    low = math.floor(min(known) - 0.2)
-    x = _scale((low, high := max(math.ceil(max(known)), low + 1)), 0, 100)
-    trials = zip(methods, values, logs, strict=True)
-    bars = [{"row": row, "text": write(value), "width": x(log)} for row, value, log in trials]
-    ends = [f"{10.0**end:g} s" if write is time_text else write(10.0**end) for end in (low, high)]
-    decades = [x(decade) for decade in range(low, high + 1)]
-    return {"title": title, "note": note, "bars": bars, "ends": ends, "decades": decades}
-
-
-def _span(scores: Iterable[Row | None]) -> tuple[float, float] | None:
-    """From the least to the greatest of all means and ends of intervals, with some air; None without any."""
-    found = (_score(score) for score in scores)
-    values = [value for score in found if score[1] is not None for value in score if value is not None]
-    if not values:
-        return None
-    air = 0.08 * (max(values) - min(values)) or 0.05
-    return min(values) - air, max(values) + air
-
-
-def _scale(span: tuple[float, float], start: float, end: float) -> Callable[[float | None], float | None]:
-    """Where a value lies between `start` and `end` in a drawing; None stays None."""
-    rate = (end - start) / (span[1] - span[0])
-    return lambda value: None if value is None else round(start + rate * (value - span[0]), 2)
-
-
-def _ticks(span: tuple[float, float], most: int) -> list[float]:
-    """Round numbers within a span, at most `most` steps apart."""
-    rough = (span[1] - span[0]) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * times for times in (1, 2, 5, 10) if power * times >= rough)
-    return [k * step for k in range(math.ceil(span[0] / step), math.floor(span[1] / step) + 1)]
-
-
-def _plane(rows: list[Row], ceilings: Row, width: int, height: int) -> Row | None:
-    """Likeness (up) against prompt following (right), in one drawing's pixels; None if no trial has both."""
-    axes = ("fidelity", "prompt")
-    both = [row for row in rows if all(_score(row["scores"].get(axis))[1] is not None for axis in axes)]
-    across = _span(row["scores"]["prompt"] for row in both)
-    up = _span([ceilings.get("fidelity"), *(row["scores"]["fidelity"] for row in both)])
-    if not across or not up:
-        return None
-    left, top, right, bottom = 70, 14, width - 14, height - 52
-    x, y = _scale(across, left, right), _scale(up, bottom, top)
-    floor = next((row["scores"]["fidelity"] for row in both if row["kind"] == "floor"), None)
-    bounds = (("ceiling: real against real", ceilings.get("fidelity")), ("floor: before any training", floor))
-    lines = [
-        {"text": text, "low": y(low), "y": y(mean), "high": y(high)}
-        for text, (low, mean, high) in ((text, _score(score)) for text, score in bounds)
-        if mean is not None
-    ]
-    points = []
-    for row in both:
-        x0, px, x1 = map(x, _score(row["scores"]["prompt"]))
-        y0, py, y1 = map(y, _score(row["scores"]["fidelity"]))
-        points.append({"row": row, "x": px, "x0": x0, "x1": x1, "y": py, "y0": y0, "y1": y1})
-    _label(points, lines, left, top, right, bottom)
-    return {
-        "width": width, "height": height, "left": left, "top": top, "right": right, "bottom": bottom,
-        "xticks": [(x(tick), f"{tick:.4g}") for tick in _ticks(across, width // 110)],
-        "yticks": [(y(tick), f"{tick:.4g}") for tick in _ticks(up, 5)],
-        "lines": lines, "points": points, "left_out": [row for row in rows if row not in both],
-    }  # fmt: skip
-
-
-def _label(points: list[Row], lines: list[Row], left: int, top: int, right: int, bottom: int) -> None:
-    """Give every name in the plane the place that covers least of what is drawn already."""
-    drawn = [(-999, 0, left, 999), (right, 0, 2999, 999), (0, -99, 2999, top), (0, bottom, 2999, 999)]
-    drawn += [(p["x"] - 10, p["y"] - 10, p["x"] + 10, p["y"] + 10) for p in points]
-    drawn += [(p["x0"], p["y"] - 3, p["x1"], p["y"] + 3) for p in points if None not in (p["x0"], p["x1"])]
-    drawn += [(p["x"] - 3, p["y1"], p["x"] + 3, p["y0"]) for p in points if None not in (p["y0"], p["y1"])]
-    drawn += [(left, line["y"] - 2, right, line["y"] + 2) for line in lines]
-
-    def covered(place: tuple[str, float, float, float, float]) -> float:
-        _, _, y, x0, x1 = place
-        across = ((max(0, min(x1, box[2]) - max(x0, box[0])), box) for box in drawn)
-        return sum(wide * max(0, min(y + 4, box[3]) - max(y - 13, box[1])) for wide, box in across)
-
-    for item in [*lines, *points]:
-        wide = 8 * len(item["row"]["title"] if "row" in item else item["text"])
-        start, end = (item["x"] + 13, item["x"] - 13) if "row" in item else (left + 6, right - 6)
-        rows = [round(item["y"] + down, 2) for down in ((-9, 17, -26, 34) if "row" in item else (-7, 17))]
-        ends = [("start", start, start, start + wide), ("end", end, end - wide, end)]
-        places = [(anchor, x, y, x0, x1) for y in rows for anchor, x, x0, x1 in ends]
-        item["anchor"], item["lx"], item["ly"], x0, x1 = min(places, key=covered)
-        drawn.append((x0, item["ly"] - 13, x1, item["ly"] + 4))

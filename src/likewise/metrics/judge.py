@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
-from likewise.concept import article
 from likewise.errors import BaseError, FormatError
 from likewise.metrics.features import Features, pixels
 from likewise.weights import read_tensors
@@ -26,21 +25,6 @@ FOLDER = Path(__file__).parents[1] / "pocket" / "judge"
 WIDTHS = (24, 48, 96, 144)
 LEAST_RIGHT = 0.9
 """A head that is right less often than this on true pictures checks nothing."""
-SCENES = {
-    "beach": "on a beach",
-    "snow": "in the snow",
-    "forest": "in a forest",
-    "mountains": "in the mountains",
-    "city": "in a city",
-    "space": "in space",
-    "underwater": "under water",
-    "desert": "in the desert",
-    "night": "at night",
-    "garden": "in a garden",
-    "room": "in a room",
-    "road": "on a road",
-}
-"""How the pocket model's captions name its scenes."""
 
 
 class Residual(nn.Module):
@@ -90,13 +74,13 @@ class Judge(Features):
 
     def __init__(self, network: JudgeNet, card: Mapping[str, Any]) -> None:
         self.network, self.card = network.eval(), dict(card)
-        self.id = str(card.get("id", "pocket-judge-v1"))
+        self.id = str(card["id"])
         self.names: dict[str, list[str]] = {head: list(names) for head, names in card["heads"].items()}
         self.size = int(card["resolution"])
         right = card.get("ceilings", {})
         self.phrases = {
             phrase: clause
-            for phrase, clause in (card.get("phrases") or phrases(self.names)).items()
+            for phrase, clause in _clauses(card["phrases"]).items()
             if all(right.get(head, 1.0) >= LEAST_RIGHT for head in clause)
         }
 
@@ -124,27 +108,16 @@ class Judge(Features):
         return pixels(pictures, resize=self.size, crop=self.size, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
-def phrases(heads: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
-    """Words of a prompt -> what the heads must say, for the labels that these heads have.
+def _clauses(phrases: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Words of a prompt -> what the heads must say, from a card's words for each head's labels.
 
-    A plain colour is asked for together with the scene `plain`: that head was taught on plain backgrounds
-    only.
+    The head `plain` was taught on plain backgrounds only, so it counts where the scene is `plain`.
     """
-    found: dict[str, dict[str, str]] = {}
-    for label in heads.get("scene", ()):
-        if label in SCENES:
-            found[SCENES[label]] = {"scene": label}
-    for label in heads.get("plain", ()):
-        found[f"on {article(label)} {label} background"] = {"scene": "plain", "plain": label}
-    for label in heads.get("tint", ()):
-        if label != "none":
-            found[label] = {"tint": label}
-    for label in heads.get("count", ()):
-        if label != "one":
-            found[label] = {"count": label}
-    if "small" in heads.get("small", ()):
-        found["small"] = {"small": "small"}
-    return found
+    return {
+        phrase: ({"scene": "plain"} if head == "plain" else {}) | {head: label}
+        for head, words in phrases.items()
+        for label, phrase in words.items()
+    }
 
 
 def load(folder: str | Path = FOLDER) -> Judge:
@@ -155,6 +128,7 @@ def load(folder: str | Path = FOLDER) -> Judge:
         heads = {head: len(names) for head, names in card["heads"].items()}
         network = JudgeNet(heads, int(card["embedding"]))
         network.load_state_dict(read_tensors(folder / "model.safetensors"))
+        return Judge(network, card)
     except FileNotFoundError as error:
         raise BaseError(
             f"the embedded judge is not in {folder}: {error.filename}", "install likewise again"
@@ -164,4 +138,3 @@ def load(folder: str | Path = FOLDER) -> Judge:
         raise BaseError(
             f"the embedded judge in {folder} cannot be read: {reason}", "install likewise again"
         ) from None
-    return Judge(network, card)
