@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,24 @@ from likewise.concept import Concept
 from likewise.recipe import Recipe
 from likewise.stack import Job, Stack
 
-VARIANTS = ["sd1", "sd2"]
+
+
+def _miniatures() -> dict[str, Callable[[int], Base]]:
+    """Every family's miniatures by name; a family without `tiny_variants` has one, called like the family."""
+    found: dict[str, Callable[[int], Base]] = {}
+    for name in families.names():
+        family = families.get(name)
+        found |= getattr(family, "tiny_variants", lambda name=name, family=family: {name: family.tiny})()
+    return found
+
+
+MINIATURES = _miniatures()
+VARIANTS = list(MINIATURES)
 
 
 def tiny(variant: str = "sd1", seed: int = 0) -> Base:
-    """A random miniature of the family that `variant` belongs to."""
-    return families.get("sd").tiny_variants()[variant](seed)  # type: ignore[attr-defined,no-any-return]
+    """A random miniature, by the name that its family gives it."""
+    return MINIATURES[variant](seed)
 
 
 def pictures(folder: Path, count: int = 4, seed: int = 0) -> Path:

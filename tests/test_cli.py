@@ -700,7 +700,7 @@ def test_settings_of_a_comparison_are_for_all_or_for_one() -> None:
     ) == {
         "steps": 10,
         "learning_rate": 1e-3,
-        "recipes": {"lora": {"rank": 4, "alpha": None}, "textual_inversion": {"vectors": 2}},
+        "recipes": {"lora": {"rank": 4, "alpha": "none"}, "textual_inversion": {"vectors": 2}},
     }
 
 

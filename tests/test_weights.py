@@ -357,3 +357,14 @@ def test_files_without_named_tensors_are_refused(tmp_path, whole):
     torch.save(whole, tmp_path / "x.pt")
     with pytest.raises(FormatError, match="holds no named tensors"):
         read_tensors(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("first", [0x80, 0x50])
+def test_a_header_whose_length_looks_like_a_pickle_or_a_zip_is_read(tmp_path, first):
+    """The first byte of a safetensors file is the low byte of a length, which may be any."""
+    for padding in range(8, 3000, 8):
+        path = write_tensors(tmp_path / "x.safetensors", {"x": torch.ones(2)}, {"note": "n" * padding})
+        if path.read_bytes()[0] == first:
+            break
+    assert path.read_bytes()[0] == first
+    assert torch.equal(read_tensors(path)["x"], torch.ones(2))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from likewise.comparison import compare as compare
     from likewise.concept import Concept as Concept
     from likewise.errors import Error as Error
+    from likewise.families import load as load
     from likewise.gallery import Gallery as Gallery
     from likewise.method import Adapter as Adapter
     from likewise.method import Method as Method

@@ -163,7 +163,7 @@ def hub_twin(text: Any) -> VisionHalf:
             "a folder can bring its own: image_encoder/, and text_projection.weight in text_encoder/",
         )
     try:
-        whole = CLIPModel.from_pretrained(origin, dtype=torch.float32)
+        whole = CLIPModel.from_pretrained(origin, dtype=torch.float32, use_safetensors=True)
     except Exception as error:  # the Hub's, the network's and transformers' own; all mean: not here
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise BaseError(

@@ -12,12 +12,6 @@ from likewise.errors import FormatError
 from likewise.weights import read_header, read_tensors, write_tensors
 
 VERSION = "1"
-suffix = ".safetensors"
-
-
-def sniff(path: Path) -> bool:
-    """Is this one of ours?"""
-    return path.suffix == suffix and "likewise.version" in read_header(path).metadata
 
 
 def write(artifact: Artifact, path: Path, dtype: torch.dtype = torch.float32) -> Path:

@@ -54,7 +54,8 @@ class Header:
 def is_safetensors(path: Path) -> bool:
     """Does the file open like safetensors? Its name does not count. Raises `FormatError` if unreadable."""
     start = _start(path)
-    return len(start) > 8 and start[8:9] == b"{" and not start.startswith((b"PK", b"\x80"))
+    # the length of the header may itself look like the start of a pickle or a zip; the brace and the bound tell
+    return len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER
 
 
 def read_header(path: Path) -> Header:

@@ -1,0 +1,39 @@
+"""Every method on the same pictures, prompts and noise: a report with scores and costs, and one picture of all.
+Run `python examples/compare.py [FOLDER]`: FOLDER/compare.png has a row for the base and for each method.
+"""
+
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+
+from PIL import Image
+
+import likewise
+from likewise.comparison import report, results
+from likewise.gallery import Gallery
+
+BASE = os.environ.get("LIKEWISE_EXAMPLE_BASE", "pocket")
+STEPS = os.environ.get("LIKEWISE_EXAMPLE_STEPS")
+PROMPTS = ("a {} in the snow", "a {} on a beach", "a {} on a purple background")
+
+
+def main(folder: Path) -> None:
+    """Compare on the bundled cat; the same folder again goes on where it was stopped."""
+    cat = Path(str(resources.files("likewise") / "pocket" / "concepts" / "cat"))
+    few = {"steps": int(STEPS)} if STEPS else {}  # else as many as suit each method
+    likewise.compare(cat, noun="cat", base=BASE, prompts=PROMPTS, seeds=(0, 1), out=folder, **few)
+    print(report.build(folder))
+    done = [row for row in results.Results(folder).rows() if row.gallery]
+    rows = [Gallery(folder / row.gallery).images() for row in done]
+    side = rows[0][0].width
+    sheet = Image.new("RGB", (side * len(rows[0]), side * len(rows)))
+    for y, (row, pictures) in enumerate(zip(done, rows, strict=True)):
+        print(row.title, row.scores["fidelity"]["mean"], row.scores["prompt"]["mean"])
+        for x, picture in enumerate(pictures):
+            sheet.paste(picture, (x * side, y * side))
+    sheet.save(folder / "compare.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "example-compare"))
