@@ -15,7 +15,6 @@ from likewise.recipe import Recipe
 from likewise.stack import Job, Stack
 
 
-
 def _miniatures() -> dict[str, Callable[[int], Base]]:
     """Every family's miniatures by name; a family without `tiny_variants` has one, called like the family."""
     found: dict[str, Callable[[int], Base]] = {}
