@@ -19,7 +19,7 @@ from likewise.base import Base
 from likewise.cache import Cache, key
 from likewise.concept import Concept
 from likewise.errors import TrainingError
-from likewise.recipe import Recipe
+from likewise.recipe import TrainingRecipe
 from likewise.stack import stream
 
 
@@ -43,7 +43,7 @@ class Materials:
     names: tuple[str, ...]
     repeats: tuple[int, ...]
 
-    def order(self, recipe: Recipe, step: int, purpose: str) -> list[int]:
+    def order(self, recipe: TrainingRecipe, step: int, purpose: str) -> list[int]:
         """Which pictures step `step` sees: epochs of all pictures (as often as they repeat), each shuffled anew."""
         deck = [n for n, times in enumerate(self.repeats) for _ in range(times)]
         chosen = []
@@ -53,7 +53,7 @@ class Materials:
             chosen.append(deck[int(shuffled[place])])
         return chosen
 
-    def draw(self, base: Base, recipe: Recipe, step: int, purpose: str) -> Draw:
+    def draw(self, base: Base, recipe: TrainingRecipe, step: int, purpose: str) -> Draw:
         """The rows of step `step`, counted from 0."""
         rows = self.order(recipe, step, purpose)
         random = stream(recipe.seed, purpose, step)
@@ -69,7 +69,7 @@ class Materials:
         return Draw(clean, noise, levels, [self.captions[n] for n in rows], [self.names[n] for n in rows])
 
 
-def of_concept(base: Base, concept: Concept, recipe: Recipe, cache: Cache) -> Materials:
+def of_concept(base: Base, concept: Concept, recipe: TrainingRecipe, cache: Cache) -> Materials:
     """The pictures of `concept`, mirrored copies included where the recipe flips."""
     pictures = [example.open() for example in concept.examples]
     captions = [concept.caption(example) for example in concept.examples]
@@ -82,12 +82,20 @@ def of_concept(base: Base, concept: Concept, recipe: Recipe, cache: Cache) -> Ma
     return of_pictures(base, pictures, captions, names, recipe, cache, repeats)
 
 
+def of_class(
+    base: Base, concept: Concept, pictures: Sequence[Image.Image], recipe: TrainingRecipe, cache: Cache
+) -> Materials:
+    """Pictures of the class noun, for the prior."""
+    names = [f"class picture {n}" for n in range(len(pictures))]
+    return of_pictures(base, pictures, [concept.class_prompt()] * len(pictures), names, recipe, cache)
+
+
 def of_pictures(
     base: Base,
     pictures: Sequence[Image.Image],
     captions: Sequence[str],
     names: Sequence[str],
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     cache: Cache,
     repeats: Sequence[int] | None = None,
 ) -> Materials:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from likewise.errors import RecipeError
 from likewise.method import Group
-from likewise.recipe import Recipe
+from likewise.recipe import TrainingRecipe
 from likewise.stack import to_slots
 
 
@@ -117,7 +117,9 @@ class ForeignOptimizer:
         self.optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
 
 
-def build(groups: Sequence[Group], recipes: Sequence[Recipe], stacked: bool) -> SlotAdamW | ForeignOptimizer:
+def build(
+    groups: Sequence[Group], recipes: Sequence[TrainingRecipe], stacked: bool
+) -> SlotAdamW | ForeignOptimizer:
     """The optimizer that the recipes ask for; raises `RecipeError` naming the extra where a library is missing."""
     first = recipes[0]
     if first.optimizer == "adamw":

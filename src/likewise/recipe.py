@@ -68,9 +68,53 @@ LearningRate = Annotated[float | str, BeforeValidator(_check_rate)]
 
 
 class Recipe(BaseModel):
-    """Hyperparameters that every trained method shares. Frozen; unknown keys are refused."""
+    """Hyperparameters of one job that every method has. Frozen; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass. `auto`: bf16 where the hardware computes it natively, else fp32."""
+    keep: Literal["fp16", "fp32"] = "fp16"
+    """Precision of the saved file. Half is what people share, and what a comparison scores."""
+    seed: int = 0
+    """Everything random in the job follows from this number."""
+
+    def override(self, pairs: Iterable[str] | Mapping[str, Any]) -> Self:
+        """Return a copy with `key=value` texts (or a mapping) applied; raises `RecipeError` naming the nearest key."""
+        if not isinstance(pairs, Mapping):
+            pairs = dict(setting(pair) for pair in pairs)
+        known = type(self).model_fields
+        for key in pairs:
+            if key not in known:
+                raise RecipeError(f"unknown setting {key!r} in a {type(self).__name__}", nearest(key, known))
+        pairs = {key: None if _empty(value, known[key]) else value for key, value in pairs.items()}
+        try:
+            return type(self)(**{**self.model_dump(), **pairs})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"][:1]) or "recipe"
+            message = first["msg"].removeprefix("Value error, ")
+            raise RecipeError(f"{where} = {pairs.get(where)!r}: {message}", _advice(known, where)) from None
+
+    @classmethod
+    def read(cls, path: Path) -> dict[str, Any]:
+        """Read a TOML or JSON recipe file, or a run folder's `run.toml`; returns its settings, still unchecked."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+            data = json.loads(text) if str(path).endswith(".json") else tomllib.loads(text)
+        except FileNotFoundError:
+            raise RecipeError(f"no recipe file at {path}") from None
+        except (ValueError, OSError) as error:
+            raise RecipeError(f"{path}: {error}", "recipes are TOML, like `steps = 400`") from None
+        jobs = data.get("job")
+        recipe = jobs[0].get("recipe") if isinstance(jobs, list) and jobs else data.get("recipe", data)
+        if not isinstance(recipe, dict):
+            raise RecipeError(f"{path}: [recipe] must be a table", "recipes are TOML, like `steps = 400`")
+        return recipe
+
+
+class TrainingRecipe(Recipe):
+    """Hyperparameters that every method shares which trains before sampling."""
 
     steps: NonNegativeInt = 800
     """Optimizer steps."""
@@ -80,8 +124,6 @@ class Recipe(BaseModel):
     """Pictures per step and job."""
     resolution: PositiveInt | None = None
     """Side of the square that pictures are cropped to, in pixels. Empty: the base's native size."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass. `auto`: bf16 where the hardware computes it natively, else fp32."""
     optimizer: Literal["adamw", "adamw8bit", "adafactor", "prodigy", "sgd"] = "adamw"
     """`adamw` has a learning rate per job; the others train one job at a time."""
     weight_decay: NonNegativeFloat = 0.01
@@ -109,43 +151,6 @@ class Recipe(BaseModel):
     """How many class pictures to draw when `prior` is `pictures`."""
     checkpoint_every: NonNegativeInt = 100
     """Steps between resumable checkpoints; 0 keeps only the end."""
-    keep: Literal["fp16", "fp32"] = "fp16"
-    """Precision of the saved file. Half is what people share, and what a comparison scores."""
-    seed: int = 0
-    """Everything random in the job follows from this number."""
-
-    def override(self, pairs: Iterable[str] | Mapping[str, Any]) -> Self:
-        """Return a copy with `key=value` texts (or a mapping) applied; raises `RecipeError` naming the nearest key."""
-        if not isinstance(pairs, Mapping):
-            pairs = dict(setting(pair) for pair in pairs)
-        known = type(self).model_fields
-        for key in pairs:
-            if key not in known:
-                raise RecipeError(f"unknown setting {key!r} in a {type(self).__name__}", _nearest(key, known))
-        pairs = {key: None if _empty(value, known[key]) else value for key, value in pairs.items()}
-        try:
-            return type(self)(**{**self.model_dump(), **pairs})
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"][:1]) or "recipe"
-            message = first["msg"].removeprefix("Value error, ")
-            raise RecipeError(f"{where} = {pairs.get(where)!r}: {message}", _advice(known, where)) from None
-
-    @classmethod
-    def read(cls, path: Path) -> dict[str, Any]:
-        """Read a TOML or JSON recipe file, or a run folder's `run.toml`; returns its settings, still unchecked."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-            data = json.loads(text) if str(path).endswith(".json") else tomllib.loads(text)
-        except FileNotFoundError:
-            raise RecipeError(f"no recipe file at {path}") from None
-        except (ValueError, OSError) as error:
-            raise RecipeError(f"{path}: {error}", "recipes are TOML, like `steps = 400`") from None
-        jobs = data.get("job")
-        recipe = jobs[0].get("recipe") if isinstance(jobs, list) and jobs else data.get("recipe", data)
-        if not isinstance(recipe, dict):
-            raise RecipeError(f"{path}: [recipe] must be a table", "recipes are TOML, like `steps = 400`")
-        return recipe
 
 
 def setting(pair: str) -> tuple[str, Any]:
@@ -165,7 +170,8 @@ def _empty(value: Any, field: Any) -> bool:
     return value in ("", "none", "None") and type(None) in get_args(field.annotation)
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
+def nearest(key: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt setting: the nearest known one, or all of them."""
     close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"known settings: {', '.join(sorted(known))}"
 

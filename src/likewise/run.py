@@ -28,7 +28,7 @@ from likewise.formats import native
 from likewise.gallery import Gallery
 from likewise.meter import Meter
 from likewise.method import Adapter, Method
-from likewise.recipe import Recipe
+from likewise.recipe import Recipe, TrainingRecipe
 from likewise.sampling import draw
 from likewise.stack import Job, Stack
 from likewise.train import Training
@@ -199,7 +199,7 @@ class Run:
         return adapter
 
     def _loop(self, base: Base, training: Training, sampler: Sampler, meter: Meter) -> Iterator[Event]:
-        every, steps = self.jobs[0].recipe.checkpoint_every, training.stack.steps
+        every, steps = training.recipes[0].checkpoint_every, training.stack.steps
         wanted = self.preview_steps or _preview_steps(steps)
         process = psutil.Process()
         for step in training:
@@ -257,7 +257,7 @@ class Run:
     def _class_pictures(self, base: Base, job: Job) -> Iterator[Any]:
         """Pictures of the class noun, drawn once by the untouched base and kept in the cache."""
         recipe = job.recipe
-        if recipe.prior != "pictures":
+        if not isinstance(recipe, TrainingRecipe) or recipe.prior != "pictures":
             return
         prompt, sampler = job.concept.class_prompt(), Sampler(steps=20, size=recipe.resolution)
         name = key("class pictures", base.fingerprint(), prompt, sampler, recipe.seed, recipe.prior_count)

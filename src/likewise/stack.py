@@ -15,7 +15,7 @@ from torch import Tensor
 
 from likewise.concept import Concept
 from likewise.errors import RecipeError
-from likewise.recipe import Recipe
+from likewise.recipe import Recipe, TrainingRecipe
 
 SHARED = ("batch_size", "resolution", "precision", "optimizer", "prior", "ema", "checkpoint_every")
 
@@ -39,13 +39,16 @@ class Stack:
             raise RecipeError("nothing to teach: the list of jobs is empty")
         first = self.jobs[0].recipe
         for job in self.jobs[1:]:
+            if type(job.recipe) is not type(first):
+                raise RecipeError("jobs in one stack must be of one method", "teach them in separate stacks")
             for key in SHARED:
-                if getattr(job.recipe, key) != getattr(first, key):
+                one, other = getattr(first, key, None), getattr(job.recipe, key, None)
+                if one != other:
                     raise RecipeError(
-                        f"jobs in one stack must share {key}: {getattr(first, key)!r} and {getattr(job.recipe, key)!r}",
+                        f"jobs in one stack must share {key}: {one!r} and {other!r}",
                         "teach them in separate stacks",
                     )
-        if len(self.jobs) > 1 and first.optimizer != "adamw":
+        if len(self.jobs) > 1 and isinstance(first, TrainingRecipe) and first.optimizer != "adamw":
             raise RecipeError(
                 f"{first.optimizer} has no learning rate per job", "use optimizer=adamw, or one job a stack"
             )
@@ -56,7 +59,12 @@ class Stack:
     @property
     def steps(self) -> int:
         """Steps of the longest job; a shorter one stands still once it is done."""
-        return max(job.recipe.steps for job in self.jobs)
+        return max((recipe.steps for recipe in self.recipes), default=0)
+
+    @property
+    def recipes(self) -> list[TrainingRecipe]:
+        """The jobs' recipes, of a method that trains; empty for one that does not."""
+        return [job.recipe for job in self.jobs if isinstance(job.recipe, TrainingRecipe)]
 
 
 def stream(seed: int, purpose: str, index: int) -> torch.Generator:

@@ -20,9 +20,9 @@ from likewise import optimizers
 from likewise.base import Base, Conditioning
 from likewise.cache import Cache
 from likewise.errors import TrainingError
-from likewise.materials import Draw, Materials, of_concept, of_pictures
+from likewise.materials import Draw, Materials, of_class, of_concept
 from likewise.method import Adapter, Group
-from likewise.recipe import Recipe
+from likewise.recipe import TrainingRecipe
 from likewise.stack import Stack, by_slot, to_slots
 
 
@@ -56,20 +56,22 @@ class Training:
     ) -> None:
         cache = cache or Cache()
         self.base, self.adapter, self.stack = base, adapter, stack
-        self.recipes: list[Recipe] = [job.recipe for job in stack.jobs]
+        self.recipes = stack.recipes
         self.groups: list[Group] = list(adapter.groups())
+        if not self.groups:
+            raise TrainingError("there is nothing to train: this method acts only when it draws")
         self.done = 0
         self.optimizer = optimizers.build(self.groups, self.recipes, adapter.stacked)
         self.parameters = [p for group in self.groups for p in group.parameters]
         self.average = [p.detach().clone() for p in self.parameters] if self.recipes[0].ema else []
-        self.own = [of_concept(base, job.concept, job.recipe, cache) for job in stack.jobs]
-        self.prior: list[Materials] = [
-            of_pictures(
-                base, pictures, [job.concept.class_prompt()] * len(pictures),
-                [f"class picture {n}" for n in range(len(pictures))], job.recipe, cache,
-            )
-            for job, pictures in zip(stack.jobs, class_pictures, strict=True)
-        ] if self.recipes[0].prior == "pictures" else []  # fmt: skip
+        jobs = [(job.concept, recipe) for job, recipe in zip(stack.jobs, self.recipes, strict=True)]
+        self.own = [of_concept(base, concept, recipe, cache) for concept, recipe in jobs]
+        self.prior: list[Materials] = []
+        if self.recipes[0].prior == "pictures":
+            self.prior = [
+                of_class(base, concept, pictures, recipe, cache)
+                for (concept, recipe), pictures in zip(jobs, class_pictures, strict=True)
+            ]
         self._texts = {} if adapter.trains_text else self._encode_all()
 
     def __iter__(self) -> Iterator[Step]:
@@ -272,7 +274,7 @@ def _after(own: Draw, prior: Draw) -> Draw:
     )
 
 
-def _factor(recipe: Recipe, step: int) -> float:
+def _factor(recipe: TrainingRecipe, step: int) -> float:
     if step >= recipe.steps:
         return 0.0
     if step < recipe.warmup:

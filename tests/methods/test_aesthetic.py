@@ -342,13 +342,9 @@ def test_recipes_refuse_what_makes_no_sense() -> None:
         "gradient_rate=-1.0",
         "angle=2.0",
         "strength=1",
+        "steps=3",
     ):
         with pytest.raises(RecipeError, match=pair.split("=")[0]):
             AestheticRecipe().override([pair])
     defaults = AestheticRecipe()
-    assert (defaults.steps, defaults.gradient_steps, defaults.gradient_rate, defaults.weight) == (
-        0,
-        5,
-        1e-4,
-        0.9,
-    )
+    assert (defaults.gradient_steps, defaults.gradient_rate, defaults.weight) == (5, 1e-4, 0.9)

@@ -33,7 +33,7 @@ from likewise.files import write_text, write_with
 from likewise.meter import machine
 from likewise.metrics.features import Panel, panel
 from likewise.picture import Example
-from likewise.recipe import Recipe
+from likewise.recipe import nearest
 from likewise.run import Event, settle
 
 LARGEST = 768
@@ -333,10 +333,10 @@ def _spread(
 ) -> dict[str, dict[str, Any]]:
     """Settings per method: the shared ones where a method has them, then its own."""
     fields = {name: _fields(name) for name in dict.fromkeys([*(chosen or methods.names()), *recipes])}
+    everything = set().union(*fields.values())
     for key in options:
-        if not any(key in known for known in fields.values()):
-            some: Recipe = methods.get(next(iter(fields))).recipe()
-            some.override({key: options[key]})  # raises, and names the nearest setting
+        if key not in everything:
+            raise RecipeError(f"no method has a setting {key!r}", nearest(key, everything))
     return {
         name: {key: value for key, value in options.items() if key in known} | dict(recipes.get(name, {}))
         for name, known in fields.items()

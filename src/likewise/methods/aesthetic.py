@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +33,8 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 class AestheticRecipe(Recipe):
     """How far each prompt is pulled. Teaching takes no time; `gradient_steps` do, once for every prompt."""
 
-    steps: NonNegativeInt = 0
-    """Nothing is trained, so this has no effect."""
+    keep: Literal["fp16", "fp32"] = "fp32"
+    """A few kilobytes either way."""
     gradient_steps: NonNegativeInt = 5
     """Steps that the text encoder's copy takes for one prompt. 5 in the web UI's extension, 10 in the
     original script; beyond 20 the prompt itself is lost."""

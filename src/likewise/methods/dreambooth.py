@@ -17,11 +17,11 @@ from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError
 from likewise.method import Adapter, Group, Method
-from likewise.recipe import LearningRate, Rate, Recipe
+from likewise.recipe import LearningRate, Rate, TrainingRecipe
 from likewise.stack import Stack
 
 
-class DreamBoothRecipe(Recipe):
+class DreamBoothRecipe(TrainingRecipe):
     """How fast, and whether the text tower learns as well."""
 
     steps: int = 800

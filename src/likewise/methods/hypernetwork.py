@@ -22,7 +22,7 @@ from likewise.artifact import Artifact
 from likewise.base import Base, Site
 from likewise.errors import FormatError, RecipeError, UnsupportedError
 from likewise.method import Adapter, Group, Method
-from likewise.recipe import LearningRate, Rate, Recipe
+from likewise.recipe import LearningRate, Rate, Recipe, TrainingRecipe
 from likewise.stack import Stack, stream
 
 Part = Literal["key", "value"]
@@ -44,7 +44,7 @@ SHAPE = ("structure", "activation", "activate_output", "layer_norm", "dropout", 
 """Settings that all jobs of one stack must share, because they decide how the networks are computed."""
 
 
-class HypernetworkRecipe(Recipe):
+class HypernetworkRecipe(TrainingRecipe):
     """The networks' form, in the words of the web UI's "Create hypernetwork" tab."""
 
     steps: NonNegativeInt = 10_000

@@ -20,11 +20,11 @@ from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError, RecipeError
 from likewise.method import Adapter, Group, Method
-from likewise.recipe import LearningRate, Rate, Recipe
+from likewise.recipe import LearningRate, Rate, TrainingRecipe
 from likewise.stack import Stack, by_slot, stream, to_slots
 
 
-class LoRARecipe(Recipe):
+class LoRARecipe(TrainingRecipe):
     """What to change, how finely, and how fast."""
 
     steps: int = 500

@@ -17,12 +17,12 @@ from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError, RecipeError
 from likewise.method import Adapter, Group, Method
-from likewise.recipe import LearningRate, Rate, Recipe
+from likewise.recipe import LearningRate, Rate, TrainingRecipe
 from likewise.stack import Stack, stream, to_slots
 from likewise.tower import TextTower, Word
 
 
-class TextualInversionRecipe(Recipe):
+class TextualInversionRecipe(TrainingRecipe):
     """How many vectors, where they start and what holds them."""
 
     steps: int = 3000
