@@ -6,6 +6,7 @@ test that quietly reaches a server passes only where there is one. Bases and con
 
 import ipaddress
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -25,6 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.TemporaryDirectory(prefix="likewise-tests-", ignore_cleanup_errors=True)
     os.environ["LIKEWISE_HOME"] = home.name
     config.add_cleanup(home.cleanup)
+    # A test runner in the background may ignore Ctrl-C, and every process that it starts would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -280,9 +280,10 @@ def test_the_probe_sees_this_torch() -> None:
     assert found["torch"] == torch.__version__
 
 
-def test_a_probe_that_dies_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", ["/nowhere"])
-    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+def test_a_probe_that_dies_is_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise OSError('libc10.so')")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     found, trouble = doctor._probe()
     assert found is None
     assert trouble.startswith("does not import: ")
