@@ -143,6 +143,8 @@ class Trainer:
         self.args, self.folder, self.point = args, folder, folder / "backbone.pt"
         torch.manual_seed(SEED)
         self.unet, self.step = build(), 0
+        if args.init:
+            self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(args.init).state_dict())
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01
         )
@@ -225,6 +227,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=300_000, help="length of the cosine")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--init", type=Path, default=None, help="go on from the weights of this UNet folder")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--smoke", action="store_true")
     args = parser.parse_args()
