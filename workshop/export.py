@@ -174,6 +174,10 @@ def write(folder: Path, out: Path) -> int:
     (out / "card.json").write_text(
         json.dumps(card(folder, samples, quality), indent=1) + "\n", encoding="utf-8"
     )
+    for config in out.rglob("config.json"):  # diffusers writes down where it loaded from
+        facts = json.loads(config.read_text(encoding="utf-8"))
+        facts.pop("_name_or_path", None)
+        config.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     for path in out.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return samples
