@@ -11,7 +11,7 @@ import re
 from likewise.base import Base
 from likewise.errors import BaseError
 
-KNOWN = {"sks": "a rifle", "ohwx": None, "zwx": None, "shs": None, "tok": "an everyday abbreviation"}
+KNOWN = {"sks": "a rifle", "tok": "an everyday abbreviation"}
 
 
 def pick(base: Base) -> str:

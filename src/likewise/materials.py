@@ -25,7 +25,7 @@ from likewise.stack import stream
 
 @dataclass(frozen=True)
 class Draw:
-    """One job's rows of one step. `mean`, `std`, `noise`, `sampled` are [b, ...]; `levels` are [b]."""
+    """One job's rows of one step. `clean` and `noise` are [b, ...]; `levels` are [b]."""
 
     clean: Tensor
     noise: Tensor
