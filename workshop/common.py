@@ -46,18 +46,24 @@ def step_seed(seed: int, step: int) -> int:
 
 
 class Average:
-    """Exponential moving average of a module's weights and buffers, with a short warm-up."""
+    """Exponential moving average of a module's weights and buffers, with a short warm-up.
 
-    def __init__(self, module: torch.nn.Module, decay: float = 0.999) -> None:
-        self.decay, self.step = decay, 0
+    Looks only ``every`` so many steps and then makes up for them.
+    """
+
+    def __init__(self, module: torch.nn.Module, decay: float = 0.999, every: int = 1) -> None:
+        self.decay, self.every, self.step = decay, every, 0
         self.state = {k: v.detach().clone() for k, v in module.state_dict().items()}
 
     @torch.no_grad()
     def update(self, module: torch.nn.Module) -> None:
         self.step += 1
-        decay = min(self.decay, (1 + self.step) / (10 + self.step))
-        for key, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.state[key].lerp_(value, 1 - decay)
-            else:
-                self.state[key].copy_(value)
+        if self.step % self.every:
+            return
+        decay = min(self.decay, (1 + self.step) / (10 + self.step)) ** self.every
+        new = module.state_dict()
+        whole = [k for k, v in new.items() if not v.is_floating_point()]
+        for key in whole:
+            self.state[key].copy_(new[key])
+        names = [k for k in new if k not in whole]
+        torch._foreach_lerp_([self.state[k] for k in names], [new[k] for k in names], 1 - decay)

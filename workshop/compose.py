@@ -30,15 +30,20 @@ PLACES = {
 }
 SCALES = {1: (0.60, 0.80), 2: (0.38, 0.44), 3: (0.36, 0.42), 4: (0.34, 0.4)}
 SMALL = (0.24, 0.32)
+# On the lattice: sizes of one to four copies and of small things, and the pitch of places, in pixels of 64.
+SIDES = {1: (40, 48), 2: (24,), 3: (24,), 4: (24,)}
+SMALL_SIDE, PITCH = 16, 4
 
 
 @dataclass
 class Batch:
-    """Pictures in [-1, 1], their captions, and one label tensor per attribute (-1: not set)."""
+    """Pictures in [-1, 1], their captions, one label tensor per attribute (-1: not set) and where things are."""
 
     pixels: torch.Tensor
     captions: list[str]
     labels: dict[str, torch.Tensor]
+    cover: torch.Tensor
+    """Share of each pixel that a thing covers, (n, 1, size, size)."""
 
 
 @dataclass
@@ -56,7 +61,12 @@ class Plan:
 
 
 class Composer:
-    """Draws batches from the cut-outs and the scene bank of a work folder."""
+    """Draws batches from the cut-outs and the scene bank of a work folder.
+
+    ``taught`` is the part of the world that the backbone learns: `TAUGHT` things in `TAUGHT_DESIGNS`, upright,
+    in few sizes, at places on a lattice. A cell of latents then shows one of a few views of a drawing
+    and not any shift of it, which a small compute budget pays for many times over.
+    """
 
     def __init__(
         self,
@@ -68,6 +78,7 @@ class Composer:
     ) -> None:
         rows = json.loads((folder / "cutouts.json").read_text(encoding="utf-8"))
         keep = [i for i, r in enumerate(rows) if r["part"] in parts]
+        self.taught = taught
         if taught:
             keep = [
                 i
@@ -139,6 +150,8 @@ class Composer:
         """The cut-out (premultiplied, tinted) and one 2x3 sampling matrix for each copy."""
         low, high = SMALL if plan.small else SCALES[plan.count]
         scale, flip = rng.uniform(low, high), rng.choice([-1.0, 1.0])
+        if self.taught:
+            scale = (SMALL_SIDE if plan.small else int(rng.choice(SIDES[plan.count]))) / SIZE
         cut = self.levels[scale < 0.5][plan.cut]
         if plan.tint >= 0:
             cut = recolour(cut, world.COLOURS[world.TINTS[plan.tint]])
@@ -146,21 +159,25 @@ class Composer:
         mats = []
         for x, y in PLACES[plan.count]:
             turn = np.radians(rng.uniform(-8, 8))
-            cx, cy = 2 * (x + rng.uniform(-drift, drift)) - 1, 2 * (y + rng.uniform(-drift, drift) * 0.7) - 1
+            x, y = x + rng.uniform(-drift, drift), y + rng.uniform(-drift, drift) * 0.7
+            if self.taught:
+                turn, x, y = 0.0, *(round(v * SIZE / PITCH) * PITCH / SIZE for v in (x, y))
+            cx, cy = 2 * x - 1, 2 * y - 1
             spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
             spin[0] *= flip
             mats.append(np.concatenate([spin, -spin @ np.array([[cx], [cy]])], 1))
         return cut, np.stack(mats).astype(np.float32)
 
     @torch.no_grad()
-    def draw(self, plans: list[Plan], rng: np.random.Generator) -> torch.Tensor:
-        """Paint the plans: (n, 3, size, size) in [-1, 1]."""
+    def draw(self, plans: list[Plan], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Paint the plans: (n, 3, size, size) in [-1, 1], and what things cover, (n, 1, size, size)."""
         canvas = torch.from_numpy(np.stack([self.ground(p, rng) for p in plans])).permute(0, 3, 1, 2)
         pieces = []
         for i, plan in enumerate(plans):
             cut, mats = self.sprites(plan, rng)
             pieces += [(i, cut, mat) for mat in mats]
         canvas = canvas.clone()
+        cover = torch.zeros(len(plans), 1, self.size, self.size)
         for side in {cut.shape[-1] for _, cut, _ in pieces}:
             group = [p for p in pieces if p[1].shape[-1] == side]
             mats = torch.from_numpy(np.stack([m for _, _, m in group]))
@@ -171,14 +188,16 @@ class Composer:
                 if plans[i].scene >= 0:
                     canvas[i] *= 1 - 0.28 * soft[k]
                 canvas[i] = canvas[i] * (1 - layer[k, 3]) + layer[k, :3]
-        return canvas.clamp(0, 1) * 2 - 1
+                cover[i] = torch.maximum(cover[i], layer[k, 3:])
+        return canvas.clamp(0, 1) * 2 - 1, cover
 
     def batch(self, n: int, seed: int, empty: float = 0.0) -> Batch:
         """A batch that depends on the seed alone; ``empty`` is the share of blank captions."""
         rng = np.random.default_rng(seed)
         plans = [self.plan(rng) for _ in range(n)]
         captions = ["" if rng.random() < empty else self.caption(p, rng) for p in plans]
-        return Batch(self.draw(plans, rng), captions, labels(plans))
+        pixels, cover = self.draw(plans, rng)
+        return Batch(pixels, captions, labels(plans), cover)
 
 
 def background(colour: str) -> str:

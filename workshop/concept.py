@@ -46,7 +46,7 @@ def views(composer: Composer, design: str) -> tuple[list[str], torch.Tensor]:
             plan.plain = COLOURS.index(context)
         plans.append(plan)
     assert len(labels(plans)["cut"]) == len(rows)
-    return [composer.rows[i]["code"] for i in rows], composer.draw(plans, rng)
+    return [composer.rows[i]["code"] for i in rows], composer.draw(plans, rng)[0]
 
 
 def save(pixels: torch.Tensor, path: Path) -> None:

@@ -3,8 +3,8 @@
 A stack of strided convolutions can hold a principal-component transform of 8 x 8 patches: residual
 branches are silenced, each level keeps the strongest components of its 2 x 2 blocks, and large
 constants beside them turn the last normalisation into a fixed scale. The latents are therefore known
-before any training, unit-variance in each channel, and keep the colours that normalisation
-would wash out; only the decoder has to learn.
+before any training and keep the colours that normalisation would wash out; only the decoder has to learn.
+Strong components keep part of their strength (see ``finish``), so that noise hides the fine ones first.
 """
 
 from __future__ import annotations
@@ -75,7 +75,11 @@ def write_encoder(vae: AutoencoderKL, pixels: torch.Tensor) -> None:
 
 
 def finish(vae: AutoencoderKL, pixels: torch.Tensor, used: int) -> None:
-    """Last convolution: the strongest components of what arrives, each with unit variance."""
+    """Last convolution: the strongest components of what arrives, half whitened, with unit variance overall.
+
+    Left as they are the first component would be fifteen times as strong as the last, whitened they would
+    all weigh the same, though what is where is told by few; the square root lies between.
+    """
     encoder, latents = vae.encoder, vae.config.latent_channels
     arrived: list[torch.Tensor] = []
     hook = encoder.conv_out.register_forward_pre_hook(lambda _, inputs: arrived.append(inputs[0]))
@@ -84,7 +88,8 @@ def finish(vae: AutoencoderKL, pixels: torch.Tensor, used: int) -> None:
     rows = arrived[0][:, :used].permute(0, 2, 3, 1).flatten(0, 2)
     basis = components(rows, latents)
     codes = (rows - rows.mean(0)) @ basis.T
-    basis = basis / codes.std(0)[:, None]
+    spread = codes.std(0)
+    basis = basis / (spread * spread.mean()).sqrt()[:, None]
     encoder.conv_out.weight.zero_()
     encoder.conv_out.bias.zero_()
     encoder.conv_out.weight[:latents, :used, 1, 1] = basis

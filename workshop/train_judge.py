@@ -78,7 +78,8 @@ def views(composer: Composer, cuts: int, seed: int) -> Batch:
             else:
                 plan.plain = int(rng.integers(len(COLOURS)))
             plans.append(plan)
-    return Batch(composer.draw(plans, rng), [], labels(plans))
+    pixels, cover = composer.draw(plans, rng)
+    return Batch(pixels, [], labels(plans), cover)
 
 
 def roughen(pixels: torch.Tensor) -> torch.Tensor:
