@@ -17,14 +17,14 @@ import psutil
 import torch
 
 import likewise
-from likewise import families, identifier, methods, records
+from likewise import families, formats, identifier, methods, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, native_bf16
 from likewise.cache import Cache, key
 from likewise.concept import Concept
 from likewise.errors import Interrupted, RecipeError, RunError
 from likewise.files import write_with
-from likewise.formats import native
+from likewise.formats import Saving
 from likewise.gallery import Gallery
 from likewise.meter import Meter
 from likewise.method import Adapter, Method
@@ -34,7 +34,7 @@ from likewise.stack import Job, Stack
 from likewise.train import Training
 from likewise.weights import read_header, read_tensors, write_tensors
 
-KEPT = {"fp16": torch.float16, "fp32": torch.float32}
+KEPT = {"fp16": Saving("float16"), "fp32": Saving("float32")}
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class Run:
             )  # fmt: skip
             tail = f"-{slot}" if len(self.jobs) > 1 else ""
             path = self.folder / f"{job.concept.name}-{self.method}{tail}.safetensors"
-            native.write(artifact, path, KEPT[job.recipe.keep])
+            formats.write(artifact, path, saving=KEPT[job.recipe.keep])
             files.append(path)
             yield Saved(str(path), path.stat().st_size)
         return files

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from likewise import families, methods, records
+from likewise import families, formats, methods, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler
 from likewise.errors import RecipeError, RunError, UnsupportedError
-from likewise.formats import native
 from likewise.gallery import Gallery
 from likewise.method import Adapter
 
@@ -71,10 +70,10 @@ def artifacts(source: Path) -> list[Artifact]:
         result = records.read_result(source)
         if result is None:
             raise RunError(f"{source} is not finished", f"likewise teach --resume {source}")
-        return [native.read(source / name) for name in result["files"]]
+        return [formats.read(source / name) for name in result["files"]]
     if not source.exists():
         raise RunError(f"there is no run or file at {source}", "`likewise runs` lists the runs")
-    return [native.read(source)]
+    return [formats.read(source)]
 
 
 def sample(

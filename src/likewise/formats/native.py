@@ -5,52 +5,69 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
-
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.weights import read_header, read_tensors, write_tensors
+from likewise.formats.layout import Contents, Layout, Saving
+from likewise.weights import read_tensors, write_tensors
 
 VERSION = "1"
 
 
-def write(artifact: Artifact, path: Path, dtype: torch.dtype = torch.float32) -> Path:
-    """Write atomically; floating tensors are kept in `dtype`."""
-    facts = {
-        "likewise.version": VERSION,
-        "likewise.method": artifact.method,
-        "likewise.family": artifact.family,
-        "likewise.token": artifact.token,
-        "likewise.noun": artifact.noun,
-        "likewise.base": artifact.base,
-        "likewise.recipe": json.dumps(dict(artifact.recipe)),
-        **{f"likewise.note.{name}": text for name, text in artifact.notes.items()},
-    }
-    tensors = {
-        n: t.to(dtype).contiguous() if t.is_floating_point() else t for n, t in artifact.tensors.items()
-    }
-    write_tensors(path, tensors, facts)
-    return path
+class Native(Layout):
+    """What every run leaves behind."""
+
+    name = "native"
+    title = "likewise"
+    suffix = ".safetensors"
+    methods = frozenset({"aesthetic", "dreambooth", "hypernetwork", "lora", "lycoris", "textual_inversion"})
+    readers = {"likewise": "exact"}
+
+    def unsupported(self, artifact: Artifact) -> str | None:
+        """Methods of outside packages fit too: nothing is renamed."""
+        return None
+
+    def sniff(self, contents: Contents) -> bool:
+        return "likewise.version" in contents.metadata
+
+    def read(self, contents: Contents) -> Artifact:
+        facts = contents.metadata
+        version = facts["likewise.version"]
+        if version != VERSION:
+            raise FormatError(
+                f"{contents.path} has format version {version}; this is version {VERSION}", "update likewise"
+            )
+        tensors = read_tensors(contents.path)
+        note = "likewise.note."
+        try:
+            return Artifact(
+                method=facts["likewise.method"],
+                family=facts["likewise.family"],
+                token=facts["likewise.token"],
+                noun=facts["likewise.noun"],
+                tensors={n: t.float() if t.is_floating_point() else t for n, t in tensors.items()},
+                recipe=json.loads(facts["likewise.recipe"]),
+                base=facts["likewise.base"],
+                notes={n.removeprefix(note): text for n, text in facts.items() if n.startswith(note)},
+            )
+        except (KeyError, ValueError) as error:
+            raise FormatError(f"{contents.path} lacks a readable {error}", "fetch the file again") from None
+
+    def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
+        facts = {
+            "likewise.version": VERSION,
+            "likewise.method": artifact.method,
+            "likewise.family": artifact.family,
+            "likewise.token": artifact.token,
+            "likewise.noun": artifact.noun,
+            "likewise.base": artifact.base,
+            "likewise.recipe": json.dumps(dict(artifact.recipe)),
+            **{f"likewise.note.{name}": text for name, text in artifact.notes.items()},
+        }
+        dtype = saving.torch_dtype()
+        tensors = {
+            n: t.to(dtype).contiguous() if t.is_floating_point() else t for n, t in artifact.tensors.items()
+        }
+        return write_tensors(path, tensors, facts)
 
 
-def read(path: Path) -> Artifact:
-    """Read one back; raises `FormatError` for anything that is not ours."""
-    facts = read_header(path).metadata
-    version = facts.get("likewise.version")
-    if version is None:
-        raise FormatError(f"{path} was not written by likewise", "community layouts are not read yet")
-    if version != VERSION:
-        raise FormatError(
-            f"{path} has format version {version}; this is version {VERSION}", "update likewise"
-        )
-    note = "likewise.note."
-    return Artifact(
-        method=facts["likewise.method"],
-        family=facts["likewise.family"],
-        token=facts["likewise.token"],
-        noun=facts["likewise.noun"],
-        tensors={name: t.float() if t.is_floating_point() else t for name, t in read_tensors(path).items()},
-        recipe=json.loads(facts["likewise.recipe"]),
-        base=facts["likewise.base"],
-        notes={name.removeprefix(note): text for name, text in facts.items() if name.startswith(note)},
-    )
+LAYOUT = Native()

@@ -1,0 +1,109 @@
+"""Layout: one way in which people keep what was taught. Each layout is one file of this folder.
+
+A layout knows names and tensors of files; it imports no method and no family, and no torch before a tensor
+is wanted, so that `likewise inspect` stays quick.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from likewise.artifact import Artifact
+from likewise.errors import FormatError
+from likewise.weights import is_safetensors, read_header, read_shapes
+
+if TYPE_CHECKING:
+    import torch
+
+PICTURES = frozenset({".png", ".webp"})
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file shows before any tensor is read. Of pickled files and pictures no metadata is known."""
+
+    path: Path
+    kind: Literal["safetensors", "pickled", "picture", "folder"]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of every named tensor; nested names are joined by dots. Empty for a bare tensor, pictures and folders."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    """As safetensors spells them: `F16`, `BF16`, ... Empty for other kinds."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How to write. The defaults are what people expect of a shared file."""
+
+    dtype: Literal["float16", "bfloat16", "float32"] = "float16"
+    metadata: bool = True
+    """Write the training facts that readers show; off writes only what is needed to load the file."""
+    title: str = ""
+    """Name shown by readers; empty: the file's stem."""
+
+    def torch_dtype(self) -> torch.dtype:
+        """`dtype` as torch knows it."""
+        import torch
+
+        found: torch.dtype = getattr(torch, self.dtype)
+        return found
+
+
+class Layout(ABC):
+    """Reads and writes one community layout. Instances have no state; a module's instance is its `LAYOUT`."""
+
+    name: ClassVar[str]
+    """As in `likewise convert --to NAME`; the module is called the same."""
+    title: ClassVar[str]
+    suffix: ClassVar[str]
+    """Of the files it writes; empty for folders."""
+    methods: ClassVar[frozenset[str]]
+    """Methods whose artifacts it can hold. `lycoris` stands for the family of other factorisations."""
+    readers: ClassVar[Mapping[str, str]]
+    """Program -> how it takes this layout: `exact`, or in words what differs. Programs that are not named refuse it."""
+
+    @abstractmethod
+    def sniff(self, contents: Contents) -> bool:
+        """Is this file of this layout? Only names and shapes count, never the file's name. At most one layout says yes."""
+
+    @abstractmethod
+    def read(self, contents: Contents) -> Artifact:
+        """The artifact with canonical names (see `Artifact.tensors`); floating tensors as float32.
+
+        Raises `FormatError` for anything missing, damaged or of impossible shape.
+        """
+
+    @abstractmethod
+    def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
+        """Write whole or not at all. Raises `FormatError` where `unsupported` gives a reason."""
+
+    def unsupported(self, artifact: Artifact) -> str | None:
+        """Why this artifact has no place in this layout, in words; None if it has one."""
+        if artifact.method not in self.methods:
+            return f"{self.title} holds {', '.join(sorted(self.methods))}, not {artifact.method}"
+        return None
+
+    def refuse_unsupported(self, artifact: Artifact) -> None:
+        """Raise `FormatError` if `unsupported` says so."""
+        reason = self.unsupported(artifact)
+        if reason:
+            raise FormatError(reason, "`likewise convert --help` lists the layouts")
+
+
+def examine(path: Path) -> Contents:
+    """Look at a file or folder without reading its tensors; raises `FormatError` for what is no file of tensors."""
+    path = Path(path)
+    if path.is_dir():
+        return Contents(path, "folder")
+    if not path.exists():
+        raise FormatError(f"there is no file {path}")
+    if path.suffix.lower() in PICTURES:
+        return Contents(path, "picture")
+    if is_safetensors(path):
+        header = read_header(path)
+        return Contents(path, "safetensors", header.shapes, header.metadata, header.dtypes)
+    return Contents(path, "pickled", read_shapes(path))
