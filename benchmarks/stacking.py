@@ -1,7 +1,8 @@
 """How much faster is teaching K concepts in one batch than one after the other?
 
 Adapter-steps per second (K divided by the time of a step) of K LoRAs of rank 8 on the attention layers, for several K
-and pictures per slot. Ratios compare with K = 1 at the same number of pictures, in the same run.
+and pictures per slot. Ratios compare with K = 1 at the same number of pictures, in the same run. Beside them stands what
+the frozen base gains from the larger batch by itself: no adapter can make a stack gain more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+
+import torch
 
 import likewise
 from benchmarks.common import cat, finish, numbers, parse, parser, there_and_back
@@ -65,6 +68,29 @@ def measure(
     return found
 
 
+def base_times(base: Base, case: Case, steps: int, clock: Clock) -> list[float]:
+    """Seconds of a forward and backward pass of the base alone, with as many rows as the case has."""
+    rows = case.slots * case.batch
+    pixels = torch.zeros(rows, 3, base.resolution, base.resolution, device=base.device)
+    with torch.no_grad():
+        latents = base.encode_images(pixels)[0]
+        given = base.encode_prompts(["a cat"] * rows)
+    generator = torch.Generator().manual_seed(0)
+    levels = base.objective.draw_levels(rows, generator, latents[0, 0].numel()).to(base.device)
+    times = []
+    for _ in range(WARM_UP + steps):
+        began = clock()
+        base.denoise(latents.clone().requires_grad_(), levels, given).square().mean().backward()
+        times.append(clock() - began)
+    return times[WARM_UP:]
+
+
+def gain(case: Case, seconds: dict[Case, float]) -> float | None:
+    """Rows per second against one slot with as many pictures."""
+    one = seconds.get(Case(1, case.batch))
+    return case.slots * one / seconds[case] if one else None
+
+
 def main() -> None:
     """Measure, print, and keep if asked."""
     made = parser(__doc__)
@@ -81,16 +107,21 @@ def main() -> None:
     base = likewise.load(given.base)
     cases = [Case(slots, batch) for batch in given.batch for slots in given.slots]
     times = measure(base, cases, steps=given.steps, rounds=given.rounds, clock=clock)
-    rates = {case: case.slots / median(seconds) for case, seconds in times.items()}
+    taught = {case: median(seconds) for case, seconds in times.items()}
+    alone = {
+        case: median([t for _ in range(given.rounds) for t in base_times(base, case, given.steps, clock)])
+        for case in cases
+    }
     rows = [
         {
             "pictures per slot": case.batch,
             "slots": case.slots,
-            "s per step": median(times[case]),
-            "adapter-steps per s": rate,
-            "ratio to one": rate / rates[Case(1, case.batch)] if Case(1, case.batch) in rates else None,
+            "s per step": taught[case],
+            "adapter-steps per s": case.slots / taught[case],
+            "ratio to one": gain(case, taught),
+            "ratio of the base alone": gain(case, alone),
         }
-        for case, rate in rates.items()
+        for case in cases
     ]
     settings = {"base": given.base, "precision": base.precision, "clock": clock.__name__}
     finish("stacking", rows, settings | {"steps": given.steps, "rounds": given.rounds}, write=given.write)
