@@ -30,9 +30,9 @@ PLACES = {
 }
 SCALES = {1: (0.60, 0.80), 2: (0.38, 0.44), 3: (0.36, 0.42), 4: (0.34, 0.4)}
 SMALL = (0.24, 0.32)
-# On the lattice: sizes of one to four copies and of small things, and the pitch of places, in pixels of 64.
-SIDES = {1: (40, 48), 2: (24,), 3: (24,), 4: (24,)}
-SMALL_SIDE, PITCH = 16, 4
+# What the backbone is taught: sizes of one to four copies and of small things, and steps of drift, in pixels of 64.
+SIDES = {1: 44, 2: 24, 3: 24, 4: 24}
+SMALL_SIDE, CELL = 16, 8
 
 
 @dataclass
@@ -64,8 +64,8 @@ class Composer:
     """Draws batches from the cut-outs and the scene bank of a work folder.
 
     ``taught`` is the part of the world that the backbone learns: `TAUGHT` things in `TAUGHT_DESIGNS`, upright,
-    in few sizes, at places on a lattice. A cell of latents then shows one of a few views of a drawing
-    and not any shift of it, which a small compute budget pays for many times over.
+    in one size for each count, and moved by whole cells of latents. A drawing is then one set of latents
+    wherever it stands, and not another for every shift, which a small compute budget pays for many times over.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Composer:
         low, high = SMALL if plan.small else SCALES[plan.count]
         scale, flip = rng.uniform(low, high), rng.choice([-1.0, 1.0])
         if self.taught:
-            scale = (SMALL_SIDE if plan.small else int(rng.choice(SIDES[plan.count]))) / SIZE
+            scale = (SMALL_SIDE if plan.small else SIDES[plan.count]) / SIZE
         cut = self.levels[scale < 0.5][plan.cut]
         if plan.tint >= 0:
             cut = recolour(cut, world.COLOURS[world.TINTS[plan.tint]])
@@ -159,10 +159,10 @@ class Composer:
         mats = []
         for x, y in PLACES[plan.count]:
             turn = np.radians(rng.uniform(-8, 8))
-            x, y = x + rng.uniform(-drift, drift), y + rng.uniform(-drift, drift) * 0.7
+            right, down = rng.uniform(-drift, drift), rng.uniform(-drift, drift) * 0.7
             if self.taught:
-                turn, x, y = 0.0, *(round(v * SIZE / PITCH) * PITCH / SIZE for v in (x, y))
-            cx, cy = 2 * x - 1, 2 * y - 1
+                turn, right, down = 0.0, *(round(v * SIZE / CELL) * CELL / SIZE for v in (right, down))
+            cx, cy = 2 * (x + right) - 1, 2 * (y + down) - 1
             spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
             spin[0] *= flip
             mats.append(np.concatenate([spin, -spin @ np.array([[cx], [cy]])], 1))

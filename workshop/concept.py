@@ -56,14 +56,14 @@ def save(pixels: torch.Tensor, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--design", default="blob", choices=world.DESIGNS)
+    parser.add_argument("--design", choices=world.DESIGNS, help="default: blob, in a smoke run flat")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--out", type=Path, default=None, help="default: src/likewise/pocket/concepts/cat")
     parser.add_argument("--smoke", action="store_true")
     args = parser.parse_args()
     folder = work(args.smoke)
     out = args.out or (folder / "concept" if args.smoke else POCKET / "concepts" / "cat")
-    design = "flat" if args.smoke else args.design
+    design = args.design or ("flat" if args.smoke else "blob")
     composer = Composer(folder, ("held",), size=args.size, variants=4)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
-import torch
 
 import likewise
 from likewise import families, formats, identifier, methods, records
