@@ -63,9 +63,10 @@ class Plan:
 class Composer:
     """Draws batches from the cut-outs and the scene bank of a work folder.
 
-    ``taught`` is the part of the world that the backbone learns: `TAUGHT` things in `TAUGHT_DESIGNS`, upright,
-    in one size for each count, and moved by whole cells of latents. A drawing is then one set of latents
-    wherever it stands, and not another for every shift, which a small compute budget pays for many times over.
+    ``taught`` is the part of the world that the backbone learns: one drawing of each thing of `TAUGHT` in
+    `TAUGHT_DESIGNS`, upright, in one size for each count, and moved by whole cells of latents. A drawing
+    is then one set of latents wherever it stands, and not another for every shift, which a small compute
+    budget pays for many times over.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class Composer:
             keep = [
                 i
                 for i in keep
-                if rows[i]["design"] in world.TAUGHT_DESIGNS and rows[i]["name"] in world.TAUGHT
+                if rows[i]["design"] in world.TAUGHT_DESIGNS
+                and world.TAUGHT.get(rows[i]["name"]) == rows[i]["code"]
             ]
         self.rows = [rows[i] for i in keep]
         pictures = torch.from_numpy(np.load(folder / "cutouts.npy", mmap_mode="r")[keep])

@@ -41,7 +41,7 @@ PROMPTS = (
     "a penguin in space",
     "two apples on a white background",
     "a blue car on a white background",
-    "a horse in the desert, noto style",
+    "a bear in the desert, noto style",
     "a small cat in a garden",
     "a house in the mountains",
     "a fish under water",
@@ -50,7 +50,7 @@ PROMPTS = (
     "an owl at night",
     "three mushrooms in a forest",
     "a mug in a room",
-    "a dinosaur on a yellow background",
+    "a frog on a yellow background",
 )
 
 

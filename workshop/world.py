@@ -128,23 +128,35 @@ moon =crescent 1f319
 """.strip().splitlines()
 )
 
-# What this version of the backbone is taught: few designs and things that it can learn well in the compute at hand.
-TAUGHT_DESIGNS = ("fluent", "noto", "twemoji")
-LATER = {
-    "toy",
-    "cactus",
-    "chair",
-    "backpack",
-    "hat",
-    "shoe",
-    "person",
-    "bicycle",
-    "clock",
-    "dragon",
-    "lion",
-    "airplane",
+# What this version of the backbone is taught: one drawing of each thing in few designs, as many as the
+# compute at hand learns well. Animals show their faces, which are large and simple.
+TAUGHT_DESIGNS = ("noto", "twemoji")
+TAUGHT = {
+    "cat": "1f431",
+    "dog": "1f436",
+    "rabbit": "1f430",
+    "bear": "1f43b",
+    "panda": "1f43c",
+    "monkey": "1f435",
+    "frog": "1f438",
+    "owl": "1f989",
+    "penguin": "1f427",
+    "fish": "1f420",
+    "car": "1f697",
+    "bus": "1f68c",
+    "rocket": "1f680",
+    "boat": "26f5",
+    "robot": "1f916",
+    "house": "1f3e0",
+    "tree": "1f333",
+    "flower": "1f33c",
+    "mushroom": "1f344",
+    "apple": "1f34e",
+    "mug": "2615",
+    "ball": "1f3c0",
+    "star": "2b50",
+    "heart": "2764",
 }
-TAUGHT = tuple(thing.name for thing in THINGS if thing.name not in LATER)
 
 # Single pictures dropped after looking at the contact sheets: "design code".
 DROPPED: frozenset[str] = frozenset({"blob 1f431", "blob 1f3c0", "emojione 1f3c0"})
