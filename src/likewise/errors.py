@@ -8,6 +8,7 @@
     ├── FormatError           a file of tensors that is damaged, hostile or of an unknown layout
     ├── TrainingError         a run that must stop: not-a-number, nothing to resume
     ├── RunError              a run or comparison folder that is missing, locked or unreadable
+    ├── SurveyError           the survey's site, recorded pages or store: unreachable, odd or unreadable
     └── Interrupted           the person asked to stop; the state was saved first
 
 Anything else that reaches a user is a bug in likewise.
@@ -54,6 +55,10 @@ class TrainingError(Error):
 
 class RunError(Error):
     """A run or comparison folder that is missing, locked or unreadable."""
+
+
+class SurveyError(Error):
+    """The survey's site, recorded pages or store: unreachable, odd or unreadable."""
 
 
 class Interrupted(Error):

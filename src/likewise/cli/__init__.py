@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from likewise.cli import doctor, drawing, reading, teaching  # noqa: F401 - each registers its commands
+from likewise.cli import doctor, drawing, files, reading, survey, survey_reading, teaching  # noqa: F401
 from likewise.cli.app import app
 
 __all__ = ["app", "main"]

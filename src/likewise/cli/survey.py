@@ -1,0 +1,235 @@
+"""The commands that bring the community survey's data: fetch, import, export, rehearse."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from likewise.cli import terminal
+from likewise.cli.app import app
+from likewise.errors import Interrupted, SurveyError
+
+if TYPE_CHECKING:
+    from likewise.survey.archive import Archive
+    from likewise.survey.civitai import Client
+    from likewise.survey.fetching import Plan
+
+survey = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+)
+StoreFile = Annotated[Path, typer.Option("--store", metavar="FILE", help="Where the snapshots are.")]
+STORE = Path("survey.duckdb")
+_MOST = 1000
+"""Requests of a census, which nobody can count beforehand."""
+_SECONDS = 10.0
+"""Between lines that say how far a fetch is."""
+
+
+@survey.callback()
+def describe() -> None:
+    """Count what a community shares: who uses which method.
+
+    Popularity is not quality: it follows subject, exposure and age. No ranking here uses these numbers.
+
+    \b
+    Example:
+      likewise survey fetch --sample 20000
+      likewise survey report
+    """
+
+
+app.add_typer(survey, name="survey")
+
+
+@survey.command()
+def fetch(
+    sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Ask for N random ids.")] = None,
+    census: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="List every model of a type, such as Hypernetwork.")
+    ] = None,
+    panel: Annotated[
+        bool, typer.Option("--panel", help="Ask again for the models of the newest snapshot.")
+    ] = False,
+    store: StoreFile = STORE,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="Another site that speaks the same.")] = None,
+    requests: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="The most requests to send; else half more than planned."),
+    ] = None,
+    pause: Annotated[float, typer.Option(metavar="SECONDS", min=0.0, help="Between two requests.")] = 1.0,
+    nsfw: Annotated[bool, typer.Option(help="All levels, or only what everybody is shown.")] = True,
+    contact: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="An address that the site can write to.")
+    ] = None,
+) -> None:
+    """Take a snapshot of the site's public counters.
+
+    Says first how many requests it will send, and keeps every page. Interrupted, the same command goes on.
+    A key in CIVITAI_TOKEN is used but not needed.
+
+    \b
+    Example:
+      likewise survey fetch --sample 20000
+      likewise survey fetch --census Hypernetwork
+      likewise survey fetch --panel    two weeks later
+    """
+    if (sample is not None) + (census is not None) + panel != 1:
+        raise typer.BadParameter("choose one of --sample, --census and --panel")
+    from likewise.survey import civitai, fetching
+    from likewise.survey import store as stores
+
+    where, seed = (url or civitai.URL).rstrip("/"), random.randrange(2**32)
+    if panel:
+        with stores.open(store, read_only=True) as opened:
+            plan, notes = fetching.panel(where, opened, seed)
+        for note in notes:
+            terminal.say(note, "warning")
+    else:
+        mode = "sample" if sample else "census"
+        plan = fetching.Plan(mode, where, size=sample, type=census, nsfw=nsfw, seed=seed)  # type: ignore[arg-type]
+    planned = plan.requests
+    budget = requests or (_MOST if planned is None else planned + planned // 2 + 20)
+    with civitai.Client(where, budget=budget, pause=pause, contact=contact) as client:
+        _announce(plan, client)
+        archive = _followed(plan, store.with_suffix(".pages"), client)
+    _load(archive.folder, store)
+
+
+def _announce(plan: Plan, client: Client) -> None:
+    """How many requests, and for how long, before the first is sent."""
+    about = f"about {plan.requests:,} requests" if plan.requests else "as many requests as the list has pages"
+    least = terminal.duration(client.budget * client.pause)
+    terminal.say(f"asking {plan.url}: {about}, at most {client.budget:,}, which would take {least} or more")
+
+
+def _followed(plan: Plan, root: Path, client: Client) -> Archive:
+    """The archive of a finished fetch, with a line now and then on the way."""
+    from likewise.survey.fetching import fetch
+
+    shown = time.monotonic()
+
+    def progress(sent: int, found: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= _SECONDS:
+            shown = time.monotonic()
+            terminal.say(f"{sent:,} requests, {found:,} models")
+
+    try:
+        archive = fetch(plan, root, client, progress)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; every page is kept", "the same command goes on from here") from None
+    terminal.say(f"{client.sent:,} requests sent; the pages are in {terminal.short(archive.folder)}")
+    return archive
+
+
+def _load(path: Path, store: Path) -> None:
+    """Read a file or a folder of pages into a store, and say what is in it."""
+    from likewise.survey import importing
+    from likewise.survey import store as stores
+
+    if not path.exists():
+        raise SurveyError(f"there is no {path}", "name a file, or a folder of pages that a fetch has kept")
+    with stores.open(store) as opened:
+        number, notes = importing.load(path, opened)
+        snapshot = opened.snapshot(number)
+        count = len(opened.ids(number))
+    for note in notes:
+        terminal.say(note, "warning")
+    ending = "" if snapshot.complete else ", not complete"
+    terminal.say(f"snapshot {number} ({snapshot.mode}{ending}): {count:,} models")
+    terminal.result(terminal.short(store))
+
+
+@survey.command("import")
+def import_file(
+    path: Annotated[Path, typer.Argument(metavar="FILE", hidden=True)],
+    store: StoreFile = STORE,
+) -> None:
+    """Read somebody's table or dump as a snapshot.
+
+    FILE is a table (.csv, .tsv) whose first line names its columns, answers of the API (.json, .jsonl), or a
+    folder of pages that a fetch has kept. Columns that are not known are left out and named.
+
+    \b
+    Example:
+      likewise survey import spreadsheet.csv
+      likewise survey import survey.pages/2026-11-23-sample-1
+    """
+    _load(path, store)
+
+
+@survey.command()
+def export(
+    to: Annotated[str, typer.Option("--to", metavar="xlsx|csv|parquet", help="The kind of file.")] = "xlsx",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its name; else that of the store.")
+    ] = None,
+    snapshot: Annotated[int | None, typer.Option(metavar="N", help="One snapshot only.")] = None,
+    store: StoreFile = STORE,
+) -> None:
+    """Write the models as a spreadsheet or table.
+
+    \b
+    Example:
+      likewise survey export --to xlsx
+      likewise survey export --to parquet --snapshot 2 --out models.parquet
+    """
+    from likewise.survey import store as stores
+
+    kind = to.lower().lstrip(".")
+    if kind not in stores.EXPORTS:
+        raise typer.BadParameter(f"choose one of {', '.join(stores.EXPORTS)}", param_hint="--to")
+    with stores.open(store, read_only=True) as opened:
+        path = stores.export(opened, out or store.with_suffix(f".{kind}"), kind, snapshot)
+    terminal.result(terminal.short(path))
+
+
+@survey.command()
+def rehearse(
+    models: Annotated[int, typer.Option(metavar="N", min=1, help="How many models are invented.")] = 20_000,
+    quirk: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A quirk or fault; all has every quirk; list names them."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed, another catalogue.")] = 0,
+    port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="Else one that is free.")] = 0,
+) -> None:
+    """Serve an invented site to rehearse on.
+
+    It speaks the API on this machine only, over models that are made up, and prints its address. Quirks are always
+    there; a fault strikes every tenth request. Ctrl-C ends it.
+
+    \b
+    Example:
+      likewise survey rehearse --quirk all --port 8765
+      likewise survey fetch --sample 2000 --url http://127.0.0.1:8765 --pause 0
+    """
+    from likewise.survey.rehearsal.server import FAULTS, Rehearsal
+    from likewise.survey.rehearsal.site import QUIRKS
+
+    chosen = quirk or []
+    if "list" in chosen:
+        terminal.table(("name", "what it does"), [*QUIRKS.items(), *FAULTS.items()])
+        return
+    if unknown := set(chosen) - {*QUIRKS, *FAULTS, "all"}:
+        raise typer.BadParameter(
+            f"there is no {min(unknown)!r}; --quirk list names them", param_hint="--quirk"
+        )
+    from likewise.survey.rehearsal.catalogue import generate
+
+    faults = [name for name in chosen if name in FAULTS]
+    quirks = list(QUIRKS) if "all" in chosen else [name for name in chosen if name in QUIRKS]
+
+    def script(number: int) -> str | None:
+        return faults[number // 10 % len(faults)] if faults and number % 10 == 0 else None
+
+    with Rehearsal(generate(models, seed), quirks=quirks, script=script, port=port) as site:
+        terminal.say(
+            f"{models:,} invented models; in another terminal: likewise survey fetch --url {site.url} ..."
+        )
+        terminal.result(site.url)
+        site.wait()

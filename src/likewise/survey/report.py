@@ -1,0 +1,182 @@
+"""The survey's page and table: what `statistics.analyse` found, for people.
+
+One HTML file that needs no other file and no network. It computes no statistic of its own; words and layout are
+in `report.html.j2`, its look in the comparison's style sheet and the few rules of `report.css`.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import math
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from likewise.comparison.wording import count_text, size_text
+from likewise.files import write_text
+from likewise.survey import drawings
+from likewise.survey.statistics.exposure import BASES, FITTED_ON
+from likewise.survey.statistics.members import COMPARED, TITLES
+from likewise.survey.statistics.ratings import FITTED_ON as VOTES_ON
+from likewise.survey.statistics.summary import Row
+
+MISSING = "—"
+WARNING = (
+    "Popularity is not quality. Downloads and likes follow subject, fame, age and ease, so these numbers have "
+    "weight zero wherever likewise judges methods."
+)
+_VERDICTS = {"more": "more", "less": "less", "same": "practically the same", "undecided": "undecided"}
+
+
+def build(found: Row, out: Path) -> Path:
+    """Write the page of an analysis to `out` and return it."""
+    engine = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = "\n".join(
+        (files(package) / "report.css").read_text(encoding="utf-8")
+        for package in ("likewise.comparison", "likewise.survey")
+    )
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    view = _view(found) | {"css": Markup(style), "css_hash": f"sha256-{digest}"}
+    return write_text(out, engine.get_template("report.html.j2").render(view) + "\n")
+
+
+def write_csv(found: Row, out: Path) -> Path:
+    """Write the table, a line per method; what is missing is an empty cell."""
+    rows = [_flat(row) for row in found["methods"]]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(out, text.getvalue())
+
+
+def _flat(value: Row, before: str = "") -> Row:
+    """Nested facts as one level, their names joined by dots; pairs are intervals."""
+    flat: Row = {}
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            flat |= _flat(inner, f"{before}{key}.")
+        elif key.endswith("interval"):
+            low, high = inner or (None, None)
+            flat |= {f"{before}{key}.low": low, f"{before}{key}.high": high}
+        else:
+            flat[before + key] = "; ".join(inner) if isinstance(inner, list) else inner
+    return flat
+
+
+def table(found: Row) -> list[Row]:
+    """One row of short words per method, for a terminal."""
+    return [
+        {
+            "method": ("  " if row["part_of"] else "") + row["title"],
+            "models": f"{row['models']:,}",
+            "hidden": share_text(row["hidden"] / row["models"]),
+            "median": number_text(row["downloads"]["median"]),
+            "of top version": number_text(row["downloads"]["median_of_top_version"]),
+            "geometric mean": number_text(row["downloads"]["geometric_mean"]),
+            "total": count_text(row["downloads"]["total"])
+            if row["downloads"]["total"] is not None
+            else MISSING,
+            "likes per 100": number_text(row["likes"]["per_100"]),
+            "favourable": share_text(row["votes"]["share"]),
+            "size": kilobytes_text(row["size_kb"]["median"]),
+            "days": number_text(row["age_days"]["median"]),
+        }
+        for row in found["methods"]
+        if row["part_of"] != "mistake"
+    ]
+
+
+def _view(found: Row) -> Row:
+    rows = found["methods"]
+    by_name = {row["method"]: row for row in rows}
+    compared = [name for name in COMPARED if name in by_name]
+    taken = datetime.fromisoformat(found["snapshot"]["taken"])
+    return {
+        "f": found, "s": found["snapshot"], "rows": [row for row in rows if row["part_of"] != "mistake"],
+        "by_name": by_name, "compared": compared, "titles": TITLES, "warning": WARNING, "missing": MISSING,
+        "hues": {name: k for k, name in enumerate(COMPARED)}, "date": f"{taken.day} {taken:%B} {taken.year}",
+        "models": sum(row["models"] for row in rows if row["part_of"] is None),
+        "histograms": drawings.histograms(found["distributions"], compared), "rated": _rated(rows),
+        "ages": _ages(found), "cohorts": drawings.cohorts(found["cohorts"], compared),
+        "cloud": drawings.cloud(rows, found["sizes"]), "vanished": drawings.shares(found["vanished"]),
+        "checkpoints": [by_name[name] for name in _CHECKPOINTS if name in by_name], "verdict_words": _VERDICTS,
+        "number": number_text, "share": share_text, "count": count_text, "kilobytes": kilobytes_text,
+        "span": interval_text, "times": ratio_text, "two": "{:.2f}".format, "ways": _WAYS, "exp": math.exp, "bases": BASES,
+        "parts": [row["method"] for row in rows if row["part_of"]], "fitted_on": FITTED_ON, "votes_on": VOTES_ON,
+    }  # fmt: skip
+
+
+_CHECKPOINTS = ("checkpoint_any", "checkpoint_trained", "checkpoint_merge", "checkpoint_unknown")
+_WAYS = (("raw", "as counted"), ("per_day", "per day"), ("adjusted", "adjusted"))
+
+
+def _rated(rows: list[Row]) -> Row | None:
+    """Stars, or where there are none favourable votes, three ways: with zeros, without, and shrunk."""
+    columns = ["unrated as zero", "left out", "shrunk"]
+    starred = [row for row in rows if row["compared"] and (row["stars"] or {}).get("left_out") is not None]
+    if len(starred) >= 2:
+        keys = ("unrated_as_zero", "left_out", "shrunk")
+        values = {row["method"]: [row["stars"][key] for key in keys] for row in starred}
+        return {"stars": True, "values": values, "drawing": drawings.slopes(columns, values, False)}
+    votes = {row["method"]: row["votes"] for row in rows if row["compared"] and row["votes"]["cast"]}
+    values = {
+        name: [row["unvoted_as_zero"], row["left_out"], (row["prior"] or {}).get("mean")]
+        for name, row in votes.items()
+    }
+    drawing = drawings.slopes(["unvoted as zero", *columns[1:]], values, False)
+    return {"stars": False, "values": values, "drawing": drawing} if drawing else None
+
+
+def _ages(found: Row) -> Row | None:
+    ratios = found["age"]["ratios"]
+    values = {name: [(row.get(key) or {}).get("value") for key, _ in _WAYS] for name, row in ratios.items()}
+    drawing = drawings.slopes([title for _, title in _WAYS], values, True)
+    return {"ratios": ratios, "drawing": drawing} if drawing else None
+
+
+def number_text(value: Any) -> str:
+    """A number with three digits that count, or all of them from a thousand on: 0.412, 41.2, 1,532."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    text = f"{round(value, min(digits, 4)) + 0.0:.{min(digits, 4)}f}"  # adding 0 turns -0 into 0
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+
+
+def share_text(value: Any) -> str:
+    """A share in percent, with as many digits as tell it from none and from all."""
+    if value is None:
+        return MISSING
+    rest = min(value, 1 - value)
+    return f"{100 * value:.{0 if rest == 0 or rest >= 0.1 else 1 if rest >= 0.02 else 2}f} %"
+
+
+def kilobytes_text(value: Any) -> str:
+    """Kilobytes of 1024 bytes, as the site counts them, in units that people know."""
+    return MISSING if value is None else size_text(1024 * value)
+
+
+def interval_text(ends: Any, write: Any = number_text) -> str:
+    """[low, high], or nothing where there is none."""
+    return f"[{write(ends[0])}, {write(ends[1])}]" if ends else ""
+
+
+def ratio_text(value: float) -> str:
+    """A ratio: ×1.66."""
+    return f"×{value:.2f}"

@@ -1,0 +1,153 @@
+"""What a snapshot says of the whole site, of what is gone from it, and of what happened since another.
+
+Totals and missing shares need ids that were drawn at random and asked for one by one; a census of some types
+says nothing of them. The difference of two snapshots is today's demand, and needs no correction for age.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from likewise.errors import SurveyError
+from likewise.survey.statistics.members import COMPARED, TITLES
+from likewise.survey.statistics.resampling import resample
+from likewise.survey.statistics.summary import Row, records
+
+if TYPE_CHECKING:
+    from likewise.survey.store import Snapshot, Store
+
+RANGES = 20
+"""Equal ranges of ids that the share of vanished models is shown for; ids grow with time."""
+LEAST_DAYS = 14
+
+# n drawn without replacement from M weigh like n (M - 1) / (M - n) drawn with it.
+_TOTALS = """
+WITH drawn AS (SELECT DISTINCT ON (id) id FROM asked WHERE snapshot = $snapshot AND id BETWEEN 1 AND $largest),
+size AS (SELECT count(*)::DOUBLE AS n, $largest::DOUBLE AS M FROM drawn),
+hits AS (SELECT method, count(*)::DOUBLE AS k, sum(downloads)::DOUBLE AS d, sum(downloads::DOUBLE ** 2) AS dd
+  FROM members JOIN drawn USING (id) GROUP BY method),
+every AS (SELECT DISTINCT method, coalesce(k, 0) AS k, d, dd FROM (SELECT method FROM mapping) LEFT JOIN hits
+  USING (method) UNION SELECT * FROM hits)
+SELECT method, k::BIGINT AS hits, n::BIGINT AS asked, M * k / n AS models,
+  M * sqrt(k / n * (1 - k / n) * rest / n) AS error,
+  CASE WHEN n >= M THEN k ELSE M * wilson_low(k / n * n / rest, n / rest) END AS low,
+  CASE WHEN n >= M THEN k ELSE M * wilson_high(k / n * n / rest, n / rest) END AS high,
+  M * d / n AS downloads, M * sqrt(greatest(0, dd / n - (d / n) ** 2) * rest / n) AS downloads_error
+FROM every, (SELECT *, (M - n) / greatest(1, M - 1) AS rest FROM size)
+"""
+
+_VANISHED = """
+WITH drawn AS (SELECT DISTINCT ON (id) id, found FROM asked WHERE snapshot = $snapshot AND id BETWEEN 1 AND $largest)
+SELECT least((id - 1) * {ranges} // $largest, {ranges} - 1)::INTEGER AS range, count(*) AS asked,
+  count(*) FILTER (NOT found) AS vanished, wilson_low(count(*) FILTER (NOT found), count(*)) AS low,
+  wilson_high(count(*) FILTER (NOT found), count(*)) AS high
+FROM drawn GROUP BY range ORDER BY range
+"""
+
+_GROWTH = """
+CREATE OR REPLACE TEMP TABLE growth AS
+SELECT method, new.creator, new.downloads - old.downloads AS more
+FROM members new JOIN models old ON old.snapshot = ? AND old.id = new.id
+WHERE new.downloads IS NOT NULL AND old.downloads IS NOT NULL
+"""
+
+_GROWN = """
+SELECT method, count(*) AS models, median(more) / ? AS median_per_day, count(*) FILTER (more = 0) AS idle,
+  count(*) FILTER (more < 0) AS shrunk
+FROM growth GROUP BY method
+"""
+
+_GONE = """
+SELECT method, count(*) AS gone FROM models old JOIN asked a ON a.id = old.id AND a.snapshot = ? AND NOT a.found
+JOIN mapping k ON lower(old.type) = k.type AND k.origin IS NOT DISTINCT FROM
+  CASE WHEN k.type = 'checkpoint' THEN coalesce(lower(old.checkpoint_type), 'unknown') END
+WHERE old.snapshot = ? GROUP BY method
+"""
+
+
+def totals(store: Store, snapshot: Snapshot) -> dict[str, Row] | None:
+    """Models and downloads of every method on the whole site, from random ids; None without such ids.
+
+    N = M k / n for k hits among n ids drawn from 1 to M, with the standard error of a share drawn without
+    replacement. `low` and `high` are Wilson's interval, which also holds for rare methods and for k = 0.
+    Downloads are heavy-tailed: their standard error is itself uncertain where there are few hits.
+    """
+    values = _drawn(snapshot)
+    if values is None or not _any_asked(store, snapshot):
+        return None
+    rows = {row.pop("method"): row for row in records(store.connection, _TOTALS, values)}
+    return {name: rows[name] for name in TITLES if name in rows}
+
+
+def vanished(store: Store, snapshot: Snapshot) -> list[Row]:
+    """Share of asked ids that are not there, by range of ids, with Wilson's interval; [] without such ids.
+
+    An id can be missing because its model was deleted, hidden, or never published; the site does not say.
+    """
+    values = _drawn(snapshot)
+    if values is None or not _any_asked(store, snapshot):
+        return []
+    rows = records(store.connection, _VANISHED.format(ranges=RANGES), values)
+    step = values["largest"] / RANGES
+    for row in rows:
+        row |= {"first_id": int(row["range"] * step) + 1, "share": row["vanished"] / row["asked"]}
+    return rows
+
+
+def growth(store: Store, snapshot: Snapshot, before: Snapshot, *, seed: int = 0) -> Row:
+    """Downloads per day and model between two snapshots of the same ids, with intervals over creators.
+
+    Models that were asked for again and are `gone` are counted apart, not as zero demand.
+    Raises `SurveyError` if the snapshots share no model or are not in this order.
+    """
+    days = (snapshot.taken - before.taken).total_seconds() / 86400
+    if days <= 0:
+        raise SurveyError(
+            f"snapshot {before.number} is not earlier than snapshot {snapshot.number}",
+            "name the later one first: --snapshot LATER --against EARLIER",
+        )
+    store.connection.execute(_GROWTH, [before.number])
+    rows = {row.pop("method"): row for row in records(store.connection, _GROWN, [days])}
+    if not rows:
+        raise SurveyError(
+            f"snapshots {before.number} and {snapshot.number} have no model with a count in common",
+            "likewise survey fetch --panel asks for the same ids again",
+        )
+    sums = "SELECT creator, method, count(*) AS models, sum(more) AS more FROM growth GROUP BY ALL ORDER BY creator"
+    found = resample(store.connection, sums, {"growth": ("more", "models")}, seed=seed)
+    gone = records(store.connection, _GONE, [snapshot.number, before.number])
+    missing = {row["method"]: row["gone"] for row in gone}
+    for name, row in rows.items():
+        grown = found[name]["growth"].map(lambda more: np.asarray(more) / days)
+        row |= {"per_day": grown.value, "interval": grown.interval, "gone": missing.get(name, 0)}
+    return {"before": before.number, "days": days, "short": days < LEAST_DAYS, "methods": rows}
+
+
+def earlier(store: Store, snapshot: Snapshot) -> Snapshot | None:
+    """The newest snapshot at least a day earlier that has compared models in common with this one, or None."""
+    names = ", ".join(f"'{name}'" for name in COMPARED)
+    for other in sorted(store.snapshots(), key=lambda one: one.taken, reverse=True):
+        if (
+            snapshot.taken - other.taken
+        ).total_seconds() < 86400:  # a census right after a sample is no panel
+            continue
+        shared = store.connection.execute(
+            f"SELECT count(*) FROM members JOIN models old USING (id) WHERE old.snapshot = ? AND method IN ({names})",
+            [other.number],
+        ).fetchone()
+        if shared and shared[0]:
+            return other
+    return None
+
+
+def _drawn(snapshot: Snapshot) -> dict[str, int] | None:
+    """The numbers that the queries on random ids need, or None if this snapshot drew none."""
+    if snapshot.mode != "sample" or not snapshot.largest_id:
+        return None
+    return {"snapshot": snapshot.number, "largest": int(snapshot.largest_id)}
+
+
+def _any_asked(store: Store, snapshot: Snapshot) -> bool:
+    return bool(store.asked(snapshot.number).limit(1).fetchall())

@@ -1,0 +1,336 @@
+"""The store: one DuckDB file with a table of models, snapshots side by side, and its ways out to other programs.
+
+It is made from recorded pages and can be made again from them. NULL means missing, never zero. Nothing is
+computed here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from likewise.errors import SurveyError
+from likewise.files import write_with
+from likewise.survey import missing
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+SCHEMA_VERSION = 1
+MODELS = {
+    "id": "BIGINT",
+    "name": "TEXT",
+    "type": "TEXT",
+    "checkpoint_type": "TEXT",  # 'Trained' or 'Merge'; the site does not say it in its answers
+    "creator": "TEXT",
+    "nsfw": "BOOLEAN",
+    "nsfw_level": "INTEGER",
+    "archived": "BOOLEAN",
+    "downloads": "BIGINT",  # the sum over versions: who takes two versions counts twice
+    "likes": "BIGINT",
+    "dislikes": "BIGINT",
+    "comments": "BIGINT",
+    "favourites": "BIGINT",
+    "rating": "DOUBLE",  # stars of old recordings; NULL where nobody rated
+    "rating_count": "BIGINT",
+    "versions": "INTEGER",
+    "top_version_downloads": "BIGINT",
+    "first_published": "TIMESTAMP",  # UTC; the age that follows is a lower bound
+    "last_published": "TIMESTAMP",
+    "base_model": "TEXT",
+    "size_kb": "DOUBLE",
+    "file_format": "TEXT",
+    "tags": "TEXT[]",
+}
+"""Columns of the table `models` after `snapshot`, with their types."""
+
+_TABLES = f"""
+CREATE TABLE schema_version(version INTEGER);
+INSERT INTO schema_version VALUES ({SCHEMA_VERSION});
+CREATE TABLE snapshots(snapshot INTEGER PRIMARY KEY, taken TIMESTAMP, source TEXT, mode TEXT, parameters JSON,
+    nsfw BOOLEAN, largest_id BIGINT, complete BOOLEAN);
+CREATE TABLE asked(snapshot INTEGER, id BIGINT, found BOOLEAN);
+CREATE TABLE models(snapshot INTEGER, {", ".join(f"{name} {kind}" for name, kind in MODELS.items())});
+"""
+EXPORTS = ("xlsx", "csv", "parquet")
+MOST_LINES = 1_048_576
+"""Of a sheet; more is what spreadsheet programs cannot open."""
+_BATCH = 20_000
+"""Rows that are in memory at once."""
+_MEMORY = "512MB"
+"""What DuckDB may hold before it spills to disk; Python and its libraries come on top."""
+
+Mode = Literal["sample", "census", "panel", "import"]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was taken, when, from where and how. `number` is 0 until the store has given one."""
+
+    taken: datetime
+    source: str
+    mode: Mode
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    nsfw: bool | None = None
+    largest_id: int | None = None
+    complete: bool = True
+    number: int = 0
+
+
+class Store:
+    """An open store. `connection` is DuckDB's own, for whoever computes."""
+
+    def __init__(self, path: Path, connection: DuckDBPyConnection) -> None:
+        self.path = path
+        self.connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others open the file."""
+        self.connection.close()
+
+    def snapshots(self) -> list[Snapshot]:
+        """All snapshots, by number."""
+        columns = "taken, source, mode, parameters, nsfw, largest_id, complete, snapshot"
+        rows = self.connection.execute(f"SELECT {columns} FROM snapshots ORDER BY snapshot").fetchall()
+        return [
+            Snapshot(taken, source, mode, json.loads(parameters), nsfw, largest, complete, number)
+            for taken, source, mode, parameters, nsfw, largest, complete, number in rows
+        ]
+
+    def snapshot(self, number: int | None = None) -> Snapshot:
+        """One by its number, or the newest; raises `SurveyError` where there is none."""
+        there = self.snapshots()
+        if not there:
+            raise SurveyError(f"{self.path} holds no snapshot yet", "likewise survey fetch takes one")
+        found = [one for one in there if number in (None, one.number)]
+        if not found:
+            numbers = ", ".join(str(one.number) for one in there)
+            raise SurveyError(f"{self.path} has no snapshot {number}", f"it has {numbers}")
+        return found[-1]
+
+    def models(self, snapshot: int) -> DuckDBPyRelation:
+        """The rows of one snapshot, one per id, as a relation that nothing has been read of yet."""
+        return self.connection.table("models").filter(f"snapshot = {int(snapshot)}")
+
+    def asked(self, snapshot: int) -> DuckDBPyRelation:
+        """The ids that were asked for one by one, and whether they were found; empty for a census."""
+        return self.connection.table("asked").filter(f"snapshot = {int(snapshot)}")
+
+    def ids(self, snapshot: int) -> list[int]:
+        """The ids of a snapshot's models, ascending."""
+        rows = self.connection.execute("SELECT id FROM models WHERE snapshot = ? ORDER BY id", [snapshot])
+        return [id for (id,) in rows.fetchall()]
+
+    def begin(self, snapshot: Snapshot) -> int:
+        """Enter a snapshot and return its number. One of the same source is replaced and keeps its number."""
+        [row] = self.connection.execute(
+            "SELECT coalesce(max(snapshot) FILTER (source = ?), coalesce(max(snapshot), 0) + 1) FROM snapshots",
+            [snapshot.source],
+        ).fetchall()
+        number = int(row[0])
+        for table in ("snapshots", "asked", "models"):
+            self.connection.execute(f"DELETE FROM {table} WHERE snapshot = ?", [number])
+        facts = (snapshot.taken, snapshot.source, snapshot.mode, json.dumps(dict(snapshot.parameters)))
+        rest = (snapshot.nsfw, snapshot.largest_id, snapshot.complete)
+        self.connection.execute(
+            "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [number, *facts, *rest]
+        )
+        return number
+
+    def add(self, snapshot: int, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Add models, rows with any of the columns of `MODELS`; an id that is there already is left as it is.
+
+        Reads `rows` in batches, so that a million fit in little memory. Returns how many were new.
+        """
+        columns, added = ", ".join(MODELS), 0
+        for batch in _batches(rows):
+            with _as_json(batch) as file:
+                [counted] = self.connection.execute(
+                    f"INSERT INTO models SELECT {int(snapshot)}, {columns} "
+                    f"FROM (SELECT DISTINCT ON (id) * FROM {_from_json(MODELS)}) new WHERE NOT EXISTS "
+                    f"(FROM models old WHERE old.snapshot = {int(snapshot)} AND old.id = new.id)",
+                    [file],
+                ).fetchall()
+            added += int(counted[0])
+        return added
+
+    def ask(self, snapshot: int, ids: Iterable[tuple[int, bool]]) -> None:
+        """Note ids that were asked for, and whether they were found."""
+        columns = {"id": "BIGINT", "found": "BOOLEAN"}
+        for batch in _batches({"id": id, "found": found} for id, found in ids):
+            with _as_json(batch) as file:
+                self.connection.execute(
+                    f"INSERT INTO asked SELECT {int(snapshot)}, * FROM {_from_json(columns)}", [file]
+                )
+
+    def checkpoint_types(self) -> dict[int, str | None]:
+        """'Trained' or 'Merge' by id, as the newest snapshot knows it that knows it at all."""
+        rows = self.connection.execute(
+            "SELECT id, arg_max(checkpoint_type, snapshot) FROM models WHERE checkpoint_type IS NOT NULL GROUP BY id"
+        )
+        return dict(rows.fetchall())
+
+    def set_checkpoint_types(self, snapshot: int, kinds: Iterable[tuple[int, str | None]]) -> None:
+        """Say of models that are there whether they are trained or merged."""
+        columns = {"id": "BIGINT", "kind": "TEXT"}
+        for batch in _batches({"id": id, "kind": kind} for id, kind in kinds):
+            with _as_json(batch) as file:
+                self.connection.execute(
+                    f"UPDATE models SET checkpoint_type = kind FROM {_from_json(columns)} told "
+                    f"WHERE snapshot = {int(snapshot)} AND models.id = told.id",
+                    [file],
+                )
+
+    def mark(self, snapshot: int, *, complete: bool, largest_id: int | None = None) -> None:
+        """Set what is known only after the last page."""
+        self.connection.execute(
+            "UPDATE snapshots SET complete = ?, largest_id = coalesce(?, largest_id) WHERE snapshot = ?",
+            [complete, largest_id, snapshot],
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written inside is kept, or nothing of it."""
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+
+def export(store: Store, path: Path, kind: str, snapshot: int | None = None) -> Path:
+    """Write the models of one snapshot, or of all, to `path` as one of `EXPORTS`. Tags are joined by commas, save in
+    Parquet, which has lists."""
+    chosen = "true" if snapshot is None else f"snapshot = {store.snapshot(snapshot).number}"
+    columns = "*" if kind == "parquet" else "* REPLACE (array_to_string(tags, ',') AS tags)"
+    query = f"SELECT {columns} FROM models WHERE {chosen} ORDER BY snapshot, id"
+    if kind == "xlsx":
+        return write_with(path, lambda temporary: _write_sheets(store, query, chosen, temporary))
+    options = {"parquet": "FORMAT parquet", "csv": "FORMAT csv, HEADER"}[kind]
+    return write_with(
+        path, lambda temporary: store.connection.execute(f"COPY ({query}) TO ? ({options})", [str(temporary)])
+    )
+
+
+def _write_sheets(store: Store, query: str, chosen: str, path: Path) -> None:
+    """A workbook: the snapshots, and their models on as many sheets as they need, row by row in little memory."""
+    try:
+        from xlsxwriter import Workbook
+    except ModuleNotFoundError:
+        raise missing("xlsxwriter") from None
+    # What people called their models is text, also where it begins like a formula or an address.
+    plain = {
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+        "default_date_format": "yyyy-mm-dd hh:mm",
+    }
+    with Workbook(str(path), {"constant_memory": True, "nan_inf_to_errors": True, **plain}) as book:
+        for name, select in (("snapshots", f"FROM snapshots WHERE {chosen}"), ("models", query)):
+            found = store.connection.execute(select)
+            titles = [column[0] for column in found.description or ()]
+            sheet, line, part = None, MOST_LINES, 0
+            while rows := found.fetchmany(10_000):
+                for row in rows:
+                    if line >= MOST_LINES:
+                        part += 1
+                        sheet, line = book.add_worksheet(name if part == 1 else f"{name} {part}"), 1
+                        sheet.freeze_panes(1, 0)
+                        sheet.write_row(0, 0, titles, book.add_format({"bold": True}))
+                    assert sheet is not None
+                    sheet.write_row(line, 0, row)
+                    line += 1
+
+
+def open(path: str | Path, *, read_only: bool = False) -> Store:
+    """Open a store, or make one unless it is to be read only.
+
+    Raises `SurveyError` where there is none, where it is in use or not a store, or made by a newer version.
+    """
+    try:
+        import duckdb
+    except ModuleNotFoundError:
+        raise missing("duckdb") from None
+    path = Path(path)
+    if not path.exists():
+        if read_only:
+            raise SurveyError(f"there is no {path}", "likewise survey fetch or import makes one")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = duckdb.connect(str(path), read_only=read_only, config={"memory_limit": _MEMORY})
+    except duckdb.Error as error:
+        used = "lock" in str(error)
+        reason = "is open in another program" if used else "is not a store that DuckDB can read"
+        raise SurveyError(
+            f"{path} {reason}", "close that one first" if used else "name another file with --store"
+        ) from None
+    try:
+        _settle(path, connection)
+    except SurveyError:
+        connection.close()
+        raise
+    return Store(path, connection)
+
+
+def _settle(path: Path, connection: DuckDBPyConnection) -> None:
+    """Make the tables in a new file; refuse a file of others, or of a later schema."""
+    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if not tables:
+        connection.execute(_TABLES)
+        return
+    if "schema_version" not in tables:
+        raise SurveyError(f"{path} is a database of something else", "name another file with --store")
+    versions = connection.execute("SELECT version FROM schema_version").fetchall()
+    if versions != [(SCHEMA_VERSION,)]:
+        raise SurveyError(
+            f"{path} has another schema ({versions}, this likewise reads {SCHEMA_VERSION})",
+            "use a newer likewise, or make the store again from its pages with likewise survey import",
+        )
+
+
+def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    iterator = iter(rows)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+@contextmanager
+def _as_json(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The rows in a temporary file of JSON lines, which DuckDB reads a hundred times faster than parameters."""
+    handle, name = tempfile.mkstemp(prefix="likewise-", suffix=".jsonl")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, default=_plain) + "\n" for row in rows)
+        yield name
+    finally:
+        os.unlink(name)
+
+
+def _from_json(columns: Mapping[str, str]) -> str:
+    """SQL that reads such a file, whose name is the parameter."""
+    kinds = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
+    return f"read_json(?, format = 'newline_delimited', columns = {{{kinds}}})"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat()
+    raise TypeError(f"{type(value).__name__} has no place in the store")

@@ -1,0 +1,244 @@
+"""The survey's page and table: what they hold, what they say where something is missing, that nothing leaks in."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from datetime import timedelta
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from likewise.cli import app
+from likewise.survey import drawings, report
+from likewise.survey import store as stores
+from likewise.survey.rehearsal import catalogue
+from likewise.survey.statistics import analyse
+from tests.survey.known import TAKEN, model, written
+
+VOID = {"meta", "link", "path", "rect", "br"}
+
+
+class Page(HTMLParser):
+    """The elements of a page, whether every one is closed, and the words."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.text = path.read_text(encoding="utf-8")
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words = ""
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a random sample of a small site, every trap in it."""
+    path = tmp_path_factory.mktemp("survey") / "survey.duckdb"
+    site = catalogue.generate(6000, seed=2)
+    with stores.open(path) as store:
+        site.write(store, np.random.default_rng(0).choice(site.largest_id, 4000, replace=False) + 1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(sampled: Path) -> dict[str, Any]:
+    with stores.open(sampled, read_only=True) as store:
+        return analyse(store)
+
+
+def test_the_page_holds_everything_itself(found: dict[str, Any], tmp_path: Path) -> None:
+    page = Page(report.build(found, tmp_path / "page.html"))
+    assert page.open == []
+    assert not re.search(r"https?:|@import|url\(|<script", page.text)
+    addresses = [a[key] for _, a in page.elements for key in ("src", "href") if a.get(key)]
+    assert all(str(address).startswith(("data:", "#")) for address in addresses)
+    assert {str(a)[1:] for a in addresses if str(a).startswith("#")} <= {
+        a.get("id") for _, a in page.elements
+    }
+    policy = next(str(meta["content"]) for meta in page.of("meta") if meta.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not any(name == "style" or name.startswith("on") for _, a in page.elements for name in a)
+    assert max(Counter(a["id"] for _, a in page.elements if "id" in a).values()) == 1
+
+
+def test_the_page_can_be_read_without_seeing_it(found: dict[str, Any], tmp_path: Path) -> None:
+    page = Page(report.build(found, tmp_path / "page.html"))
+    assert all(
+        a.get("aria-hidden") or (a.get("role") == "img" and a.get("aria-label")) for a in page.of("svg")
+    )
+    assert all(a.get("scope") in ("col", "row") for a in page.of("th"))
+    assert len(page.of("caption")) == len(page.of("table"))
+    levels = [int(name[1]) for name, _ in page.elements if re.fullmatch(r"h[1-6]", name)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_the_page_says_what_the_numbers_are_not(found: dict[str, Any], tmp_path: Path) -> None:
+    words = Page(report.build(found, tmp_path / "page.html")).words
+    assert "Popularity is not quality." in words
+    assert "weight zero" in words
+    assert "1 October 2026" in words
+    for part in (
+        "unrated as zero",
+        "left out",
+        "shrunk",
+        "as counted",
+        "per day",
+        "adjusted",
+        "Checkpoints together",
+    ):
+        assert part in words
+    assert "The whole site" in words
+    assert not re.search(r"\b(nan|None|inf)\b", words)
+
+
+def test_what_is_on_the_page_is_what_was_found(found: dict[str, Any], tmp_path: Path) -> None:
+    words = Page(report.build(found, tmp_path / "page.html")).words
+    row = found["methods"][0]
+    assert row["title"] == "Textual Inversion"
+    first = words[words.index("By method") :]
+    assert f"{row['models']:,}" in first
+    assert report.number_text(row["downloads"]["geometric_mean"]) in first
+    assert report.interval_text(row["downloads"]["median_interval"]) in first
+
+
+def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    rows = [model(n, ("LORA", "DoRA", "TextualInversion")[n % 3], base_model=evil, creator=evil, downloads=n + 1)
+            for n in range(60)]  # fmt: skip
+    found = analyse(written(rows))
+    found["snapshot"]["parameters"] = {evil: evil}
+    page = Page(report.build(found, tmp_path / "page.html"))
+    assert evil not in page.text
+    assert evil in page.words
+
+
+@pytest.mark.parametrize("columns", [{}, {"downloads": 0}, {"age": None}, {"rating": 4.5, "rating_count": 2}])
+def test_a_poor_snapshot_gives_a_page_that_says_so(tmp_path: Path, columns: dict[str, Any]) -> None:
+    found = analyse(written([model(1, **columns), model(2, "TextualInversion", **columns)]))
+    page = Page(report.build(found, tmp_path / "page.html"))
+    assert page.open == []
+    assert "No two methods have enough creators" in page.words
+    assert not re.search(r"\b(nan|None|inf)\b", page.words)
+
+
+def test_thumbs_stand_in_where_there_are_no_stars(tmp_path: Path) -> None:
+    rows = [model(n, ("LORA", "TextualInversion")[n % 2], likes=n % 5, dislikes=0) for n in range(40)]
+    words = Page(report.build(analyse(written(rows)), tmp_path / "page.html")).words
+    assert "No vote is not a vote against" in words
+    assert "unvoted as zero" in words
+
+
+def test_demand_between_snapshots_is_shown(tmp_path: Path) -> None:
+    store = written([model(n, downloads=n) for n in range(20)], taken=TAKEN - timedelta(days=3))
+    words = Page(report.build(analyse(written([model(n, downloads=n + 6) for n in range(20)], into=store)),
+                              tmp_path / "page.html")).words  # fmt: skip
+    assert "Demand today" in words
+    assert "in the 3 days since snapshot 1" in words
+    assert "Two weeks would be better" in words
+
+
+def test_the_table_has_empty_cells_for_what_is_missing(tmp_path: Path) -> None:
+    rows = [model(n, downloads=None, likes=3, dislikes=1) for n in range(3)]
+    path = report.write_csv(analyse(written(rows)), tmp_path / "table.csv")
+    with path.open(newline="") as file:
+        low_rank, lora = csv.DictReader(file)
+    assert (low_rank["method"], lora["part_of"]) == ("low_rank", "low_rank")
+    assert (low_rank["models"], low_rank["hidden"], low_rank["downloads.total"]) == ("3", "3", "")
+    assert low_rank["votes.share"] == "0.75"
+
+
+def test_the_same_analysis_gives_the_same_page(found: dict[str, Any], tmp_path: Path) -> None:
+    first = report.build(found, tmp_path / "a.html").read_bytes()
+    assert report.build(found, tmp_path / "deep" / "b.html").read_bytes() == first
+
+
+def test_numbers_are_written_for_people() -> None:
+    numbers = (0, 0.41234, 41.26, 1531.6, -0.00001, -2.5, None, float("nan"))
+    assert [report.number_text(n) for n in numbers] == ["0", "0.412", "41.3", "1,532", "0", "−2.5", "—", "—"]
+    assert [report.share_text(n) for n in (0, 0.5, 0.071, 0.9899, 1, None)] == [
+        "0 %", "50 %", "7.1 %", "98.99 %", "100 %", "—",
+    ]  # fmt: skip
+    assert report.interval_text(None) == ""
+    assert report.kilobytes_text(144_000) == "147 MB"
+
+
+def test_names_in_drawings_stand_apart() -> None:
+    drawing = drawings.slopes(
+        ["a", "b"], {name: [1.0, 4.7 + k / 1000] for k, name in enumerate("vwxyz")}, False
+    )
+    assert drawing is not None
+    heights = sorted(line["name_y"] for line in drawing["lines"])
+    assert all(below - above >= 15 for above, below in pairwise(heights))
+    assert heights[-1] <= 260
+    assert drawings.slopes(["a"], {"only": [1.0]}, False) is None
+
+
+def test_the_commands_read_a_store(sampled: Path, tmp_path: Path) -> None:
+    table, page = tmp_path / "methods.csv", tmp_path / "page.html"
+    shown = CliRunner().invoke(app, ["survey", "stats", "--store", str(sampled), "--csv", str(table)])
+    assert shown.exit_code == 0, shown.output
+    assert "Popularity is not quality" in shown.output
+    assert "Hypernetwork" in shown.output
+    assert table.stat().st_size > 1000
+    printed = CliRunner().invoke(app, ["survey", "stats", "--store", str(sampled), "--json"])
+    assert json.loads(printed.stdout)["snapshot"]["mode"] == "sample"
+    written = CliRunner().invoke(app, ["survey", "report", "--store", str(sampled), "--out", str(page)])
+    assert written.exit_code == 0, written.output
+    assert Page(page).open == []
+
+
+def test_a_snapshot_that_is_not_there_is_an_error_in_words(sampled: Path) -> None:
+    result = CliRunner().invoke(app, ["survey", "stats", "--store", str(sampled), "--snapshot", "9"])
+    assert result.exit_code == 1
+    assert "has no snapshot 9" in result.output
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_browser_opens_the_page(found: dict[str, Any], tmp_path: Path) -> None:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    address = report.build(found, tmp_path / "page.html").as_uri()
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    command += ["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom", address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert "CONSOLE" not in done.stderr
+    assert done.stdout.count("</section>") == report.build(found, tmp_path / "again.html").read_text().count(
+        "</section>"
+    )

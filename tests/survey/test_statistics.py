@@ -1,0 +1,476 @@
+"""Every statistic of the survey against an answer that is known: by hand, by formula, or by construction.
+
+The catalogues are generated with effects, elasticity and clusters that the estimators have to find again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from likewise.errors import SurveyError
+from likewise.survey import store as stores
+from likewise.survey.rehearsal import catalogue
+from likewise.survey.statistics import analyse, coverage, exposure, members, ratings, resampling
+from likewise.survey.statistics.verdicts import AXES, Axis, Difference, decide, holm
+from likewise.survey.store import Store
+from tests.survey.known import TAKEN, by_method, model, pairs, written
+
+
+@pytest.fixture
+def memory() -> Iterator[Store]:
+    with stores.open(Path(":memory:")) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def census() -> Iterator[Store]:
+    """Twelve thousand models without traps, of the catalogue's own effects and elasticity."""
+    with stores.open(Path(":memory:")) as store:
+        catalogue.generate(12_000, seed=3, traps=()).write(store)
+        yield store
+
+
+def one(store: Store, query: str) -> object:
+    row = store.connection.execute(query).fetchone()
+    return row[0] if row else None
+
+
+# Counting
+
+
+def test_a_hidden_count_is_missing_and_not_zero() -> None:
+    rows = [model(1, downloads=10), model(2, downloads=30), model(3, downloads=None)]
+    row = by_method(analyse(written(rows)))["low_rank"]
+    assert (row["models"], row["hidden"]) == (3, 1)
+    assert row["downloads"]["median"] == 20
+    assert row["downloads"]["mean"] == 20
+    assert row["downloads"]["total"] == 40
+    assert row["downloads"]["geometric_mean"] == pytest.approx(math.sqrt(11 * 31) - 1)
+
+
+def test_a_snapshot_of_nothing_but_missing_values_has_no_zeros() -> None:
+    rows = [model(n, age=None, downloads=None, creator=None, versions=None) for n in range(30)]
+    found = analyse(written(rows))
+    row = by_method(found)["low_rank"]
+    assert row["creators"] == 30  # without a name, each is somebody of its own
+    assert row["undated"] == 30
+    assert not any(isinstance(value, int | float) for value in row["downloads"].values())
+    assert row["likes"]["per_100"] is row["votes"]["share"] is row["stars"] is row["per_day"]["mean"] is None
+    assert found["decay"] is found["totals"] is found["growth"] is None
+    json.dumps(found)
+
+
+def test_concentration_is_that_of_the_formulas() -> None:
+    equal = [model(n, downloads=7) for n in range(200)]
+    assert by_method(analyse(written(equal)))["low_rank"]["downloads"]["gini"] == pytest.approx(0)
+    one_has_all = [model(n, downloads=900 if n == 0 else 0) for n in range(200)]
+    row = by_method(analyse(written(one_has_all)))["low_rank"]["downloads"]
+    assert row["gini"] == pytest.approx(199 / 200)
+    assert row["top_share"] == 1
+    ladder = by_method(analyse(written([model(n, downloads=n) for n in range(1, 301)])))["low_rank"][
+        "downloads"
+    ]
+    assert ladder["top_share"] == pytest.approx((300 + 299 + 298) / (300 * 301 / 2))
+
+
+def test_types_are_mapped_to_methods() -> None:
+    kinds = ("LORA", "LoCon", "DoRA", "TextualInversion", "Hypernetwork", "AestheticGradient", "SomethingNew")
+    found = by_method(analyse(written([model(n, kind, downloads=1) for n, kind in enumerate(kinds)])))
+    counts = {name: row["models"] for name, row in found.items()}
+    assert counts == {
+        "textual_inversion": 1, "hypernetwork": 1, "aesthetic": 1, "low_rank": 3, "lora": 1, "locon": 1,
+        "dora": 1, "other": 1,
+    }  # fmt: skip
+
+
+def test_merges_are_apart_and_what_leaving_them_in_does_is_reported() -> None:
+    origins = ["Trained"] * 2 + ["Merge"] * 5 + [None] * 3
+    rows = [model(n, "Checkpoint", checkpoint_type=o, downloads=100 * n) for n, o in enumerate(origins)]
+    found = analyse(written(rows))
+    counts = {name: row["models"] for name, row in by_method(found).items()}
+    assert counts == {
+        "checkpoint_trained": 2,
+        "checkpoint_merge": 5,
+        "checkpoint_unknown": 3,
+        "checkpoint_any": 10,
+    }
+    compared = {row["method"] for row in found["mapping"] if row["compared"]}
+    assert not compared & {"checkpoint_merge", "checkpoint_unknown", "checkpoint_any", "lora"}
+
+
+RUNS = st.lists(st.integers(0, 23), min_size=24, max_size=60)
+
+
+@settings(
+    max_examples=8, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)  # shrinking is slow
+@given(repeats=RUNS, seed=st.integers(0, 1000), hidden=st.sets(st.integers(0, 23), max_size=20))
+def test_order_and_repetition_of_pages_change_nothing(
+    repeats: list[int], seed: int, hidden: set[int]
+) -> None:
+    rows = [
+        model(n, ("LORA", "TextualInversion")[n % 2], downloads=None if n in hidden else n * n, likes=n, dislikes=1,
+              creator=f"c{n % 7}")
+        for n in range(24)
+    ]  # fmt: skip
+    mixed = [*rows, *(rows[n] for n in repeats)]
+    random.Random(seed).shuffle(mixed)
+    plain, shuffled = (json.loads(json.dumps(analyse(written(some)))) for some in (rows, mixed))
+    assert by_method(plain)["low_rank"]["hidden"] == sum(n % 2 == 0 for n in hidden)
+    assert_alike(plain, shuffled)
+
+
+def assert_alike(first: object, second: object) -> None:
+    """The same plain data, but for the order in which sums were added up."""
+    (names, values), (others, numbers) = (  # what is no number must be equal
+        ({k: v for k, v in leaves.items() if not isinstance(v, float)},
+         {k: v for k, v in leaves.items() if isinstance(v, float)})
+        for leaves in map(flat, (first, second))
+    )  # fmt: skip
+    assert others == names
+    assert numbers == pytest.approx(values, rel=1e-9)
+
+
+def flat(value: object, path: str = "") -> dict[str, object]:
+    """Every leaf of plain data by its path."""
+    inner = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    )
+    if inner is None:
+        return {path: value}
+    return {key: leaf for at, part in inner for key, leaf in flat(part, f"{path}.{at}").items()}
+
+
+# Votes and stars
+
+
+def test_unrated_models_do_not_enter_a_mean() -> None:
+    rows = [model(n, "Hypernetwork", rating_count=0, downloads=5) for n in range(9)]
+    rows += [model(9, "Hypernetwork", rating=5.0, rating_count=3, downloads=5)]
+    stars = by_method(analyse(written(rows)))["hypernetwork"]["stars"]
+    assert stars["left_out"] == 5
+    assert stars["unrated_as_zero"] == 0.5
+    assert (stars["rated"], stars["unrated"]) == (1, 9)
+
+
+def test_one_rating_of_five_ranks_below_four_hundred_of_nearly_five() -> None:
+    rows = [
+        model(1, "Hypernetwork", rating=5.0, rating_count=1),
+        model(2, "LORA", rating=4.8, rating_count=400),
+    ]
+    rows += [model(3, "TextualInversion", rating=3.5, rating_count=9)]
+    found = by_method(analyse(written(rows)))
+    assert found["hypernetwork"]["stars"]["left_out"] > found["low_rank"]["stars"]["left_out"]
+    assert found["hypernetwork"]["stars"]["shrunk"] < found["low_rank"]["stars"]["shrunk"]
+
+
+def test_the_weight_of_the_prior_is_found_again() -> None:
+    draw = np.random.default_rng(0)
+    raters = draw.integers(1, 60, 8000)
+    truth = draw.normal(4.0, 0.2, 8000)
+    means = truth + draw.normal(0.0, 0.9, 8000) / np.sqrt(raters)  # 0.9^2 / 0.2^2 is about 20
+    both = zip(means, raters, strict=True)
+    store = written(model(n, rating=float(x), rating_count=int(k)) for n, (x, k) in enumerate(both))
+    members.prepare(store.connection, 1)
+    stars = ratings.stars(store.connection)
+    assert stars is not None
+    assert stars["weight_fitted"]
+    assert stars["weight"] == pytest.approx(0.9**2 / 0.2**2, rel=0.25)
+
+
+@pytest.mark.parametrize(("up", "votes"), [(0, 7), (7, 7), (80, 100), (4990, 5000)])
+def test_wilson_is_that_of_statsmodels(memory: Store, up: int, votes: int) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
+    members.prepare(memory.connection, 1)
+    low, high = proportion_confint(up, votes, method="wilson")
+    assert one(memory, f"SELECT wilson_low({up}, {votes})") == pytest.approx(low, abs=1e-5)
+    assert one(memory, f"SELECT wilson_high({up}, {votes})") == pytest.approx(high, abs=1e-5)
+
+
+def test_no_votes_are_no_data() -> None:
+    row = by_method(analyse(written([model(1, likes=0, dislikes=0, downloads=3)])))["low_rank"]["votes"]
+    assert (row["models"], row["unvoted"]) == (1, 1)
+    assert row["share"] is row["wilson_low"] is row["bound"]["median"] is row["left_out"] is None
+    assert row["unvoted_as_zero"] == 0
+
+
+def test_the_prior_of_votes_is_found_again() -> None:
+    draw = np.random.default_rng(1)
+    votes = draw.integers(1, 80, 6000)
+    up = draw.binomial(votes, draw.beta(18.0, 2.0, 6000))
+    alpha, beta = ratings.fit_beta_binomial(up.astype(float), votes.astype(float))
+    assert alpha == pytest.approx(18, rel=0.15)
+    assert beta == pytest.approx(2, rel=0.15)
+
+
+# Age
+
+
+def test_the_regression_finds_the_effects_of_the_catalogue(census: Store) -> None:
+    members.prepare(census.connection, 1)
+    exposure.prepare(census.connection)
+    fitted = exposure.regress(census.connection)
+    assert fitted is not None
+    truth = {"textual_inversion": "TextualInversion", "hypernetwork": "Hypernetwork", "low_rank": "LORA",
+             "aesthetic": "AestheticGradient", "checkpoint_trained": "Checkpoint"}  # fmt: skip
+    for pair in fitted.differences(list(truth)):
+        expected = catalogue.EFFECTS[truth[pair.first]] - catalogue.EFFECTS[truth[pair.second]]
+        assert abs(pair.value - expected) < 3.5 * pair.error, f"{pair.first} against {pair.second}"
+    assert fitted.age_effect is not None
+    elasticity, error = fitted.age_effect
+    assert abs(elasticity - catalogue.ELASTICITY) < 3.5 * error
+
+
+def test_the_decay_check_finds_the_elasticity(census: Store) -> None:
+    members.prepare(census.connection, 1)
+    exposure.prepare(census.connection)
+    found = exposure.decay(census.connection)
+    assert found is not None
+    assert found["elasticity"] == pytest.approx(catalogue.ELASTICITY, abs=0.05)
+    assert found["high"] < 1  # so downloads per day would flatter what is new
+
+
+def test_doubling_every_age_leaves_what_is_adjusted_as_it_was() -> None:
+    ages = {}
+    for times in (1, 2):
+        with stores.open(Path(":memory:")) as store:
+            catalogue.generate(3000, seed=5, traps=()).write(store)
+            store.connection.execute(
+                "UPDATE models SET first_published = s.taken - ? * (s.taken - first_published) FROM snapshots s",
+                [times],
+            )
+            ages[times] = analyse(store)["age"]
+    assert ages[1]["orders"] == ages[2]["orders"]
+    assert len(ages[1]["orders"]["adjusted"]) >= 4
+    for name, row in ages[1]["ratios"].items():
+        for way in row:
+            assert row[way]["value"] == pytest.approx(ages[2]["ratios"][name][way]["value"], rel=1e-3)
+
+
+def test_a_method_whose_models_are_all_a_month_old_is_not_penalised() -> None:
+    draw = np.random.default_rng(2)
+    rows = []
+    for n in range(1500):
+        young = n % 3 == 0
+        age = draw.uniform(25, 35) if young else draw.uniform(20, 900)
+        count = draw.poisson(age * math.exp(draw.normal(0, 0.8)))  # one daily rate for all
+        rows.append(model(n, "TextualInversion" if young else "LORA", age=age, downloads=int(count)))
+    found = analyse(written(rows))
+    low_rank = found["age"]["ratios"]["low_rank"]
+    assert low_rank["raw"]["low"] > 5  # the trap
+    assert low_rank["per_day"]["low"] < 1 < low_rank["per_day"]["high"]
+    assert low_rank["adjusted"]["low"] < 1 < low_rank["adjusted"]["high"]
+    assert pairs(found, "adjusted")["textual_inversion", "low_rank"]["verdict"] in ("same", "undecided")
+    assert pairs(found, "log")["textual_inversion", "low_rank"]["verdict"] == "less"
+
+
+def test_a_method_on_a_base_of_its_own_cannot_be_told_from_that_base() -> None:
+    draw = np.random.default_rng(4)
+    kinds = {"TextualInversion": "SD 1.5", "LORA": "SD 1.5", "Hypernetwork": "SD 1.4"}
+    rows = [
+        model(n, kind, base_model=kinds[kind], age=draw.uniform(9, 900), downloads=int(draw.lognormal(4, 1)))
+        for n in range(300)
+        for kind in [list(kinds)[n % 3]]
+    ]
+    found = analyse(written(rows))
+    assert found["age"]["model"]["not_estimable"] == ["hypernetwork"]
+    assert "adjusted" not in found["age"]["ratios"]["hypernetwork"]
+    assert list(pairs(found, "adjusted")) == [("textual_inversion", "low_rank")]
+
+
+def test_models_of_one_age_say_nothing_of_how_counts_grow() -> None:
+    draw = np.random.default_rng(10)
+    kinds = ("LORA", "TextualInversion")
+    found = analyse(written(model(n, kinds[n % 2], downloads=int(draw.lognormal(4, 1))) for n in range(200)))
+    assert found["decay"] is found["age"]["model"]["elasticity"] is None
+    assert 0.5 < found["age"]["ratios"]["low_rank"]["adjusted"]["value"] < 2
+
+
+def test_cohorts_hold_every_dated_model_once(census: Store) -> None:
+    members.prepare(census.connection, 1)
+    exposure.prepare(census.connection)
+    cohorts = exposure.cohorts(census.connection)
+    assert sum(row["models"] for row in cohorts) == one(census, "SELECT count(*) FROM comparable")
+    assert all(row["quarter"][5:] in ("01-01", "04-01", "07-01", "10-01") for row in cohorts)
+
+
+# Intervals and verdicts
+
+
+def test_intervals_know_that_models_of_one_creator_resemble_each_other() -> None:
+    draw, inside, narrow = np.random.default_rng(6), 0, []
+    for _ in range(25):
+        fame = draw.normal(0, 1, 40)
+        rows = [model(n, creator=f"c{n % 40}", downloads=int(np.expm1(5 + fame[n % 40]))) for n in range(400)]
+        with written(rows) as store:
+            members.prepare(store.connection, 1)
+            low, high = resampling.resample(store.connection)["low_rank"]["log"].interval or (0.0, 0.0)
+        inside += low < 5 < high
+        narrow.append((high - low) / (2 * 1.96))
+    assert inside >= 20  # 95 % of 25 is 24; were models taken for independent, about 12
+    assert np.mean(narrow) == pytest.approx(1 / math.sqrt(40), rel=0.2)
+
+
+def test_the_interval_of_a_median_is_as_wide_as_theory_says() -> None:
+    rows = [model(n, downloads=n * 10) for n in range(400)]  # evenly spread, so the share below is the value
+    low, high = by_method(analyse(written(rows)))["low_rank"]["downloads"]["median_interval"]
+    assert low < 1995 < high
+    assert high - low == pytest.approx(4000 * 2 * 1.96 * 0.5 / math.sqrt(400), rel=0.15)
+
+
+def test_an_interval_needs_five_creators() -> None:
+    rows = [model(n, creator=f"c{n % 4}", downloads=n, likes=n) for n in range(50)]
+    row = by_method(analyse(written(rows)))["low_rank"]
+    assert (
+        row["downloads"]["mean_interval"]
+        is row["downloads"]["median_interval"]
+        is row["likes"]["interval"]
+        is None
+    )
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    values = np.random.default_rng(7).uniform(0, 0.2, 10)
+    assert holm(values) == pytest.approx(multipletests(values, method="holm")[1])
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "verdict", "beyond"),
+    [(0.5, 0.05, "more", True), (-0.5, 0.05, "less", True), (0.12, 0.04, "more", False),
+     (0.01, 0.02, "same", False), (0.05, 0.001, "same", False), (0.05, 0.2, "undecided", False)],
+)  # fmt: skip
+def test_four_verdicts(value: float, error: float, verdict: str, beyond: bool) -> None:
+    row = decide(Axis("x", "x", margin=0.1), [Difference("a", "b", value, error, 200)])[0]
+    assert (row["verdict"], row["beyond_margin"]) == (verdict, beyond)
+    mirrored = decide(Axis("x", "x", margin=0.1), [Difference("b", "a", -value, error, 200)])[0]
+    assert mirrored["verdict"] == {"more": "less", "less": "more"}.get(verdict, verdict)
+
+
+def test_few_creators_get_no_verdict() -> None:
+    assert decide(AXES[0], [Difference("a", "b", 9.0, 0.1, resampling.LEAST_CREATORS - 1)]) == []
+
+
+@pytest.mark.slow
+def test_shuffled_types_give_no_effect() -> None:
+    false, shuffles = {axis.name: 0 for axis in AXES}, 30
+    with stores.open(Path(":memory:")) as store:
+        catalogue.generate(2500, seed=8).write(store)
+        for turn in range(shuffles):
+            store.connection.execute(
+                "UPDATE models SET type = other.type, checkpoint_type = other.checkpoint_type FROM ("
+                "SELECT a.id, b.type, b.checkpoint_type FROM "
+                "(SELECT id, row_number() OVER (ORDER BY hash(id + ?)) AS k FROM models) a JOIN "
+                "(SELECT type, checkpoint_type, row_number() OVER (ORDER BY hash(id)) AS k FROM models) b USING (k)"
+                ") other WHERE models.id = other.id",
+                [1000 * turn + 1],
+            )
+            found = analyse(store, seed=turn)
+            for axis in false:
+                false[axis] += any(row["verdict"] in ("more", "less") for row in pairs(found, axis).values())
+    assert max(false.values()) <= 5, false  # 5 % of 30 is 1.5; six or more have a chance of 0.3 %
+
+
+# The whole site, and time
+
+
+@pytest.mark.slow
+def test_the_estimate_from_random_ids_covers_the_truth() -> None:
+    inside = {"low_rank": 0, "textual_inversion": 0, "hypernetwork": 0, "aesthetic": 0}
+    types = dict(zip(inside, (("LORA", "LoCon", "DoRA"), ("TextualInversion",), ("Hypernetwork",),
+                              ("AestheticGradient",)), strict=True))  # fmt: skip
+    for seed in range(200):
+        site = catalogue.generate(4000, seed=seed)
+        asked = np.random.default_rng(seed).choice(site.largest_id, 1500, replace=False) + 1
+        with stores.open(Path(":memory:")) as store:
+            site.write(store, asked)
+            members.prepare(store.connection, 1)
+            found = coverage.totals(store, store.snapshot())
+        assert found is not None
+        for name, kinds in types.items():
+            truth = sum(site.totals()[kind] for kind in kinds)
+            inside[name] += found[name]["low"] <= truth <= found[name]["high"]
+    assert min(inside.values()) >= 186, inside  # 93 % of 200, for the rarest method too
+
+
+def test_totals_are_the_formula_and_need_random_ids() -> None:
+    rows = [model(n, "LORA" if n % 4 else "Hypernetwork", downloads=10) for n in range(1, 41)]
+    asked = {n: n <= 40 for n in range(1, 101)}
+    found = analyse(written(rows, mode="sample", asked=asked, largest=10_000))["totals"]
+    p, rest = 0.3, (10_000 - 100) / 9_999
+    assert found["low_rank"]["models"] == pytest.approx(10_000 * p)
+    assert found["low_rank"]["error"] == pytest.approx(10_000 * math.sqrt(p * (1 - p) * rest / 100))
+    assert found["low_rank"]["downloads"] == pytest.approx(10_000 * p * 10)
+    assert found["aesthetic"]["models"] == found["aesthetic"]["low"] == 0
+    assert found["aesthetic"]["high"] > 300  # none among a hundred does not mean none
+    assert analyse(written(rows, mode="census", largest=10_000))["totals"] is None
+
+
+def test_a_sample_of_everything_has_no_error() -> None:
+    rows = [model(n, downloads=10) for n in range(1, 41)]
+    asked = {n: n <= 40 for n in range(1, 101)}
+    found = analyse(written(rows, mode="sample", asked=asked, largest=100))["totals"]["low_rank"]
+    assert (found["models"], found["low"], found["high"]) == (40, 40, 40)
+    assert found["error"] == found["downloads_error"] == 0
+
+
+def test_models_crawled_beside_the_sample_do_not_enter_the_totals() -> None:
+    rows = [model(n, "Hypernetwork", downloads=10) for n in range(1, 41)]
+    asked = {n: n <= 20 for n in (*range(1, 21), *range(101, 181))}
+    found = analyse(written(rows, mode="sample", asked=asked, largest=1000))
+    assert found["totals"]["hypernetwork"]["hits"] == 20
+    assert by_method(found)["hypernetwork"]["models"] == 40
+
+
+def test_vanished_ids_by_range() -> None:
+    asked = {n: n > 500 or n % 2 == 0 for n in range(1, 1001)}
+    rows = [model(n, downloads=1) for n, there in asked.items() if there]
+    found = analyse(written(rows, mode="sample", asked=asked, largest=1000))["vanished"]
+    assert [row["share"] for row in found] == [0.5] * 10 + [0.0] * 10
+    assert [row["first_id"] for row in found[:2]] == [1, 51]
+    assert found[0]["low"] < 0.5 < found[0]["high"]
+    assert found[-1]["low"] == 0 < found[-1]["high"]
+
+
+def test_growth_between_two_snapshots() -> None:
+    ids = range(1, 41)
+    store = written([model(n, downloads=100 * n) for n in ids], taken=TAKEN - timedelta(days=20))
+    later = [model(n, downloads=None if n == 40 else 100 * n + (n % 2) * 40) for n in ids if n != 39]
+    written(later, into=store, mode="panel", asked={n: n != 39 for n in ids})
+    found = analyse(store)["growth"]
+    row = found["methods"]["low_rank"]
+    assert (found["before"], found["days"], found["short"]) == (1, 20, False)
+    assert (row["models"], row["idle"], row["shrunk"], row["gone"]) == (38, 19, 0, 1)
+    assert row["per_day"] == pytest.approx(1.0)
+    assert row["interval"][0] < 1 < row["interval"][1]
+    with pytest.raises(SurveyError, match="not earlier"):
+        analyse(store, 1, against=2)
+
+
+def test_a_census_right_after_a_sample_is_no_panel() -> None:
+    rows = [model(n, downloads=n) for n in range(20)]
+    store = written(rows, taken=TAKEN - timedelta(hours=2))
+    assert analyse(written(rows, into=store))["growth"] is None
+
+
+def test_an_empty_snapshot_is_an_error_with_a_hint() -> None:
+    with pytest.raises(SurveyError, match="holds no model") as caught:
+        analyse(written([]))
+    assert caught.value.hint
+
+
+def test_the_same_seed_gives_the_same_numbers(census: Store) -> None:
+    first, second = (json.loads(json.dumps(analyse(census, seed=9))) for _ in range(2))
+    assert_alike(first, second)

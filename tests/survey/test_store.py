@@ -1,0 +1,199 @@
+"""The store: what goes in comes out, once, whatever the order; and files of others are left alone."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import zipfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from likewise.errors import SurveyError
+from likewise.survey import importing
+from likewise.survey import store as stores
+from likewise.survey.rehearsal.catalogue import generate
+from likewise.survey.store import MODELS, Snapshot, Store
+
+TAKEN = Snapshot(datetime(2026, 1, 2, 3, 4, 5), "here", "sample", {"size": 3}, nsfw=True, largest_id=9)
+ROW = {
+    "id": 1, "name": "=1+1", "type": "LORA", "downloads": 0, "likes": None, "rating": None, "archived": False,
+    "first_published": datetime(2024, 2, 3, 10, 11, 12, 345000), "tags": ["a", "b"], "size_kb": 18432.5,
+}  # fmt: skip
+
+
+def opened(folder: Path) -> Store:
+    return stores.open(folder / "survey.duckdb")
+
+
+def rows(store: Store, number: int) -> list[dict[str, Any]]:
+    found = store.models(number).order("id")
+    return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+
+
+def test_a_row_comes_back_and_what_is_missing_stays_missing(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        number = store.begin(TAKEN)
+        assert store.add(number, [ROW]) == 1
+    with stores.open(tmp_path / "survey.duckdb", read_only=True) as store:
+        (row,) = rows(store, number)
+        assert row == dict.fromkeys(MODELS) | ROW | {"snapshot": 1}
+        assert store.snapshot() == store.snapshot(1) == Snapshot(**{**vars(TAKEN), "number": 1})
+
+
+def test_an_id_is_there_once_in_a_snapshot(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        first, second = store.begin(TAKEN), store.begin(Snapshot(TAKEN.taken, "there", "census"))
+        assert [store.add(first, [ROW, ROW]), store.add(first, [ROW]), store.add(second, [ROW])] == [1, 0, 1]
+        assert [store.ids(first), store.ids(second)] == [[1], [1]]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_shuffled_and_repeated_pages_change_nothing(tmp_path: Path, data: st.DataObject) -> None:
+    """Hidden counts among them, which are no zeros."""
+    ids = data.draw(st.lists(st.integers(1, 12), min_size=1, max_size=24))
+    told = data.draw(st.permutations([{"id": id, "downloads": None if id % 3 == 0 else id} for id in ids]))
+    size = data.draw(st.integers(1, 24))
+    with stores.open(tmp_path / f"{len(list(tmp_path.iterdir()))}.duckdb") as store:
+        number = store.begin(TAKEN)
+        for start in range(0, len(told), size):
+            store.add(number, told[start : start + size])
+        sums = "count(*), count(downloads), coalesce(sum(downloads), 0)"
+        facts = store.models(number).aggregate(sums).fetchall()
+    known = {id for id in ids if id % 3}
+    assert facts == [(len(set(ids)), len(known), sum(known))]
+
+
+def test_a_snapshot_of_the_same_source_is_replaced(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        for size in (3, 5):
+            number = store.begin(TAKEN)
+            store.add(number, [ROW | {"id": size}])
+            store.ask(number, [(size, True)])
+        assert (number, store.ids(1)) == (1, [5])
+        assert store.asked(1).fetchall() == [(1, 5, True)]
+        assert len(store.snapshots()) == 1
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        with pytest.raises(TypeError, match="complex has no place"), store.transaction():
+            store.add(store.begin(TAKEN), [ROW, ROW | {"id": 1j}])
+        assert store.snapshots() == []
+        assert store.connection.execute("FROM models").fetchall() == []
+
+
+def test_kinds_of_checkpoints_are_remembered(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        number = store.begin(TAKEN)
+        store.add(number, [ROW, ROW | {"id": 2}])
+        store.set_checkpoint_types(number, [(1, "Merge"), (2, None)])
+        assert store.checkpoint_types() == {1: "Merge"}
+
+
+def test_a_snapshot_that_is_not_there(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        with pytest.raises(SurveyError, match="no snapshot yet"):
+            store.snapshot()
+        store.begin(TAKEN)
+        with pytest.raises(SurveyError, match="has no snapshot 7"):
+            store.snapshot(7)
+
+
+# -------------------------------------------------------------------------------------------------- files
+
+
+def test_reading_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SurveyError, match="there is no"):
+        stores.open(tmp_path / "none.duckdb", read_only=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_others_are_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.duckdb"
+    text.write_text("not a database, " * 1000)
+    other = tmp_path / "other.duckdb"
+    with duckdb.connect(str(other)) as connection:
+        connection.execute("CREATE TABLE holidays(day DATE)")
+    with opened(tmp_path) as store:
+        store.connection.execute("UPDATE schema_version SET version = 99")
+    for name, said in (
+        ("text", "not a store"),
+        ("other", "something else"),
+        ("survey", "another schema .*99"),
+    ):
+        with pytest.raises(SurveyError, match=said):
+            stores.open(tmp_path / f"{name}.duckdb")
+
+
+def test_a_store_that_another_process_holds(tmp_path: Path) -> None:
+    path = tmp_path / "survey.duckdb"
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with pytest.raises(SurveyError, match="is open in another program"):
+            stores.open(path)
+        process.communicate()
+
+
+# ------------------------------------------------------------------------------------------------- export
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Store:
+    store = opened(tmp_path)
+    generate(200).write(store)
+    store.add(1, [ROW | {"id": 10**6, "name": 'Füße, "quoted"\nand =\'; DROP TABLE'}])
+    return store
+
+
+def test_parquet_holds_everything(full: Store, tmp_path: Path) -> None:
+    path = stores.export(full, tmp_path / "it's.parquet", "parquet")
+    quoted = str(path).replace("'", "''")
+    assert duckdb.sql(f"FROM '{quoted}' ORDER BY id").fetchall() == full.models(1).order("id").fetchall()
+
+
+def test_csv_comes_back_as_it_went(full: Store, tmp_path: Path) -> None:
+    path = stores.export(full, tmp_path / "models.csv", "csv", snapshot=1)
+    number, notes = importing.load(path, full)
+    assert notes == []
+    for row, again in zip(rows(full, 1), rows(full, number), strict=True):
+        assert row | {"snapshot": number} == again
+
+
+def test_a_spreadsheet_has_text_where_there_was_text(full: Store, tmp_path: Path) -> None:
+    path = stores.export(full, tmp_path / "models.xlsx", "xlsx")
+    with zipfile.ZipFile(path) as book:
+        sheet = book.read("xl/worksheets/sheet2.xml").decode()
+        assert b"snapshots" in book.read("xl/workbook.xml")
+    assert sheet.count("<row ") == 1 + len(rows(full, 1))
+    assert "<f>" not in sheet
+    assert "DROP TABLE" in sheet
+
+
+def test_more_rows_than_a_sheet_takes_go_on_another(
+    full: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "MOST_LINES", 101)
+    path = stores.export(full, tmp_path / "models.xlsx", "xlsx")
+    with zipfile.ZipFile(path) as book:
+        sheets = [book.read(f"xl/worksheets/sheet{n}.xml").decode().count("<row ") for n in (2, 3)]
+    assert sum(sheets) == 2 + len(rows(full, 1))
+    assert sheets[0] == 101
+
+
+def test_csv_of_all_snapshots_names_them(full: Store, tmp_path: Path) -> None:
+    generate(50, 1).write(full)
+    path = stores.export(full, tmp_path / "models.csv", "csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        assert {row["snapshot"] for row in csv.DictReader(file)} == {"1", "2"}
