@@ -17,7 +17,16 @@ import torch
 from torch import nn
 
 from likewise.errors import FormatError
-from likewise.weights import Inert, read_header, read_object, read_shapes, read_tensors, write_tensors
+from likewise.weights import (
+    Inert,
+    read_header,
+    read_object,
+    read_shapes,
+    read_tensors,
+    write_object,
+    write_tensors,
+)
+from tests import webui
 
 
 def tensors() -> dict[str, torch.Tensor]:
@@ -352,11 +361,81 @@ def test_shapes_are_read_without_the_data(tmp_path):
     assert read_tensors(path)["x"][0, 0] != 1
 
 
-@pytest.mark.parametrize("whole", [{"a": 1}, [torch.ones(1)], {"state_dict": {}}])
-def test_files_without_named_tensors_are_refused(tmp_path, whole):
+@pytest.mark.parametrize("whole", [{"a": 1}, [2, "b"], 3, {"state_dict": {}, "x": torch.ones(1)}])
+def test_files_without_tensors_are_refused(tmp_path, whole):
     torch.save(whole, tmp_path / "x.pt")
-    with pytest.raises(FormatError, match="holds no named tensors"):
-        read_tensors(tmp_path / "x.pt")
+    for read in (read_tensors, read_shapes):
+        with pytest.raises(FormatError, match="holds no tensors"):
+            read(tmp_path / "x.pt")
+
+
+def test_nested_and_bare_tensors_have_names(tmp_path):
+    pair = ({"linear.0.weight": torch.ones(4, 2)}, {"linear.0.weight": torch.ones(2, 2)})
+    torch.save({768: pair, "step": 3, "more": [torch.ones(1)]}, tmp_path / "x.pt")
+    shapes = {"768.0.linear.0.weight": (4, 2), "768.1.linear.0.weight": (2, 2), "more.0": (1,)}
+    assert read_shapes(tmp_path / "x.pt") == shapes
+    assert {name: tuple(t.shape) for name, t in read_tensors(tmp_path / "x.pt").items()} == shapes
+    torch.save(torch.ones(1, 3), tmp_path / "x.pt")
+    assert read_shapes(tmp_path / "x.pt") == {"": (1, 3)}
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path):
+    torch.save({"a": {"b": torch.ones(1)}, "a.b": torch.ones(1)}, tmp_path / "x.pt")
+    with pytest.raises(FormatError, match=r"two tensors called 'a\.b'"):
+        read_shapes(tmp_path / "x.pt")
+
+
+def test_trees_without_end_are_refused(tmp_path):
+    endless: list[object] = []
+    endless.append(endless)
+    wide: list[object] = [[torch.ones(1)] * 100]
+    for _ in range(6):
+        wide = [wide] * 100
+    for tree in (endless, wide):
+        torch.save(tree, tmp_path / "x.pt")
+        with pytest.raises(FormatError, match="nested beyond all measure"):
+            read_shapes(tmp_path / "x.pt")
+
+
+# --- archives of our own -----------------------------------------------------------------------
+
+
+def test_our_archives_pass_the_web_uis_rules(tmp_path):
+    wanted = {name: tensor for name, tensor in tensors().items() if name != "flags"}
+    tree = {
+        768: (OrderedDict(wanted), {"whole": torch.arange(12).view(3, 4)}), "name": "ü", "list": [1, 2.5, None, True],
+        "turned": torch.arange(6.0).view(2, 3).T, "param": nn.Parameter(torch.ones(2)), "big": 1 << 70,
+    }  # fmt: skip
+    path = write_object(tmp_path / "new" / "x.pt", tree)
+    for found in (webui.load(path), read_object(path)):
+        assert same(found[768][0], wanted)
+        assert torch.equal(found[768][1]["whole"], tree[768][1]["whole"])
+        assert (found["name"], found["list"], found["big"]) == ("ü", [1, 2.5, None, True], 1 << 70)
+        assert torch.equal(found["turned"], tree["turned"])
+        assert type(found["param"]) is torch.Tensor
+        assert list(found) == list(tree)
+    assert [found.name for found in path.parent.iterdir()] == ["x.pt"]
+
+
+def test_plain_torch_archives_break_that_rule(tmp_path):
+    """Why we write archives ourselves; where torch stops adding members, `write_object` can go."""
+    torch.save({"x": torch.ones(1)}, tmp_path / "x.pt")
+    with pytest.raises(AssertionError, match=r"\.format_version|byteorder"):
+        webui.load(tmp_path / "x.pt")
+
+
+def test_equal_trees_give_equal_archives(tmp_path):
+    one, two = (write_object(tmp_path / name, {"x": torch.ones(3)}) for name in ("a.pt", "b.pt"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "strange", [{1, 2}, np.float32(1), torch.float16, Path("x"), b"x", torch.ones(1, dtype=torch.complex64)]
+)
+def test_only_plain_trees_are_written(tmp_path, strange):
+    with pytest.raises(TypeError, match="has no place in a file of tensors"):
+        write_object(tmp_path / "x.pt", {"x": [strange]})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("first", [0x80, 0x50])

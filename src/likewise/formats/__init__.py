@@ -9,11 +9,18 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
+from likewise.files import write_with
+from likewise.formats._check import verify
 from likewise.formats.layout import Contents, Layout, Saving, examine
+
+STREAMED = frozenset({"dreambooth"})
+"""Methods whose files are too large to be read back after writing."""
 
 __all__ = ["Contents", "Layout", "Saving", "examine", "get", "names", "read", "recognise", "write"]
 
@@ -54,7 +61,18 @@ def read(path: Path) -> Artifact:
 
 
 def write(artifact: Artifact, path: Path, layout: str = "native", saving: Saving | None = None) -> Path:
-    """Write `artifact` in a layout; raises `FormatError` in words where the two do not fit."""
-    chosen = get(layout)
+    """Write `artifact` in a layout; raises `FormatError` in words where the two do not fit.
+
+    What was written is read back and compared before it takes its place, so a wrong file never does.
+    """
+    chosen, path = get(layout), Path(path)
+    saving = saving or Saving()
     chosen.refuse_unsupported(artifact)
-    return chosen.write(artifact, path, saving or Saving())
+    if artifact.method in STREAMED:
+        return chosen.write(artifact, path, saving)
+    dtype = saving.dtype or chosen.usual
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        made = chosen.write(artifact, Path(folder) / path.name, replace(saving, dtype=dtype))
+        verify(chosen.kept(artifact), read(made), dtype)
+        return write_with(path, made.replace)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 PICTURES = frozenset({".png", ".webp"})
+Dtype = Literal["float16", "bfloat16", "float32"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Contents:
     path: Path
     kind: Literal["safetensors", "pickled", "picture", "folder"]
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Of every named tensor; nested names are joined by dots. Empty for a bare tensor, pictures and folders."""
+    """Of every named tensor; nested names are joined by dots, a bare tensor is called "". Empty for pictures and folders."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
     """As safetensors spells them: `F16`, `BF16`, ... Empty for other kinds."""
@@ -39,17 +40,20 @@ class Contents:
 class Saving:
     """How to write. The defaults are what people expect of a shared file."""
 
-    dtype: Literal["float16", "bfloat16", "float32"] = "float16"
+    dtype: Dtype | None = None
+    """Empty: what is `usual` in the layout."""
     metadata: bool = True
     """Write the training facts that readers show; off writes only what is needed to load the file."""
     title: str = ""
     """Name shown by readers; empty: the file's stem."""
+    base: Path | None = None
+    """A whole model, file or folder, that the layouts of whole models take the rest from."""
 
     def torch_dtype(self) -> torch.dtype:
-        """`dtype` as torch knows it."""
+        """`dtype` as torch knows it, half precision if it is empty."""
         import torch
 
-        found: torch.dtype = getattr(torch, self.dtype)
+        found: torch.dtype = getattr(torch, self.dtype or "float16")
         return found
 
 
@@ -63,6 +67,8 @@ class Layout(ABC):
     """Of the files it writes; empty for folders."""
     methods: ClassVar[frozenset[str]]
     """Methods whose artifacts it can hold. `lycoris` stands for the family of other factorisations."""
+    usual: ClassVar[Dtype] = "float16"
+    """The precision that its readers expect, where nobody asks for another."""
     readers: ClassVar[Mapping[str, str]]
     """Program -> how it takes this layout: `exact`, or in words what differs. Programs that are not named refuse it."""
 
@@ -80,6 +86,14 @@ class Layout(ABC):
     @abstractmethod
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         """Write whole or not at all. Raises `FormatError` where `unsupported` gives a reason."""
+
+    def portability(self, contents: Contents) -> Mapping[str, str]:
+        """`readers` for this very file: what differs may depend on what is in it."""
+        return self.readers
+
+    def kept(self, artifact: Artifact) -> Artifact:
+        """What of an artifact comes back when its file is read; everything, unless the layout has no place for it."""
+        return artifact
 
     def unsupported(self, artifact: Artifact) -> str | None:
         """Why this artifact has no place in this layout, in words; None if it has one."""

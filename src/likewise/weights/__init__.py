@@ -1,20 +1,21 @@
 """Reading and writing files of tensors. What a file claims is checked, and nothing in it is ever executed.
 
-safetensors is what we write and prefer. Pickled files (`.ckpt`, `.pt`, `.bin`) go to `pickled`, which runs
-nothing. What the tensors mean is the business of others.
+safetensors is what we write and prefer. Pickled files (`.ckpt`, `.pt`, `.bin`) are read by `pickled`, which runs
+nothing, and written by `archive`. What the tensors mean is the business of others.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise.errors import FormatError
 from likewise.files import write_with
+from likewise.weights.archive import write_object
 from likewise.weights.pickled import Inert, brief, unpickle
 
 if TYPE_CHECKING:
@@ -29,11 +30,14 @@ __all__ = [
     "read_shapes",
     "read_tensors",
     "tensors_in",
+    "write_object",
     "write_tensors",
 ]
 
 MAX_HEADER = 100_000_000
 """Bytes; the bound of the safetensors specification."""
+MOST_LEVELS, MOST_NODES = 8, 100_000
+"""Of a pickled tree. A few bytes can spell one without end."""
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6,
     "F6_E3M2": 6, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64,
@@ -108,17 +112,42 @@ def read_object(path: Path) -> Any:
 
 
 def tensors_in(tree: Any, path: Path) -> dict[str, Tensor]:
-    """The named tensors of what `read_object(path)` gave, opened from its `state_dict` if it has one."""
-    from torch import Tensor
+    """The named tensors of what `read_object(path)` gave, opened from its `state_dict` if it has one.
 
+    Names of nested ones are joined by dots, places in lists and tuples counted from 0: `768.0.linear.0.weight`. A
+    bare tensor is called "".
+    """
     # `dict.get(tree, ...)`: a pickle can hang attributes named `get` and `items` on its dictionaries
     inner = dict.get(tree, "state_dict", tree) if isinstance(tree, dict) else tree
-    found = {}
-    if isinstance(inner, dict):
-        found = {str(name): value for name, value in dict.items(inner) if isinstance(value, Tensor)}
+    found: dict[str, Tensor] = {}
+    for name, tensor in _walk(inner, path):
+        if name in found:
+            raise FormatError(f"{path} holds two tensors called {name!r}")
+        found[name] = tensor
     if not found:
-        raise FormatError(f"{path} holds no named tensors")
+        raise FormatError(f"{path} holds no tensors")
     return found
+
+
+def _walk(tree: Any, path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a tree in its order, with its name."""
+    from torch import Tensor
+
+    pending: list[tuple[tuple[str, ...], Any]] = []
+    if isinstance(tree, dict | list | tuple | Tensor):
+        pending = [((), tree)]
+    seen = 0
+    while pending:
+        place, node = pending.pop()
+        if isinstance(node, Tensor):
+            yield ".".join(place), node
+            continue
+        named = dict.items(node) if isinstance(node, dict) else enumerate(node)
+        children = [(str(k), child) for k, child in named if isinstance(child, dict | list | tuple | Tensor)]
+        seen += len(children)
+        if seen > MOST_NODES or (children and len(place) == MOST_LEVELS):
+            raise FormatError(f"{path} is nested beyond all measure", "nothing of it was run")
+        pending += [((*place, key), child) for key, child in reversed(children)]
 
 
 def write_tensors(

@@ -1,0 +1,91 @@
+"""Flat names: files whose tensors are called `lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight`.
+
+kohya's LoRA and LyCORIS share this spelling; which tensors belong to a layer is theirs to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from likewise.formats import _names_unet
+from likewise.formats._names import family_of, flat_part, from_kohya, unflatten
+from likewise.formats._names_transformer import Published
+from likewise.formats.layout import Contents
+
+BUNDLED = "bundle_emb."
+WEIGHTS = {
+    "up": "lora_up.weight",
+    "down": "lora_down.weight",
+    "mid": "lora_mid.weight",
+    "a1": "a1.weight",
+    "a2": "a2.weight",
+    "b1": "b1.weight",
+    "b2": "b2.weight",
+    "bm": "bm.weight",
+}
+"""Our suffixes that files spell differently; all others are the same."""
+SUFFIXES = {spelled: ours for ours, spelled in WEIGHTS.items()}
+LORA = frozenset({"lora_up.weight", "lora_down.weight", "alpha"})
+LYCORIS = frozenset(
+    """lora_mid.weight dora_scale hada_w1_a hada_w1_b hada_w2_a hada_w2_b hada_t1 hada_t2 lokr_w1 lokr_w1_a lokr_w1_b
+    lokr_w2 lokr_w2_a lokr_w2_b lokr_t2 oft_blocks rescale a1.weight a2.weight b1.weight b2.weight bm.weight weight
+    on_input diff diff_b w_norm b_norm""".split()  # noqa: SIM905
+)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Flat:
+    """What the names and shapes of a file tell."""
+
+    layers: Mapping[str, Published]
+    """Flat name -> the canonical paths that it stands for."""
+    family: str
+    notes: Mapping[str, str]
+    """What was left out of it, in words."""
+
+
+def is_flat(names: Iterable[str]) -> bool:
+    """Do all names start with a known part of a model, embeddings that ride along aside?"""
+    own = [name for name in names if not name.startswith(BUNDLED)]
+    return bool(own) and all(flat_part(name.partition(".")[0]) for name in own)
+
+
+def suffixes(names: Iterable[str]) -> set[str]:
+    """What follows the flat names, as files spell it."""
+    return {name.partition(".")[2] for name in names if not name.startswith(BUNDLED)}
+
+
+def by_layer(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
+    """Tensors (or shapes) by flat name, then by our suffix; embeddings that ride along are left out."""
+    found: dict[str, dict[str, T]] = {}
+    for name, value in tensors.items():
+        if not name.startswith(BUNDLED):
+            flat, _, suffix = name.partition(".")
+            found.setdefault(flat, {})[SUFFIXES.get(suffix, suffix)] = value
+    return found
+
+
+def survey(contents: Contents) -> Flat:
+    """Family and layers of a file, by its names and shapes alone; raises `FormatError` for unknown names."""
+    layers = by_layer(contents.shapes)
+    widths, originals = {}, []
+    for flat, shapes in layers.items():
+        part, rest = flat_part(flat) or ("", "")
+        dotted = unflatten(rest)
+        shape = next((shapes[key] for key in ("down", "hada_w1_b") if key in shapes), ())
+        path = _names_unet.from_original(dotted) if part == "backbone" else dotted
+        widths[f"{part}.{path}"] = shape[1] if len(shape) > 1 else 0
+        if part == "backbone" and not flat.startswith("lora_transformer_"):
+            originals.append(dotted)
+    family = family_of(widths, originals, contents.metadata)
+    bundled = sorted({name.split(".")[1] for name in contents.shapes if name.startswith(BUNDLED)})
+    notes = {"left out": f"bundled embeddings: {', '.join(bundled)}"} if bundled else {}
+    return Flat({flat: from_kohya(flat, family) for flat in layers}, family, notes)
+
+
+def spelled(flat: str, suffix: str) -> str:
+    """The file's name of a tensor."""
+    return f"{flat}.{WEIGHTS.get(suffix, suffix)}"

@@ -1,0 +1,160 @@
+"""Modules: an artifact's tensors by the layer they change, checked when they come from a foreign file.
+
+`{path: {suffix: tensor}}`, where a suffix (`up`, `alpha`, `hada_w1_a`, ...) has no dot in it. What the suffixes
+mean is in `_deltas`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from likewise.artifact import Artifact
+from likewise.errors import FormatError
+from likewise.formats import _lowrank
+from likewise.formats._metadata import base_of, noun_of, token_of
+from likewise.formats._names_transformer import Published
+from likewise.formats._numbers import real
+from likewise.formats.layout import Contents
+from likewise.weights import read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
+
+Modules = dict[str, dict[str, "Tensor"]]
+_CONVOLUTION = re.compile(
+    r"backbone\.(conv_in|conv_out|.*\.(conv1|conv2|conv_shortcut|(down|up)samplers\.\d+\.conv))"
+)
+_EITHER = re.compile(r"backbone\..*\.(proj_in|proj_out)")
+"""1x1 convolutions in SD 1, linear layers in SD 2 and SDXL."""
+_WHOLE = (".alpha", ".on_input")
+"""Numbers that some programs save as integers."""
+_CONTEXT = ("attn2.to_k", "attn2.to_v")
+
+
+def group(tensors: Mapping[str, Tensor]) -> Modules:
+    """Canonical tensors by layer, in the order of the artifact."""
+    found: Modules = {}
+    for name, tensor in tensors.items():
+        path, _, suffix = name.rpartition(".")
+        found.setdefault(path, {})[suffix] = tensor
+    return found
+
+
+def ungroup(modules: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The inverse of `group`."""
+    return {f"{path}.{suffix}": t for path, own in modules.items() for suffix, t in own.items()}
+
+
+def read_finite(contents: Contents) -> dict[str, Tensor]:
+    """Every tensor of the file, floats as float32; raises `FormatError` for values that are not finite."""
+    return {
+        name: real(tensor, name, contents.path)
+        if tensor.is_floating_point() or not name.endswith(_WHOLE)
+        else tensor
+        for name, tensor in read_tensors(contents.path).items()
+    }
+
+
+def rounded(suffix: str, tensor: Tensor, kept: dtype) -> Tensor:
+    """A tensor in the precision that is saved; an alpha that would change by it, and integers, stay as they are.
+
+    Raises `FormatError` if a number is too large for it.
+    """
+    inexact = suffix == "alpha" and float(tensor.to(kept)) != float(tensor)
+    if inexact or not tensor.is_floating_point():
+        return tensor
+    found = tensor.to(kept)
+    if not bool(found.isfinite().all()):
+        kind = str(kept).removeprefix("torch.")
+        raise FormatError(
+            f"{kind} has no numbers as large as {float(tensor.abs().max()):.2g}", "save it in float32"
+        )
+    return found
+
+
+def adopt(
+    contents: Contents, modules: Modules, method: str, family: str, notes: Mapping[str, str]
+) -> Artifact:
+    """The artifact of a foreign file: token, noun and base from its metadata, or the token from its name."""
+    recipe: dict[str, Any] = {}
+    if method == "lycoris":
+        from likewise.formats._deltas import algorithm
+
+        kinds = [algorithm(own) for own in modules.values()]
+        recipe["algo"] = max(sorted(set(kinds)), key=kinds.count)
+    return Artifact(
+        method=method,
+        family=family,
+        token=token_of(contents.metadata, contents.path),
+        noun=noun_of(contents.metadata),
+        tensors=ungroup(modules),
+        recipe=recipe,
+        base=base_of(contents.metadata),
+        notes=dict(notes),
+    )
+
+
+def paired(contents: Contents, modules: Modules) -> Modules:
+    """Checked low-rank pairs: `down` [r, in, ...], `up` [out, r] and a scalar `alpha`.
+
+    A missing alpha is the rank (kohya's rule, which all readers share). Raises `FormatError` naming a pair that
+    is torn or does not fit.
+    """
+    return {path: _pair(contents, path, own) for path, own in modules.items()}
+
+
+def _pair(contents: Contents, path: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    import torch
+
+    if "down" not in own or "up" not in own:
+        raise FormatError(f"{contents.path}: {path} has only half of a low-rank pair", "fetch the file again")
+    down, up = own["down"], own["up"]
+    rank = down.shape[0] if down.dim() in (2, 4) else 0
+    if not rank or up.dim() not in (2, 4) or up.shape[1] != rank or not down.numel() or not up.numel():
+        shapes = f"{tuple(up.shape)} and {tuple(down.shape)}"
+        raise FormatError(f"{contents.path}: the factors of {path}, {shapes}, do not fit together")
+    alpha = own.get("alpha", torch.tensor(float(rank)))
+    if up[0].numel() != rank or alpha.numel() != 1:
+        raise FormatError(f"{contents.path}: the tensors of {path} are of shapes that no reader takes")
+    return {"down": down, "up": up.flatten(1), "alpha": alpha.float().reshape(())}
+
+
+def canonical(contents: Contents, pairs: Modules, layers: Mapping[str, Published]) -> Modules:
+    """Checked pairs by canonical path: layers that a file keeps as one are taken apart, halves put in our order."""
+    found: Modules = {}
+    for name, pair in paired(contents, pairs).items():
+        layer = layers[name]
+        height, width = pair["up"].shape[0], pair["down"].shape[1]
+        if layer.swaps(height, width):
+            pair = _lowrank.swapped(pair)
+        rows = layer.rows(width)
+        if len(rows) > 1 and sum(rows) != height:
+            raise FormatError(f"{contents.path}: {name} has {height} rows, not {' + '.join(map(str, rows))}")
+        parts = _lowrank.split(pair, rows) if len(rows) > 1 else [pair]
+        for path, own in zip(layer.paths, parts, strict=True):
+            if path in found:
+                raise FormatError(f"{contents.path} changes {path} twice", "fetch the file again")
+            found[path] = own
+    return _shaped(found)
+
+
+def _shaped(modules: Modules) -> Modules:
+    """Low-rank pairs of canonical paths with `down` in the layer's own shape: 1x1 convolutions are kept both ways.
+
+    Where neither the path nor the width of the text states tells, it stays as it is.
+    """
+    context = next((own["down"].shape[1] for path, own in modules.items() if path.endswith(_CONTEXT)), 0)
+    projections = {768: True, 1024: False, 2048: False}.get(context)
+    found: Modules = {}
+    for path, own in modules.items():
+        either = _EITHER.fullmatch(path) is not None
+        convolution = projections if either else _CONVOLUTION.fullmatch(path) is not None
+        down = own["down"]
+        if convolution and down.dim() == 2:
+            down = down[:, :, None, None]
+        if convolution is False and down.dim() == 4 and down[0, 0].numel() == 1:
+            down = down.flatten(1)
+        found[path] = {**own, "down": down}
+    return found

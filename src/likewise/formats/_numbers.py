@@ -1,0 +1,34 @@
+"""Numbers out of foreign files, float32 and finite, and into ours, in a precision that can hold them.
+
+What cannot be is refused in a line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from likewise.errors import FormatError
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
+
+
+def real(tensor: Any, name: str, source: object) -> Tensor:
+    """`tensor` as float32; raises `FormatError` if it is none, holds no real numbers or not only finite ones."""
+    from torch import Tensor
+
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        raise FormatError(f"{source}: {name} is no tensor of real numbers")
+    found = tensor.detach().float()
+    if not bool(found.isfinite().all()):
+        raise FormatError(f"{source}: {name} holds numbers that are not finite", "train or fetch it again")
+    return found
+
+
+def rounded(tensor: Tensor, kept: dtype) -> Tensor:
+    """`tensor` in the precision that is saved; raises `FormatError` if a number is too large for it."""
+    found = tensor.to(kept)
+    if not bool(found.isfinite().all()):
+        kind, largest = str(kept).removeprefix("torch."), float(tensor.abs().max())
+        raise FormatError(f"{kind} has no numbers as large as {largest:.2g}", "save it in float32")
+    return found

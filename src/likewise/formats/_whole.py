@@ -1,0 +1,149 @@
+"""A whole model in canonical names, every tensor still in its file: what single files and folders have in common.
+
+Nothing is read before it is written elsewhere, so that a model of any size passes through little memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from likewise.artifact import Artifact
+from likewise.errors import FormatError
+from likewise.formats._metadata import token_of
+from likewise.weights.streaming import Pending, held, raw_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
+"""The choices of `Saving.dtype`, as safetensors spells them."""
+FAMILIES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl"}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All networks of a Stable Diffusion model."""
+
+    version: str
+    """`sd1`, `sd2` or `sdxl`: which text towers it has, and how single files spell them."""
+    tensors: Mapping[str, Pending]
+    """By canonical name, below `backbone.`, `vae.`, `text.` and `text_2.`."""
+    origin: Path
+    """The file or folder that it is read from."""
+    velocity: bool = False
+    """Does it predict velocity rather than noise?"""
+    zero_snr: bool = False
+    """Does its last level hold no signal?"""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What had to be guessed, in sentences."""
+
+    @property
+    def architecture(self) -> str:
+        """A key of `_metadata.ARCHITECTURES`."""
+        return "sd2-v" if self.version == "sd2" and self.velocity else self.version
+
+    def part(self, name: str) -> dict[str, Pending]:
+        """The tensors of `backbone`, `vae`, `text` or `text_2`, without that prefix."""
+        return {n[len(name) + 1 :]: one for n, one in self.tensors.items() if n.startswith(f"{name}.")}
+
+    def parts(self) -> list[str]:
+        """The names of its networks."""
+        return sorted({name.partition(".")[0] for name in self.tensors})
+
+    def replaced(self, tensors: Mapping[str, Pending]) -> Self:
+        """The same model with other values; raises `FormatError` unless each has a place of its shape."""
+        for name, one in tensors.items():
+            if name not in self.tensors:
+                raise FormatError(f"{self.origin} has no place for {name}", "was it taught on another model?")
+            if one.shape != self.tensors[name].shape:
+                shapes = f"{one.shape}, where {self.origin} has {self.tensors[name].shape}"
+                raise FormatError(f"{name} has the shape {shapes}", "was it taught on another model?")
+        return replace(self, tensors={**self.tensors, **tensors})
+
+    def cast(self, dtype: str) -> Self:
+        """All floating tensors as `dtype`, a choice of `Saving`."""
+        return replace(self, tensors={n: cast(one, DTYPES[dtype]) for n, one in self.tensors.items()})
+
+    def artifact(self) -> Artifact:
+        """What DreamBooth leaves behind: every weight of the backbone and the towers, in memory, as float32."""
+        tensors = {
+            name: cast(one, "F32").load() for name, one in self.tensors.items() if not name.startswith("vae.")
+        }
+        return Artifact(
+            method="dreambooth",
+            family=FAMILIES[self.version],
+            token=token_of(self.metadata, self.origin),
+            noun="",
+            tensors=tensors,
+            notes={"prediction": "v_prediction" if self.velocity else "epsilon"},
+        )
+
+
+def verify(whole: Whole, again: Whole) -> None:
+    """Raise `FormatError` unless `again`, just written, has the very numbers of `whole`; tensor by tensor."""
+    if again.tensors.keys() != whole.tensors.keys():
+        lost = min(again.tensors.keys() ^ whole.tensors.keys())
+        raise FormatError(f"{lost} was lost in writing", "please report this; keep what it was made from")
+    for name, one in whole.tensors.items():
+        before, after = raw_bytes(one.load()), raw_bytes(again.tensors[name].load())
+        if before.shape != after.shape or (before != after).any():
+            raise FormatError(
+                f"{name} was changed in writing", "please report this; keep what it was made from"
+            )
+
+
+def taught(artifact: Artifact) -> dict[str, Pending]:
+    """The weights of a DreamBooth artifact."""
+    return {name: held(tensor) for name, tensor in artifact.tensors.items()}
+
+
+def cast(one: Pending, dtype: str) -> Pending:
+    """The same numbers in another floating type; other types stay. Loading raises `FormatError` on overflow."""
+    if one.dtype == dtype or not one.dtype.startswith(("F", "BF")):
+        return one
+
+    def load() -> Tensor:
+        import torch
+
+        before = one.load()
+        after = before.to({v: getattr(torch, k) for k, v in DTYPES.items()}[dtype])
+        if after.isinf().any() and not before.isinf().any():
+            raise FormatError("a weight is too large for half precision", "save as bfloat16 or float32")
+        return after
+
+    return Pending(dtype, one.shape, load)
+
+
+def reshaped(one: Pending, shape: tuple[int, ...]) -> Pending:
+    """The same numbers in another shape."""
+    return one if one.shape == shape else Pending(one.dtype, shape, lambda: one.load().reshape(shape))
+
+
+def transposed(one: Pending) -> Pending:
+    """Rows as columns."""
+    return Pending(one.dtype, one.shape[::-1], lambda: one.load().T.contiguous())
+
+
+def third(one: Pending, number: int) -> Pending:
+    """One of the three parts that lie below each other in `one`."""
+    if not one.shape or one.shape[0] % 3:
+        raise FormatError(f"fused queries, keys and values of shape {one.shape} do not fall into three parts")
+    shape = (one.shape[0] // 3, *one.shape[1:])
+    return Pending(one.dtype, shape, lambda: one.load().chunk(3)[number].clone())
+
+
+def stacked(parts: Sequence[Pending]) -> Pending:
+    """Tensors below each other, in the type of the first."""
+    first = parts[0]
+
+    def load() -> Tensor:
+        import torch
+
+        loaded = [part.load() for part in parts]
+        return torch.cat([tensor.to(loaded[0].dtype) for tensor in loaded])
+
+    return Pending(first.dtype, (sum(part.shape[0] for part in parts), *first.shape[1:]), load)

@@ -1,0 +1,206 @@
+"""Whole models as diffusers folders, so written that older and newer versions of transformers open them.
+
+Text towers keep the level `text_model.` in their names and tokenizers get `vocab.json` and `merges.txt`, both of which
+transformers 5 leaves out and 4 needs. What is no weight is copied from the folder that the model came from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from likewise.errors import FormatError
+from likewise.files import write_with
+from likewise.formats import _checkpoint_names as spelling
+from likewise.formats._whole import Whole, reshaped, verify
+from likewise.formats._whole_configs import configs, model_index, read_json
+from likewise.weights import is_safetensors, read_tensors
+from likewise.weights.streaming import Pending, TensorFile, held, write_streamed
+
+STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+TEXT_STEM = "model"
+VARIANTS = ("", ".fp16", ".bf16")
+WEIGHTS = re.compile(r".*\.(safetensors|bin|ckpt|pt|pth|msgpack|h5|onnx)(\.index.*)?|.*\.index(\..*)?\.json")
+CLIP = "openai/clip-vit-large-patch14"
+"""Where the tokenizer is that all these models read with."""
+
+
+def is_model_folder(path: Path) -> bool:
+    """Does it look like what a diffusers pipeline is saved as?"""
+    return (path / "model_index.json").is_file() and (path / "unet" / "config.json").is_file()
+
+
+def open_folder(path: Path) -> Whole:
+    """The model in a diffusers folder; raises `FormatError` naming what is missing or of another kind."""
+    path = Path(path)
+    index = read_json(path / "model_index.json")
+    kind = str(index.get("_class_name", ""))
+    if not kind.startswith("StableDiffusion") or not (path / "text_encoder").is_dir():
+        hint = "Stable Diffusion 1, 2 and XL with their text encoders are converted"
+        raise FormatError(f"{path} holds a {kind or 'pipeline without a name'}", hint)
+    tensors: dict[str, Pending] = {}
+    for part, folder in spelling.FOLDERS.items():
+        if (path / folder).is_dir():
+            found = {spelling.canonical(part, n): one for n, one in _component(path / folder).items()}
+            tensors |= {name: _flat(name, one) for name, one in found.items() if "position_ids" not in name}
+    schedule = read_json(path / "scheduler" / "scheduler_config.json")
+    linear = read_json(path / "unet" / "config.json").get("use_linear_projection", False)
+    version = "sdxl" if "XL" in kind else "sd2" if linear else "sd1"
+    velocity = schedule.get("prediction_type") == "v_prediction"
+    return Whole(version, tensors, path, velocity, bool(schedule.get("rescale_betas_zero_snr", False)))
+
+
+def write_folder(whole: Whole, path: Path) -> Path:
+    """Write a diffusers folder, whole or not at all, and compare it."""
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        if whole.origin.is_dir():
+            _copy_rest(whole.origin, folder)
+        else:
+            _write_configs(whole, folder)
+        for part in whole.parts():
+            name = spelling.FOLDERS[part]
+            (folder / name).mkdir(exist_ok=True)
+            file = folder / name / f"{STEMS.get(name, TEXT_STEM)}.safetensors"
+            write_streamed(file, whole.part(part), {"format": "pt"})
+        verify(whole, open_folder(folder))
+
+    return write_with(Path(path), fill)
+
+
+def _component(folder: Path) -> dict[str, Pending]:
+    """All tensors of a component: full precision before `fp16`, safetensors before pickled, shards joined."""
+    for suffix in (".safetensors", ".bin"):
+        for variant in VARIANTS:
+            for stem in (STEMS["unet"], TEXT_STEM, "pytorch_model"):
+                single = folder / f"{stem}{variant}{suffix}"
+                index = folder / f"{stem}{suffix}.index{variant}.json"
+                if single.is_file():
+                    return _pending(single)
+                if index.is_file():
+                    return _shards(index)
+    raise FormatError(f"{folder} holds no weights", "the folder is not whole; fetch it again")
+
+
+def _shards(index: Path) -> dict[str, Pending]:
+    table = read_json(index).get("weight_map", {})
+    files = sorted({str(name) for name in table.values()}) if isinstance(table, dict) else []
+    if not files or any(Path(name).name != name for name in files):
+        raise FormatError(f"{index} does not name the files beside it")
+    return {name: one for file in files for name, one in _pending(index.parent / file).items()}
+
+
+def _pending(path: Path) -> dict[str, Pending]:
+    if not is_safetensors(path):
+        return {name: held(tensor) for name, tensor in read_tensors(path).items()}
+    file = TensorFile(path)
+    return {name: file.pending(name) for name in file.header.shapes}
+
+
+def _flat(name: str, one: Pending) -> Pending:
+    """VAE attention is linear here; the oldest folders keep it as 1 x 1 convolutions."""
+    square = name.startswith("vae.") and ".attentions." in name and len(one.shape) == 4
+    return reshaped(one, one.shape[:2]) if square else one
+
+
+def _copy_rest(source: Path, target: Path) -> None:
+    """Everything but the weights that are written anew; other components are copied with theirs."""
+    index = read_json(source / "model_index.json")
+    for name in ("model_index.json", "likewise.toml"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    for name in index:
+        if not re.fullmatch(r"\w+", name) or not (source / name).is_dir():
+            continue
+        anew = name in spelling.FOLDERS.values()
+        shutil.copytree(
+            source / name, target / name, ignore=_weights if anew else None, copy_function=shutil.copyfile
+        )
+        if name.startswith("tokenizer"):
+            _complete_tokenizer(target / name)
+
+
+def _weights(_folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if WEIGHTS.fullmatch(name)}
+
+
+def _write_configs(whole: Whole, folder: Path) -> None:
+    _write_json(folder / "model_index.json", model_index(whole))
+    for name, config in configs(whole).items():
+        file = "scheduler_config.json" if name == "scheduler" else "config.json"
+        _write_json(folder / name / file, config)
+    sources = _tokenizer_sources(whole.origin)
+    for part in whole.parts():
+        if part.startswith("text"):
+            tail = "_2" if part == "text_2" else ""
+            config = configs(whole)[spelling.FOLDERS[part]]
+            _write_tokenizer(folder / f"tokenizer{tail}", sources, config)
+
+
+def _write_tokenizer(folder: Path, sources: Mapping[str, Path], config: Mapping[str, Any]) -> None:
+    """CLIP's words, padded as the tower is used to: with the end of text, or with `!` in OpenCLIP's."""
+    folder.mkdir()
+    for name, file in sources.items():
+        shutil.copyfile(file, folder / name)
+    _complete_tokenizer(folder)
+    words = read_json(folder / "vocab.json")
+    if len(words) != config["vocab_size"]:
+        raise FormatError(
+            f"the tokenizer has {len(words)} words, the text encoder {config['vocab_size']}",
+            "put the model's own into a folder `tokenizer` beside its file",
+        )
+    end = "<|endoftext|>"
+    special = {
+        "bos_token": "<|startoftext|>",
+        "eos_token": end,
+        "unk_token": end,
+        "pad_token": "!" if config["pad_token_id"] == 0 else end,
+    }
+    _write_json(folder / "special_tokens_map.json", special)
+    length = config["max_position_embeddings"]
+    _write_json(
+        folder / "tokenizer_config.json",
+        {**special, "tokenizer_class": "CLIPTokenizer", "model_max_length": length, "do_lower_case": True},
+    )
+
+
+def _tokenizer_sources(origin: Path) -> dict[str, Path]:
+    """The files of a tokenizer: from a folder `tokenizer` beside the single file, else the published ones."""
+    beside = origin.parent / "tokenizer"
+    if beside.is_dir():
+        known = ("vocab.json", "merges.txt", "tokenizer.json")
+        return {name: beside / name for name in known if (beside / name).is_file()}
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return {name: Path(hf_hub_download(CLIP, name)) for name in ("vocab.json", "merges.txt")}
+    except Exception as error:  # the Hub raises half a dozen kinds
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise FormatError(
+            f"a single file has no tokenizer of its own, and there is none to be had: {first}",
+            f"put one in {beside}, or go online, or `hf download {CLIP} vocab.json merges.txt`",
+        ) from None
+
+
+def _complete_tokenizer(folder: Path) -> None:
+    """Write `vocab.json` and `merges.txt`, without which transformers 4 has no CLIP tokenizer, from the newer file."""
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return
+    model = read_json(folder / "tokenizer.json").get("model", {})
+    try:
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+        words = {str(word): int(number) for word, number in model["vocab"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise FormatError(f"{folder}/tokenizer.json is not CLIP's kind of tokenizer") from None
+    _write_json(folder / "vocab.json", words)
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

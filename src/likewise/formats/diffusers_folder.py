@@ -1,0 +1,40 @@
+"""diffusers folders: a whole Stable Diffusion 1, 2 or XL model, a component to a subfolder.
+
+As with single files, a DreamBooth artifact is completed from the model it was taught on, which `Saving.base` names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from likewise.artifact import Artifact
+from likewise.formats._whole_folder import is_model_folder, open_folder, write_folder
+from likewise.formats.checkpoint import complete
+from likewise.formats.layout import Contents, Layout, Saving
+
+
+class DiffusersFolder(Layout):
+    """A folder with `model_index.json`."""
+
+    name = "diffusers_folder"
+    title = "diffusers folder"
+    suffix = ""
+    methods = frozenset({"dreambooth"})
+    readers = {
+        "likewise": "exact for Stable Diffusion 1 and 2; XL is not taught yet",
+        "diffusers": "exact",
+        "kohya sd-scripts": "exact",
+    }
+
+    def sniff(self, contents: Contents) -> bool:
+        return contents.kind == "folder" and is_model_folder(contents.path)
+
+    def read(self, contents: Contents) -> Artifact:
+        return open_folder(contents.path).artifact()
+
+    def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
+        self.refuse_unsupported(artifact)
+        return write_folder(complete(artifact, saving), Path(path))
+
+
+LAYOUT = DiffusersFolder()

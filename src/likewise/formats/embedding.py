@@ -1,0 +1,70 @@
+"""The embedding of kohya, ComfyUI and OneTrainer: safetensors, or their `.pt`, with a tensor per text tower.
+
+Called `emb_params` where there is one tower, and by the tower (`clip_l`, `clip_g`, `t5`) where there are several.
+The word is not in the file: readers take its name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from likewise.artifact import Artifact
+from likewise.errors import FormatError
+from likewise.formats._embeddings import METHODS, as_vectors, family_of, single
+from likewise.formats._metadata import base_of, describe, noun_of, seal, token_of
+from likewise.formats._numbers import rounded
+from likewise.formats.layout import Contents, Layout, Saving
+from likewise.weights import read_tensors, write_tensors
+
+SOLE = ("emb_params", "emp_params")
+"""kohya's name, and OneTrainer's misspelling of it."""
+TOWERS = {"vectors": "clip_l", "vectors_2": "clip_g", "vectors_3": "t5"}
+OUTPUT = "_out"
+"""Ends the names of what OneTrainer adds to a tower's output. No other program uses that, and neither do we."""
+
+
+class Embedding(Layout):
+    """Word vectors by text tower."""
+
+    name = "embedding"
+    title = "embedding (safetensors)"
+    suffix = ".safetensors"
+    methods = METHODS
+    usual = "float32"
+    readers = {
+        "AUTOMATIC1111": "exact; for SDXL from 1.6 on",
+        "ComfyUI": "exact",
+        "Forge": "exact",
+        "diffusers": "exact if called with `token=`, else the word is `emb_params`; SDXL needs a call per text encoder",
+        "kohya sd-scripts": "exact",
+        "likewise": "exact",
+    }
+
+    def sniff(self, contents: Contents) -> bool:
+        names = {name.removesuffix(OUTPUT) for name in contents.shapes}
+        return (len(names) == 1 and names <= set(SOLE)) or (bool(names) and names <= set(TOWERS.values()))
+
+    def read(self, contents: Contents) -> Artifact:
+        path, metadata = contents.path, contents.metadata
+        found = {name: t for name, t in read_tensors(path).items() if not name.endswith(OUTPUT)}
+        if not found:
+            raise FormatError(f"{path} has vectors for a text tower's output only, which nothing else reads")
+        sole = next((name for name in SOLE if name in found), None)
+        if sole:
+            tensors = single(found[sole], sole, path)
+        else:
+            named = {ours: theirs for ours, theirs in TOWERS.items() if theirs in found}
+            tensors = {ours: as_vectors(found[theirs], theirs, path) for ours, theirs in named.items()}
+        if len({len(vectors) for vectors in tensors.values()}) > 1:
+            raise FormatError(f"{path} has another number of vectors for each text tower")
+        family, token = family_of(tensors), token_of(metadata, path)
+        return Artifact("textual_inversion", family, token, noun_of(metadata), tensors, {}, base_of(metadata))
+
+    def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
+        dtype = saving.torch_dtype()
+        names = TOWERS if len(artifact.tensors) > 1 else dict.fromkeys(TOWERS, SOLE[0])
+        tensors = {names[ours]: rounded(vectors, dtype) for ours, vectors in artifact.tensors.items()}
+        return write_tensors(path, tensors, seal(describe(artifact, saving, self.name), tensors))
+
+
+LAYOUT = Embedding()

@@ -1,0 +1,97 @@
+"""The LyCORIS layout: kohya's flat names with other factorisations than a plain low-rank pair.
+
+LoCon with a Tucker core, LoHa, LoKr, OFT, BOFT, GLoRA, (IA)3, full differences, norms and DoRA. Tensors are kept as
+they are: only their names change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from likewise.artifact import Artifact
+from likewise.errors import FormatError
+from likewise.formats import _flat
+from likewise.formats._deltas import algorithm
+from likewise.formats._metadata import describe, seal
+from likewise.formats._modules import Modules, adopt, group, read_finite, rounded
+from likewise.formats._names import TRANSFORMERS, to_kohya
+from likewise.formats.layout import Contents, Layout, Saving
+from likewise.weights import write_tensors
+
+FAMILIES = frozenset({"sd", "sdxl"})
+DORA = {
+    "AUTOMATIC1111": "different: it takes magnitudes for those of inputs, and files have mostly those of outputs",
+    "ComfyUI": "different: it divides by the norm of the base where magnitudes are those of outputs",
+    "Forge": "different: it divides by the norm of the base where magnitudes are those of outputs",
+    "LyCORIS": "exact, where magnitudes are those of outputs",
+    "likewise": "exact",
+}
+"""Who draws what from a DoRA. Whoever wants the same picture everywhere merges it or extracts a LoRA."""
+
+
+class Lycoris(Layout):
+    """Factorisations of the LyCORIS family."""
+
+    name = "lycoris"
+    title = "LyCORIS"
+    suffix = ".safetensors"
+    methods = frozenset({"lycoris"})
+    readers = {
+        "AUTOMATIC1111": "exact, but for DoRA and BOFT",
+        "ComfyUI": "exact, but for DoRA",
+        "Forge": "exact, but for DoRA",
+        "LyCORIS": "exact in its forward pass; its merge of LoHa and LoKr applies the scale twice",
+        "likewise": "exact",
+    }
+
+    def unsupported(self, artifact: Artifact) -> str | None:
+        """SD 3 and Flux keep several layers as one, which only plain pairs can be rewritten for."""
+        if artifact.method in self.methods and artifact.family not in FAMILIES:
+            return f"{self.title} files are written for SD and SDXL, not {artifact.family}"
+        return super().unsupported(artifact)
+
+    def sniff(self, contents: Contents) -> bool:
+        found = _flat.suffixes(contents.shapes)
+        return _flat.is_flat(contents.shapes) and bool(found & _flat.LYCORIS)
+
+    def portability(self, contents: Contents) -> Mapping[str, str]:
+        """A DoRA is read by all, and differently."""
+        return DORA if "dora_scale" in _flat.suffixes(contents.shapes) else self.readers
+
+    def read(self, contents: Contents) -> Artifact:
+        found = _flat.survey(contents)
+        unknown = sorted(_flat.suffixes(contents.shapes) - _flat.LORA - _flat.LYCORIS)
+        if unknown:
+            raise FormatError(
+                f"{contents.path} holds tensors called {unknown[0]!r}, which is no factorisation"
+            )
+        modules: Modules = {}
+        for flat, own in _flat.by_layer(read_finite(contents)).items():
+            layer = found.layers[flat]
+            if len(layer.paths) > 1 or (
+                found.family in TRANSFORMERS and layer.paths[0].startswith("backbone.")
+            ):
+                kind = algorithm(own)
+                raise FormatError(
+                    f"{contents.path} changes {flat} of {found.family} by {kind}, which cannot be read",
+                    "LyCORIS files of SD and SDXL can; of other families only plain LoRA",
+                )
+            modules[layer.paths[0]] = own
+        notes = dict(found.notes)
+        if any("dora_scale" in own for own in modules.values()):
+            notes["portability"] = (
+                "a DoRA: programs divide by different norms, so pictures differ between them"
+            )
+        return adopt(contents, modules, "lycoris", found.family, notes)
+
+    def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
+        dtype, tensors = saving.torch_dtype(), {}
+        for own_path, own in group(artifact.tensors).items():
+            flat = to_kohya(own_path, artifact.family).name
+            for suffix, tensor in own.items():
+                tensors[_flat.spelled(flat, suffix)] = rounded(suffix, tensor, dtype)
+        return write_tensors(path, tensors, seal(describe(artifact, saving, self.name), tensors))
+
+
+LAYOUT = Lycoris()

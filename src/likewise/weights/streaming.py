@@ -1,0 +1,174 @@
+"""Streaming: safetensors files read and written one tensor at a time, so that memory holds no more than one.
+
+The order on disk is the one of the `safetensors` library: equal tensors give an equal payload, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from likewise.errors import FormatError
+from likewise.files import write_with
+from likewise.weights import BITS, read_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DIGEST = "payload-sha256".center(64, "_")
+"""Stands in metadata for the SHA-256 of the payload, which is known only once the payload is written."""
+
+_TORCH = {
+    "U64": "uint64", "I64": "int64", "F64": "float64", "C64": "complex64", "F32": "float32", "U32": "uint32",
+    "I32": "int32", "BF16": "bfloat16", "F16": "float16", "U16": "uint16", "I16": "int16",
+    "F8_E8M0": "float8_e8m0fnu", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "I8": "int8",
+    "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+"""What safetensors calls torch's types, in the order in which tensors of them lie in a file."""
+_RANK = {dtype: place for place, dtype in enumerate(_TORCH)}
+
+_LETTERS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B"}
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A tensor that is still to be made: what it will be, and how to get it."""
+
+    dtype: str
+    """As safetensors spells it."""
+    shape: tuple[int, ...]
+    load: Callable[[], Tensor]
+
+
+class TensorFile:
+    """The tensors of a safetensors file, each read when it is asked for; raises `FormatError` if damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.header = read_header(self.path)
+        with self.path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entries = json.loads(file.read(length))
+        self._places = {name: 8 + length + entries[name]["data_offsets"][0] for name in self.header.shapes}
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor `name`, in memory of its own (a mapped file would stay in memory page by page)."""
+        import torch
+
+        one = self.pending(name)
+        if one.dtype not in _TORCH:
+            raise FormatError(f"{self.path}: {name} has the type {one.dtype}, which is not read here")
+        made = torch.empty(one.shape, dtype=getattr(torch, _TORCH[one.dtype]))
+        view = memoryview(raw_bytes(made))
+        with self.path.open("rb") as file:
+            file.seek(self._places[name])
+            while view:
+                count = file.readinto(view)
+                if not count:
+                    raise FormatError(f"{self.path} ends inside {name}", "fetch the file again")
+                view = view[count:]
+        return made
+
+    def number(self, name: str) -> float | None:
+        """The value of a tensor of one element, without torch; None for types that plain Python does not know."""
+        dtype = self.header.dtypes[name]
+        with self.path.open("rb") as file:
+            file.seek(self._places[name])
+            data = file.read(BITS[dtype] // 8)
+        if dtype == "BF16":  # the upper half of a float32
+            dtype, data = "F32", b"\0\0" + data
+        letter = _LETTERS.get(dtype)
+        return None if letter is None else float(struct.unpack(f"<{letter}", data)[0])
+
+    def pending(self, name: str) -> Pending:
+        """The tensor `name`, to be read later; raises `FormatError` where the file does not have it."""
+        if name not in self.header.shapes:
+            raise FormatError(f"{self.path} lacks the tensor {name}")
+        return Pending(self.header.dtypes[name], self.header.shapes[name], lambda: self.tensor(name))
+
+
+def held(tensor: Tensor) -> Pending:
+    """A tensor that is in memory already."""
+    return Pending(spelled(tensor), tuple(tensor.shape), lambda: tensor)
+
+
+def write_streamed(
+    path: Path, pending: Mapping[str, Pending], metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write a safetensors file that is whole or not there, loading one tensor after the other.
+
+    `DIGEST` inside a metadata text becomes the payload's SHA-256.
+    """
+    facts = dict(sorted((metadata or {}).items()))
+    names = in_order((name, one.dtype) for name, one in pending.items())
+    header = serialise_header({name: (pending[name].dtype, pending[name].shape) for name in names}, facts)
+
+    def fill(temporary: Path) -> None:
+        digest = hashlib.sha256()
+        with temporary.open("wb") as file:
+            file.write(header)
+            for name in names:
+                data = _checked_bytes(name, pending[name])
+                digest.update(data)
+                file.write(data)
+            file.seek(0)
+            file.write(header.replace(DIGEST.encode(), digest.hexdigest().encode()))
+
+    return write_with(Path(path), fill)
+
+
+def in_order(dtypes: Iterable[tuple[str, str]]) -> list[str]:
+    """Names of (name, type) pairs in the order in which safetensors lays their tensors out."""
+    found = sorted(dtypes, key=lambda pair: (_RANK[pair[1]], pair[0].encode()))
+    return [name for name, _ in found]
+
+
+def serialise_header(
+    entries: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> bytes:
+    """Length and header of a file with these tensors (name -> type, shape) in this order."""
+    table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    begin = 0
+    for name, (dtype, shape) in entries.items():
+        end = begin + math.prod(shape) * BITS[dtype] // 8
+        table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def payload(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
+    """The bytes that follow the header in a safetensors file of `tensors`, tensor by tensor."""
+    for name in in_order((name, spelled(tensor)) for name, tensor in tensors.items()):
+        yield raw_bytes(tensors[name].detach().cpu())
+
+
+def spelled(tensor: Tensor) -> str:
+    """What safetensors calls the type of `tensor`; raises `FormatError` for one that it cannot keep."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    for dtype, torch_name in _TORCH.items():
+        if name == torch_name:
+            return dtype
+    raise FormatError(f"safetensors keeps no tensors of the type {name}")
+
+
+def raw_bytes(tensor: Tensor) -> Any:
+    """The memory of `tensor` as a flat array of bytes; shared with it if it is contiguous."""
+    import torch
+
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def _checked_bytes(name: str, one: Pending) -> Any:
+    tensor = one.load()
+    if (spelled(tensor), tuple(tensor.shape)) != (one.dtype, one.shape):
+        found = f"{spelled(tensor)} {tuple(tensor.shape)}"
+        raise FormatError(f"{name} came as {found}, not as the {one.dtype} {one.shape} that was announced")
+    return raw_bytes(tensor)
