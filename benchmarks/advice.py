@@ -54,10 +54,10 @@ class Grid:
 
 GRIDS = {
     "aesthetic": Grid((1e-4, 1e-3, 1e-2), (5, 10, 20), "gradient_rate", "gradient_steps"),
-    "dreambooth": Grid((3e-5, 1e-4, 3e-4), (100, 200, 400)),
-    "hypernetwork": Grid((3e-4, 1e-3, 3e-3), (100, 300, 600)),
-    "lora": Grid((5e-4, 1e-3, 2e-3, 4e-3), (100, 300, 600)),
-    "textual_inversion": Grid((3e-3, 1e-2, 3e-2), (100, 300, 600)),
+    "dreambooth": Grid((1e-4, 2e-4, 4e-4), (75, 150, 300)),
+    "hypernetwork": Grid((3e-5, 1e-4, 3e-4), (100, 200, 300)),
+    "lora": Grid((3e-4, 6e-4, 1.2e-3, 2.4e-3), (100, 200, 300)),
+    "textual_inversion": Grid((5e-4, 1.5e-3, 5e-3), (100, 200, 300)),
 }
 Drawn = tuple[float, int, list[Any]]
 

@@ -17,6 +17,10 @@ from likewise.errors import RecipeError
 class Objective(Protocol):
     """What the loop asks of any kind of diffusion model. `levels` are [B]; latents are [B, C, H, W] or 5-D."""
 
+    @property
+    def prediction(self) -> str:
+        """What the backbone answers, as diffusers calls it: `epsilon`, `v_prediction`, ..."""
+
     def draw_levels(self, count: int, generator: torch.Generator, tokens: int) -> Tensor:
         """Random noise levels [count] for latents of `tokens` positions."""
 

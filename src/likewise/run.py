@@ -269,9 +269,10 @@ class Run:
     def _save(self, base: Base, adapter: Adapter) -> Generator[Event, None, list[Path]]:
         files: list[Path] = []
         for slot, job in enumerate(self.jobs):
+            notes = {"likewise": likewise.__version__, "prediction": base.objective.prediction}
             artifact = Artifact(
                 self.method, base.family, job.concept.token, job.concept.noun, adapter.state(slot),
-                job.recipe.model_dump(mode="json"), self.base, {"likewise": likewise.__version__},
+                job.recipe.model_dump(mode="json"), self.base, notes,
             )  # fmt: skip
             tail = f"-{slot}" if len(self.jobs) > 1 else ""
             path = self.folder / f"{job.concept.name}-{self.method}{tail}.safetensors"

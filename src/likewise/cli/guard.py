@@ -46,7 +46,10 @@ _OURS: set[str] = set()
 class Commands(TyperGroup):
     """The group of all commands; every one of them runs inside this `invoke`."""
 
-    order = ("demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", "doctor")
+    order = (
+        "demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", "inspect", "convert",
+        "merge", "extract", "resize", "diff", "survey", "examples", "doctor",
+    )  # fmt: skip
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order in which people come to need them."""

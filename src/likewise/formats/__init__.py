@@ -67,6 +67,7 @@ def write(artifact: Artifact, path: Path, layout: str = "native", saving: Saving
     """
     chosen, path = get(layout), Path(path)
     saving = saving or Saving()
+    saving = replace(saving, title=saving.title or path.stem)
     chosen.refuse_unsupported(artifact)
     if artifact.method in STREAMED:
         return chosen.write(artifact, path, saving)

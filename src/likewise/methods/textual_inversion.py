@@ -132,6 +132,12 @@ class TextualInversion(Method[TextualInversionRecipe]):
     def restore(self, base: Base, artifacts: Sequence[Artifact]) -> TextualInversionAdapter:
         """The vectors as they were taught."""
         tower = base.towers[0]
+        for artifact in artifacts:
+            if set(artifact.tensors) != {"vectors"}:
+                raise FormatError(
+                    f"{artifact.token} has vectors for {' and '.join(sorted(artifact.tensors))}; {base.name} has one tower",
+                    "an embedding fits only bases with the same text towers",
+                )
         taught = [artifact.tensors["vectors"] for artifact in artifacts]
         for artifact, vectors in zip(artifacts, taught, strict=True):
             if vectors.shape[-1] != tower.width:
