@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from likewise.survey import store
 from likewise.survey.store import Mode, Snapshot, Store
 
@@ -47,3 +49,24 @@ def pairs(found: Mapping[str, Any], axis: str) -> dict[tuple[str, str], dict[str
     """The verdicts of an axis by their pair."""
     rows = next(row["pairs"] for row in found["verdicts"] if row["axis"] == axis)
     return {(row["first"], row["second"]): row for row in rows}
+
+
+def assert_alike(first: object, second: object) -> None:
+    """The same plain data, but for the order in which sums were added up."""
+    (names, values), (others, numbers) = (  # what is no number must be equal
+        ({k: v for k, v in leaves.items() if not isinstance(v, float)},
+         {k: v for k, v in leaves.items() if isinstance(v, float)})
+        for leaves in map(flat, (first, second))
+    )  # fmt: skip
+    assert others == names
+    assert numbers == pytest.approx(values, rel=1e-9)
+
+
+def flat(value: object, path: str = "") -> dict[str, object]:
+    """Every leaf of plain data by its path."""
+    inner = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    )
+    if inner is None:
+        return {path: value}
+    return {key: leaf for at, part in inner for key, leaf in flat(part, f"{path}.{at}").items()}

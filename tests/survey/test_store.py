@@ -153,7 +153,7 @@ def test_a_store_that_another_process_holds(tmp_path: Path) -> None:
 def full(tmp_path: Path) -> Store:
     store = opened(tmp_path)
     generate(200).write(store)
-    store.add(1, [ROW | {"id": 10**6, "name": 'Füße, "quoted"\nand =\'; DROP TABLE'}])
+    store.add(1, [ROW | {"id": 10**6, "name": '=1+1, Füße, "quoted"\nand \'; DROP TABLE'}])
     return store
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -123,7 +123,7 @@ def _resampled(
 ) -> list[Difference]:
     there = {name: found[name][axis.name] for name in methods if axis.name in found.get(name, {})}
     if axis.name == "likes":  # a rate; `log` holds logarithms already
-        there = {name: one.map(np.log) for name, one in there.items() if one.value > 0}
+        there = {name: one.map(_log) for name, one in there.items() if one.value > 0}
     return [
         Difference(
             first,
@@ -134,3 +134,8 @@ def _resampled(
         )
         for first, second in combinations(there, 2)
     ]
+
+
+def _log(rate: Any) -> Any:
+    """The logarithm, not-a-number for a replicate that drew nobody's likes."""
+    return np.log(np.where(np.asarray(rate) > 0, rate, np.nan))
