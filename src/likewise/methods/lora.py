@@ -7,7 +7,7 @@ Hu et al. 2021 (arXiv 2106.09685), brought to Stable Diffusion by cloneofsimo/lo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,9 @@ from likewise.errors import FormatError, RecipeError
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import LearningRate, Rate, TrainingRecipe
 from likewise.stack import Stack, by_slot, stream, to_slots
+
+Size = tuple[int, float]
+"""Rank and alpha."""
 
 
 class LoRARecipe(TrainingRecipe):
@@ -57,31 +60,30 @@ class LoRAAdapter(Adapter):
     """K low-rank changes; smaller ranks are padded with zeros, which no gradient ever reaches."""
 
     def __init__(
-        self, base: Base, modules: dict[str, nn.Module], ranks: Sequence[int], alphas: Sequence[float]
+        self, base: Base, modules: Mapping[str, nn.Module], sizes: Mapping[str, Sequence[Size]]
     ) -> None:
-        self.slots = len(ranks)
-        self.ranks, self.alphas = list(ranks), list(alphas)
+        """`sizes` gives each module a rank and an alpha per slot; rank 0 where a slot leaves the module alone."""
+        self.sizes = sizes
+        self.slots = len(next(iter(sizes.values())))
         self.rates: dict[str, tuple[Rate, ...]] = {}
         self.dropout = 0.0
         self.layers: dict[str, _Layer] = {}
         self.trains_text = any(path.startswith("text.") for path in modules)
-        scale = torch.tensor(
-            [alpha / rank for alpha, rank in zip(alphas, ranks, strict=True)], device=base.device
-        )
         for path, module in modules.items():
             inner, outer, kernel = _shape(path, module)
-            widest = max(ranks)
+            widest = max(rank for rank, _ in sizes[path])
             down = torch.zeros(self.slots, widest, inner, *kernel, device=base.device)
             up = torch.zeros(self.slots, outer, widest, device=base.device)
+            scale = torch.tensor([alpha / max(rank, 1) for rank, alpha in sizes[path]], device=base.device)
             self.layers[path] = _Layer(nn.Parameter(down), nn.Parameter(up), scale)
         self._handles = [m.register_forward_hook(self._hook(self.layers[p])) for p, m in modules.items()]
 
     def initialise(self, seeds: Sequence[int]) -> None:
         """Kaiming-uniform `down` (a = sqrt 5, as kohya and PEFT), zero `up`; each slot from its own seed."""
         with torch.no_grad():
-            for n, layer in enumerate(self.layers.values()):
+            for n, (path, layer) in enumerate(self.layers.items()):
                 for slot, seed in enumerate(seeds):
-                    fresh = layer.down[slot, : self.ranks[slot]]
+                    fresh = layer.down[slot, : self.sizes[path][slot][0]]
                     bound = 1 / math.sqrt(fresh[0].numel())
                     drawn = torch.rand(fresh.shape, generator=stream(seed, "lora", n)) * 2 * bound - bound
                     fresh.copy_(drawn)
@@ -97,20 +99,30 @@ class LoRAAdapter(Adapter):
 
     def state(self, slot: int) -> dict[str, Tensor]:
         """`<path>.down` [r, in, ...], `<path>.up` [out, r] and a scalar `<path>.alpha` for each module."""
-        rank, tensors = self.ranks[slot], {}
+        tensors = {}
         for path, layer in self.layers.items():
-            tensors[f"{path}.down"] = layer.down[slot, :rank].detach().cpu().clone()
-            tensors[f"{path}.up"] = layer.up[slot, :, :rank].detach().cpu().clone()
-            tensors[f"{path}.alpha"] = torch.tensor(float(self.alphas[slot]))
+            rank, alpha = self.sizes[path][slot]
+            if rank:
+                tensors[f"{path}.down"] = layer.down[slot, :rank].detach().cpu().clone()
+                tensors[f"{path}.up"] = layer.up[slot, :, :rank].detach().cpu().clone()
+                tensors[f"{path}.alpha"] = torch.tensor(float(alpha))
         return tensors
 
-    def load(self, slot: int, tensors: dict[str, Tensor]) -> None:
-        """Copy one artifact's factors into a slot."""
-        rank = self.ranks[slot]
+    def load(self, slot: int, tensors: Mapping[str, Tensor]) -> None:
+        """Copy one artifact's factors into a slot. Files keep 1x1 convolutions with their kernel or without."""
         with torch.no_grad():
             for path, layer in self.layers.items():
-                layer.down[slot, :rank].copy_(tensors[f"{path}.down"])
-                layer.up[slot, :, :rank].copy_(tensors[f"{path}.up"])
+                rank = self.sizes[path][slot][0]
+                if rank:
+                    down, up = layer.down[slot, :rank], layer.up[slot, :, :rank]
+                    given = tensors[f"{path}.down"], tensors[f"{path}.up"]
+                    if (given[0].numel(), given[1].numel()) != (down.numel(), up.numel()):
+                        raise FormatError(
+                            f"the factors of {path} are {_sizes(given)}; this base needs {_sizes((down, up))}",
+                            "load its own base",
+                        )
+                    down.copy_(given[0].reshape(down.shape))
+                    up.copy_(given[1].reshape(up.shape))
 
     def detach(self) -> None:
         """Remove every hook; the frozen modules were never touched."""
@@ -155,6 +167,17 @@ def _convolve(module: nn.Module, layer: _Layer, x: Tensor, scale: Tensor, dropou
     return outer.reshape(x.shape[0], -1, height, width)
 
 
+def _sizes(tensors: tuple[Tensor, Tensor]) -> str:
+    return " and ".join("x".join(map(str, tensor.shape)) for tensor in tensors)
+
+
+def _size(tensors: Mapping[str, Tensor], path: str) -> Size:
+    """Rank and alpha of a module in a file; rank 0 where it has none, alpha equal to the rank where it is left out."""
+    down = tensors.get(f"{path}.down")
+    rank = 0 if down is None else int(down.shape[0])
+    return rank, float(tensors.get(f"{path}.alpha", rank))
+
+
 def _shape(path: str, module: nn.Module) -> tuple[int, int, tuple[int, ...]]:
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features, ()
@@ -193,8 +216,8 @@ class LoRA(Method[LoRARecipe]):
         modules = base.targets(first.targets, "backbone")
         if first.text_rate is not None:
             modules |= base.targets(first.targets, "text")
-        alphas = [recipe.alpha or float(recipe.rank) for recipe in recipes]
-        adapter = LoRAAdapter(base, modules, [recipe.rank for recipe in recipes], alphas)
+        sizes = [(recipe.rank, recipe.alpha or float(recipe.rank)) for recipe in recipes]
+        adapter = LoRAAdapter(base, modules, dict.fromkeys(modules, sizes))
         adapter.initialise([recipe.seed for recipe in recipes])
         adapter.dropout = first.dropout
         adapter.rates["backbone"] = tuple(Rate.parse(recipe.learning_rate) for recipe in recipes)
@@ -203,19 +226,18 @@ class LoRA(Method[LoRARecipe]):
         return adapter
 
     def restore(self, base: Base, artifacts: Sequence[Artifact]) -> LoRAAdapter:
-        """Read the modules from the tensors' own names, so that files with other targets load too."""
+        """Read modules, ranks and alphas from the tensors, so that files of other programs load too."""
         everything = base.targets("all", "backbone") | base.targets("all", "text")
-        paths = [key.removesuffix(".down") for key in artifacts[0].tensors if key.endswith(".down")]
+        named = (key.removesuffix(".down") for a in artifacts for key in a.tensors if key.endswith(".down"))
+        paths = list(dict.fromkeys(named))
         unknown = [path for path in paths if path not in everything]
-        if unknown:
-            raise FormatError(
-                f"this LoRA changes {unknown[0]}, which {base.name} does not have", "load its own base"
-            )
-        ranks = [int(a.tensors[f"{paths[0]}.down"].shape[0]) for a in artifacts]
-        alphas = [float(a.tensors[f"{paths[0]}.alpha"]) for a in artifacts]
-        adapter = LoRAAdapter(base, {path: everything[path] for path in paths}, ranks, alphas)
+        if unknown or not paths:
+            what = f"changes {unknown[0]}, which {base.name} does not have" if unknown else "changes nothing"
+            raise FormatError(f"this LoRA {what}", "load its own base")
+        sizes = {path: [_size(artifact.tensors, path) for artifact in artifacts] for path in paths}
+        adapter = LoRAAdapter(base, {path: everything[path] for path in paths}, sizes)
         for slot, artifact in enumerate(artifacts):
-            adapter.load(slot, dict(artifact.tensors))
+            adapter.load(slot, artifact.tensors)
         return adapter
 
 
