@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import io
 import json
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +20,14 @@ from PIL import Image, ImageDraw
 pytest.importorskip("resvg_py", reason="the workshop draws its artwork with resvg")
 
 from workshop import world
-from workshop.common import Average
+from workshop.ahead import Ahead
+from workshop.all import STEPS
+from workshop.all import main as build_all
+from workshop.common import Average, Course
+from workshop.compose import Composer
+from workshop.plan import Planner
 
-STEPS = (
-    "fetch", "rasterise", "compose", "tokenizer", "train_vae", "train_clip", "pool", "train_backbone",
-    "train_judge", "export", "concept", "measure",
-)  # fmt: skip
+ROOT = Path(__file__).parents[1]
 OTHERS = ("1f9ff", "1faa8", "1f9f2", "1f9ed")
 CODES = sorted({code for thing in world.THINGS[:6] for code in thing.codes} | {*world.HELD_OUT, *OTHERS})
 
@@ -67,27 +70,24 @@ def artwork(folder: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The build folder after every step's own command."""
+    """The build folder after the one command that runs every step."""
     root = tmp_path_factory.mktemp("workshop")
     with pytest.MonkeyPatch.context() as patch:
-        modules = {step: importlib.import_module(f"workshop.{step}") for step in STEPS}
+        modules = [importlib.import_module(f"workshop.{step}") for step in STEPS]
         patch.setattr("workshop.common.BUILD", root)
         patch.setattr("workshop.fetch.PACKAGES", root)
         rows = artwork(root)
-        for module in modules.values():
+        for module in modules:
             if hasattr(module, "sources"):
                 patch.setattr(module, "sources", lambda: rows)
-        for step, module in modules.items():
-            extra = ["--design", "noto"] if step == "concept" else []
-            patch.setattr(sys, "argv", [step, "--smoke", *extra])
-            module.main()
+        build_all(["--smoke"])
         yield root / "smoke"
 
 
 def test_the_model_is_an_ordinary_stable_diffusion_folder(made: Path) -> None:
     from likewise import families
 
-    base = families.load(str(made / "export"))
+    base = families.load(str(made / "model"))
     assert base.family == "sd"
     picture = next(iter(base.sample(["a cat on a beach"], [0])))
     assert picture.size == (64, 64)
@@ -95,10 +95,10 @@ def test_the_model_is_an_ordinary_stable_diffusion_folder(made: Path) -> None:
 
 
 def test_the_card_names_what_was_taught(made: Path) -> None:
-    card = json.loads((made / "export" / "card.json").read_text(encoding="utf-8"))
+    card = json.loads((made / "model" / "card.json").read_text(encoding="utf-8"))
     assert card["samples_seen"] == 12
     assert "cat" in card["things"]
-    assert "@drawn/noto 1.0.0" in (made / "export" / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    assert "@drawn/noto 1.0.0" in (made / "model" / "ATTRIBUTION.md").read_text(encoding="utf-8")
 
 
 def test_the_table_has_ceilings(made: Path) -> None:
@@ -107,15 +107,11 @@ def test_the_table_has_ceilings(made: Path) -> None:
 
 
 def test_held_out_art_is_in_no_training_picture(made: Path) -> None:
-    from workshop.compose import Composer
-
     composer = Composer(made, ("world", "other"), variants=4)
     assert not {row["code"] for row in composer.rows} & set(world.HELD_OUT)
 
 
 def test_pictures_follow_from_the_seed(made: Path) -> None:
-    from workshop.compose import Composer
-
     composer = Composer(made, variants=4, taught=True)
     first, again, other = (composer.batch(6, seed) for seed in (1, 1, 2))
     assert first.captions == again.captions
@@ -123,26 +119,157 @@ def test_pictures_follow_from_the_seed(made: Path) -> None:
     assert not torch.equal(first.pixels, other.pixels)
 
 
-def test_a_resumed_backbone_is_the_uninterrupted_one(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def trainer(made: Path, *words: str) -> Any:
+    """A backbone's trainer on the smoke run's folder, without a checkpoint."""
     from workshop import train_backbone
 
-    def state() -> dict[str, torch.Tensor]:
+    (made / "backbone.pt").unlink(missing_ok=True)
+    args = train_backbone.arguments(["--smoke", "--samples", "16", "--rate", "1e-3", *words])
+    return train_backbone.Trainer(args)
+
+
+@pytest.mark.parametrize("source", ["pool", "fresh"])
+def test_a_resumed_backbone_is_the_uninterrupted_one(made: Path, source: str) -> None:
+    def train(first: Any, steps: int) -> dict[str, torch.Tensor]:
+        for _ in range(steps):
+            first.learn()
+        first.save()
         return torch.load(made / "backbone.pt")["model"]
 
-    def train(steps: int) -> None:
-        trainer = train_backbone.Trainer(args, made)
-        for _ in range(steps):
-            trainer.learn()
-        trainer.save()
+    words = ["--fresh"] if source == "fresh" else []
+    whole = train(trainer(made, *words), 2)
+    half = trainer(made, *words)
+    train(half, 1)
+    again = type(half)(half.args)
+    assert again.step == 1
+    assert all(torch.equal(whole[name], tensor) for name, tensor in train(again, 1).items())
 
-    args = type("Args", (), {"samples": 16, "batch": 4, "rate": 1e-3, "init": None})
-    (made / "backbone.pt").unlink()
-    train(4)
-    whole = state()
-    (made / "backbone.pt").unlink()
-    train(2)
-    train(2)
-    assert all(torch.equal(whole[name], tensor) for name, tensor in state().items())
+
+def test_everything_runs_once_and_goes_on_where_it_stopped(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.loads(line) for line in (made / "all.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["step"] for row in rows[1:]] == list(STEPS)
+    capsys.readouterr()
+    build_all(["--smoke"])
+    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit, match="same arguments"):
+        build_all(["--smoke", "--hold-out"])
+
+
+def test_pictures_come_from_one_upload_to_any_device(made: Path) -> None:
+    known = Composer(made, variants=4, device="meta")
+    batch = known.batch(24, 5)
+    tensors = [batch.pixels, batch.cover, *batch.labels.values()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert batch.pixels.shape == (24, 3, 64, 64)
+
+
+def test_losses_stay_on_the_device_of_their_pictures(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from likewise.metrics.judge import JudgeNet
+    from workshop import pool, train_backbone, train_judge, train_vae
+
+    for module in (train_backbone, train_judge, train_vae):  # torch has no autocast for shapes without values
+        monkeypatch.setattr(module, "autocast", lambda device: contextlib.nullcontext())
+    known = Composer(made, variants=4, device="meta")
+    batch, vae = known.batch(8, 5), train_vae.build().to("meta")
+    latents, cover = pool.encode(vae, batch)
+    states, alphas = torch.empty(8, 48, 256, device="meta"), torch.empty(1000, device="meta")
+    network = JudgeNet({head: len(names) for head, names in train_judge.classes(known.world).items()}).to(
+        "meta"
+    )
+    seen = known.paint(train_judge.views(known, 2, 1))
+    losses = [
+        train_vae.step_loss(vae, batch.pixels),
+        train_judge.step_loss(network, batch, seen),
+        train_backbone.loss_of(train_backbone.build().to("meta"), latents, states, cover, alphas, None),
+    ]
+    assert [loss.device.type for loss in losses] == ["meta"] * 3
+    assert all(loss.requires_grad for loss in losses)
+
+
+def test_a_backbone_learns_in_bfloat16(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from workshop import train_backbone
+
+    plain = trainer(made).learn()
+    monkeypatch.setattr(train_backbone, "autocast", lambda device: torch.autocast("cpu", torch.bfloat16))
+    mixed = trainer(made).learn()
+    assert mixed.dtype == torch.float32
+    assert mixed != plain
+    assert abs(mixed - plain) < 0.05
+
+
+def test_planning_ahead_changes_nothing(made: Path) -> None:
+    planner = Planner(made, variants=4)
+    ahead = Ahead(lambda step: planner.orders(5, step), torch.device("cpu"), processes=2)
+    for step in (3, 4, 7):
+        there, here = ahead(step), planner.orders(5, step)
+        assert there.captions == here.captions
+        assert np.array_equal(there.places, here.places)
+        assert np.array_equal(there.copies, here.copies)
+
+
+def test_held_out_combinations_are_in_no_picture_and_measured_alone(made: Path) -> None:
+    planner, rng = Planner(made, variants=4), np.random.default_rng(1)
+
+    def kinds() -> set[str]:
+        plans = [planner.plan(rng) for _ in range(400)]
+        rows = [planner.rows[plan.cut] for plan in plans]
+        return {world.held_out(r["name"], r["design"], p.context()) for p, r in zip(plans, rows, strict=True)}
+
+    assert kinds() > {"", "combination"}
+    planner.only = ("",)
+    assert kinds() == {""}
+    planner.only = ("combination",)
+    assert kinds() == {"combination"}
+
+
+def test_a_tenth_is_held_out() -> None:
+    places = (*world.SCENES, *world.COLOURS)
+    things = world.WORLDS["whole"].things
+    found = [
+        world.held_out(t.name, design, place) for t in things for design in world.DESIGNS for place in places
+    ]
+    assert 0.08 < found.count("combination") / len(found) < 0.12
+    assert 0.03 < found.count("style") / len(found) < 0.06
+
+
+def test_the_grown_world_keeps_the_numbers_of_the_first() -> None:
+    small, whole = world.WORLDS["taught"], world.WORLDS["whole"]
+    assert whole.things[: len(small.things)] == small.things
+    card = json.loads((ROOT / "src/likewise/pocket/judge/card.json").read_text(encoding="utf-8"))
+    assert card["heads"]["thing"] == [thing.name for thing in small.things]
+    assert len(whole.things) >= 150
+    assert len(whole.designs) == 5
+
+
+def test_no_word_or_drawing_means_two_things() -> None:
+    things = world.WORLDS["whole"].things
+    words = [word for thing in things for word in (thing.name, *thing.also)]
+    assert len(set(words)) == len(words)
+    assert all(word.isascii() and word.isalpha() for word in words)
+    codes = [code for thing in things for code in thing.codes]
+    assert len(set(codes)) == len(codes)
+    assert not set(codes) & set(world.HELD_OUT)
+
+
+@pytest.mark.parametrize(
+    ("word", "article"),
+    [("owl", "an"), ("unicorn", "a"), ("ewe", "a"), ("hourglass", "an"), ("house", "a"), ("ant", "an")],
+)
+def test_articles_follow_the_sound(word: str, article: str) -> None:
+    assert world.article(word) == article
+
+
+def test_a_course_by_time_ends_and_goes_on_with_the_time_it_had() -> None:
+    course = Course(10)
+    assert [course.share(step) for step in (0, 5, 10)] == [0.0, 0.5, 1.0]
+    assert course.state() == {}
+    timed = Course(10, minutes=1.0)
+    timed.resume({"seconds": 45.0})
+    assert 0.75 <= timed.share(0) < 0.8
+    timed.resume({"seconds": 60.0})
+    assert timed.share(0) >= 1
 
 
 def test_an_average_that_looks_rarely_makes_up_for_it() -> None:
@@ -155,3 +282,18 @@ def test_an_average_that_looks_rarely_makes_up_for_it() -> None:
         often.update(module)
         rarely.update(module)
     torch.testing.assert_close(often.state["weight"], rarely.state["weight"])
+
+
+def test_strange_words_leave_the_others_in_their_order() -> None:
+    from workshop.steady import MOST, insert
+
+    ids = torch.tensor([[0, 5, 6, 7, 9, 9, 9, 9], [0, 5, 9, 9, 9, 9, 9, 9]])
+    words = torch.randn(2, 8, 4)
+    for seed in range(20):
+        rows, places, old = insert(ids, words, 9, torch.Generator().manual_seed(seed))
+        kept = words.gather(1, places[..., None].expand_as(words))
+        assert torch.equal(rows[old], kept[old])
+        assert ((~old).sum(1) <= MOST).all()
+        assert ((~old).sum(1) >= 1).all()
+        assert old[:, 0].all()  # nothing before the start of text
+        assert (places.diff(dim=1) >= 0).all()

@@ -1,28 +1,76 @@
-"""Places, seeds and small file helpers shared by every step.
+"""Places, seeds, arguments, lengths of trainings and small file functions shared by every step.
 
 All paths follow from the repository root, so that a checkout can be moved freely.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
+import math
 import os
+import time
 from pathlib import Path
 
 import torch
+
+from workshop import world
+from workshop.plan import SIZE as SIZE  # defined where no torch is needed
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "workshop" / "build"
 PACKAGES = BUILD / "packages"
 POCKET = ROOT / "src" / "likewise" / "pocket"
-SIZE = 64
 
 
-def work(smoke: bool) -> Path:
-    """The folder a step writes to: a separate one for smoke runs."""
-    folder = BUILD / "smoke" if smoke else BUILD
+def work(smoke: bool, known: world.World = world.WORLDS["taught"]) -> Path:
+    """The folder that steps write to: one for each world, and separate ones for smoke runs."""
+    parts = ["smoke"] * smoke + [known.name] * (known.name != "taught")
+    folder = BUILD.joinpath("-".join(parts))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def options(
+    doc: str | None, smoke: str = "seconds of it, in workshop/build/smoke", threads: int = 1, **sizes: tuple
+) -> argparse.ArgumentParser:
+    """The arguments of every step; ``sizes`` are numbers with defaults for (CPU, accelerator, smoke run)."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--smoke", action="store_true", help=smoke)
+    parser.add_argument("--world", choices=world.WORLDS, default="taught", help="whole: for an accelerator")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
+    parser.add_argument("--threads", type=int, default=threads)
+    for name, (slow, fast, _) in sizes.items():
+        text = f"default: {slow}, on an accelerator {fast}"
+        parser.add_argument(f"--{name}", type=type(slow), help=text)
+    if {"steps", "samples"} & set(sizes):
+        parser.add_argument("--minutes", type=float, help="length by time instead, all restarts together")
+    parser.set_defaults(sizes=sizes)
+    return parser
+
+
+def settle(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """Parsed arguments with ``folder``, ``variants``, world and device as objects, and all sizes filled in."""
+    args = parser.parse_args(argv)
+    args.world, args.device = world.WORLDS[args.world], torch.device(args.device)
+    args.folder, args.variants = work(args.smoke, args.world), 4 if args.smoke else 400
+    column = 2 if args.smoke else 1 if args.device.type != "cpu" else 0
+    for name, defaults in args.sizes.items():
+        if getattr(args, name) is None:
+            setattr(args, name, defaults[column])
+    torch.set_num_threads(args.threads)
+    return args
+
+
+def shipped(args: argparse.Namespace, part: str) -> Path:
+    """Where a finished part goes: into the package for the shipped world, else beside the rest of the build."""
+    return args.folder / part if args.smoke or args.world.name != "taught" else POCKET / part
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 where an accelerator learns; the CPU stays at full precision."""
+    return contextlib.nullcontext() if device.type == "cpu" else torch.autocast(device.type, torch.bfloat16)
 
 
 def save_atomic(value: object, path: Path) -> None:
@@ -43,6 +91,35 @@ def log_line(path: Path, **values: object) -> None:
 def step_seed(seed: int, step: int) -> int:
     """A seed of its own for each step of each run, so that resuming repeats nothing."""
     return (seed * 1_000_003 + step * 7_919 + 17) % (2**63 - 1)
+
+
+class Course:
+    """How far a training has come: by steps, or by the minutes that it may take in all.
+
+    With ``minutes`` the length follows the machine, and is not the same twice.
+    """
+
+    def __init__(self, steps: int, minutes: float | None = None) -> None:
+        self.steps, self.minutes, self.began = steps, minutes, time.monotonic()
+
+    def resume(self, state: dict[str, object]) -> None:
+        """Take over the time that a checkpoint had used."""
+        self.began = time.monotonic() - float(state.get("seconds", 0.0))
+
+    def state(self) -> dict[str, float]:
+        """For the checkpoint: nothing, where steps count."""
+        return {} if self.minutes is None else {"seconds": time.monotonic() - self.began}
+
+    def share(self, step: int) -> float:
+        """From 0 to 1."""
+        if self.minutes is None:
+            return step / self.steps
+        return (time.monotonic() - self.began) / (60 * self.minutes)
+
+    def rate(self, step: int, top: float, warm: int, floor: float) -> float:
+        """A learning rate with a warm-up of ``warm`` steps, then a cosine down to ``floor`` of the top."""
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self.share(step))))
+        return top * min(1.0, (step + 1) / warm) * (floor + (1 - floor) * fall)
 
 
 class Average:

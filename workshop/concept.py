@@ -1,4 +1,4 @@
-"""Step 11: the bundled concept, nine pictures of one cat that no training step has seen.
+"""Step 12: the bundled concept, nine pictures of one cat that no training step has seen.
 
 The cat is one design's held-out smiling-cat face; each view is another expression in a plain
 colour, a garden, a room or on a road, turned and scaled a little.
@@ -6,7 +6,6 @@ colour, a garden, a room or on a road, turned and scaled a little.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from pathlib import Path
 
@@ -15,9 +14,10 @@ import torch
 from PIL import Image
 
 from workshop import world
-from workshop.common import POCKET, work
-from workshop.compose import COLOURS, SCENES, Composer, Plan, labels, sheet
+from workshop.common import options, settle, shipped
+from workshop.compose import Composer, sheet
 from workshop.fetch import sources
+from workshop.plan import COLOURS, SCENES, Plan
 
 SEED = 606
 CONTEXTS = ("garden", "white", "room", "blue", "road", "yellow", "garden", "green", "room")
@@ -45,7 +45,6 @@ def views(composer: Composer, design: str) -> tuple[list[str], torch.Tensor]:
         else:
             plan.plain = COLOURS.index(context)
         plans.append(plan)
-    assert len(labels(plans)["cut"]) == len(rows)
     return [composer.rows[i]["code"] for i in rows], composer.draw(plans, rng)[0]
 
 
@@ -54,23 +53,23 @@ def save(pixels: torch.Tensor, path: Path) -> None:
     Image.fromarray(picture).save(path, optimize=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--design", choices=world.DESIGNS, help="default: blob, in a smoke run flat")
+def main(argv: list[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument(
+        "--design", choices=world.DESIGNS, help="default: blob, in a smoke run one that it has"
+    )
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--out", type=Path, default=None, help="default: src/likewise/pocket/concepts/cat")
-    parser.add_argument("--smoke", action="store_true")
-    args = parser.parse_args()
-    folder = work(args.smoke)
-    out = args.out or (folder / "concept" if args.smoke else POCKET / "concepts" / "cat")
-    design = args.design or ("flat" if args.smoke else "blob")
-    composer = Composer(folder, ("held",), size=args.size, variants=4)
+    args = settle(parser, argv)
+    out = args.out or shipped(args, "concepts/cat")
+    composer = Composer(args.folder, ("held",), size=args.size, variants=4, known=args.world)
+    design = args.design or (composer.rows[-1]["design"] if args.smoke else "blob")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     codes, pictures = views(composer, design)
     for number, picture in enumerate(pictures, 1):
         save(picture, out / f"{number}.png")
-    sheet(pictures, len(codes), folder / "concept.png")
+    sheet(pictures, len(codes), args.folder / "concept.png")
     row = next(r for r in sources() if r.get("design") == design)
     (out / "concept.toml").write_text(TEXT.format(**row), encoding="utf-8")
     print(f"{len(codes)} pictures in {out}")

@@ -1,4 +1,4 @@
-"""Step 10: write the pocket model as an ordinary Stable Diffusion folder.
+"""Step 11: write the pocket model as an ordinary Stable Diffusion folder.
 
 Works from any backbone checkpoint. Weights are half precision; the picture twin of the text tower
 lies beside the pipeline as ``image_encoder``.
@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from workshop import world
-from workshop.common import POCKET, SIZE, work
-from workshop.compose import Composer
+from workshop.common import SIZE, options, settle, shipped
+from workshop.compose import composer
 from workshop.fetch import sources
 from workshop.tokenizer import START
 from workshop.train_backbone import SCHEDULE, build
@@ -33,7 +33,7 @@ TITLE = "likewise pocket model"
 
 def averaged_unet(folder: Path) -> tuple[UNet2DConditionModel, int]:
     """The averaged denoiser of the newest checkpoint and the samples it has seen."""
-    state = torch.load(folder / "backbone.pt")
+    state = torch.load(folder / "backbone.pt", map_location="cpu")
     unet = build().eval()
     unet.load_state_dict(state["average"])
     return unet, int(state["samples"])
@@ -115,7 +115,7 @@ def attribution() -> str:
     return "\n".join(lines) + "\n"
 
 
-def card(folder: Path, samples: int, quality: float) -> dict[str, object]:
+def card(folder: Path, known: world.World, samples: int, quality: float) -> dict[str, object]:
     """What the model is, for programs."""
     rows = [json.loads(line) for line in (folder / "clip.jsonl").read_text(encoding="utf-8").splitlines()]
     used = {
@@ -131,28 +131,29 @@ def card(folder: Path, samples: int, quality: float) -> dict[str, object]:
         "clip_retrieval_of_64": [r["retrieval"] for r in rows if "retrieval" in r][-1],
         "things": {
             t.name: {"plural": t.many(), "also": list(t.also)}
-            for t in world.THINGS
-            if t.name in used and t.name in world.TAUGHT
+            for t in known.things
+            if t.name in used and t.name in known.drawings
         },
         "scenes": world.SCENES,
         "colours": {k: list(v) for k, v in world.COLOURS.items()},
         "tints": list(world.TINTS),
-        "styles": list(world.TAUGHT_DESIGNS),
+        "styles": list(known.designs),
         "rare_tokens": list(world.RARE),
         "held_out": list(world.HELD_OUT),
     }
 
 
-def write(folder: Path, out: Path) -> int:
+def write(args: argparse.Namespace, out: Path) -> int:
     """The whole folder; returns the samples seen."""
+    folder = args.folder
     unet, samples = averaged_unet(folder)
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
-    quality = psnr(vae, Composer(folder, variants=400 if folder.name != "smoke" else 4))
+    quality = psnr(vae.to(args.device), composer(args))
     clip = CLIPModel.from_pretrained(folder / "clip")
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     out.mkdir(parents=True, exist_ok=True)
     unet.half().save_pretrained(out / "unet")
-    vae.half().save_pretrained(out / "vae")
+    vae.cpu().half().save_pretrained(out / "vae")
     save_text(clip, tokenizer, out / "text_encoder")
     save_vision(clip, out / "image_encoder")
     (out / "tokenizer").mkdir(exist_ok=True)
@@ -172,7 +173,7 @@ def write(folder: Path, out: Path) -> int:
     (out / "likewise.toml").write_bytes((Path(__file__).parent / "likewise.toml").read_bytes())
     (out / "ATTRIBUTION.md").write_text(attribution(), encoding="utf-8")
     (out / "card.json").write_text(
-        json.dumps(card(folder, samples, quality), indent=1) + "\n", encoding="utf-8"
+        json.dumps(card(folder, args.world, samples, quality), indent=1) + "\n", encoding="utf-8"
     )
     for config in out.rglob("config.json"):  # diffusers writes down where it loaded from
         facts = json.loads(config.read_text(encoding="utf-8"))
@@ -197,16 +198,15 @@ def verify(out: Path, picture: Path) -> None:
     ).images[0].save(picture)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=None, help="default: src/likewise/pocket/model")
-    parser.add_argument("--smoke", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    folder = work(args.smoke)
-    out = args.out or (folder / "export" if args.smoke else POCKET / "model")
-    samples = write(folder, out)
-    verify(out, folder / "export.png")
+def main(argv: list[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument(
+        "--out", type=Path, default=None, help="default: src/likewise/pocket/model; of the whole world, build"
+    )
+    args = settle(parser, argv)
+    out = args.out or shipped(args, "model")
+    samples = write(args, out)
+    verify(out, args.folder / "export.png")
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"{samples} samples, {size / 1e6:.1f} MB in {out}")
 

@@ -5,18 +5,18 @@ A package already in the build folder with the right checksum is left as it is.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
-from workshop.common import PACKAGES, ROOT
+from workshop.common import PACKAGES, ROOT, options, settle
 
 
-def sources() -> list[dict[str, str]]:
-    """The rows of sources.toml."""
-    return tomllib.loads((ROOT / "workshop" / "sources.toml").read_text(encoding="utf-8"))["source"]
+def sources(file: str = "sources.toml") -> list[dict[str, str]]:
+    """The rows of sources.toml, or of suite_sources.toml."""
+    return tomllib.loads((ROOT / "workshop" / file).read_text(encoding="utf-8"))["source"]
 
 
 def digest(path: Path) -> str:
@@ -24,22 +24,28 @@ def digest(path: Path) -> str:
 
 
 def obtain(row: dict[str, str]) -> Path:
-    """Return the package file, downloading it with ``npm pack`` where it is missing."""
+    """Return the package file, downloading it with ``npm pack`` or ``pip download`` where it is missing."""
     PACKAGES.mkdir(parents=True, exist_ok=True)
     path = PACKAGES / row["file"]
     if not path.exists():
-        subprocess.run(["npm", "pack", f"{row['package']}@{row['version']}"], cwd=PACKAGES, check=True)
+        subprocess.run(command(row), cwd=PACKAGES, check=True)
     if digest(path) != row["sha256"]:
-        raise SystemExit(f"{path.name}: checksum differs from sources.toml; delete the file and fetch again")
+        raise SystemExit(
+            f"{path.name}: checksum differs from the pinned one; delete the file and fetch again"
+        )
     return path
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--smoke", action="store_true", help="accepted for symmetry; fetching has no small form"
-    )
-    parser.parse_args()
+def command(row: dict[str, str]) -> list[str]:
+    """What fetches a package into the current folder; a wheel is the same one on every machine."""
+    if row["form"] != "wheel":
+        return ["npm", "pack", f"{row['package']}@{row['version']}"]
+    same = ["--no-deps", "--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
+    return [sys.executable, "-m", "pip", "download", *same, f"{row['package']}=={row['version']}"]
+
+
+def main(argv: list[str] | None = None) -> None:
+    settle(options(__doc__, smoke="accepted for symmetry; fetching has no small form"), argv)
     for row in sources():
         print(f"{obtain(row).name}: {row['licence']}")
 

@@ -1,7 +1,8 @@
-"""Step 12: what the model draws against what it was told, as the judge sees it.
+"""Step 13: what the model draws against what it was told, as the judge sees it.
 
 Beside each share stand the judge's ceilings: on the true pictures of the same prompts, and on those after
-the autoencoder, since no picture of the model can be sharper than that.
+the autoencoder, since no picture of the model can be sharper than that. ``--unseen`` asks only for what was
+held out of the training, for a backbone that was trained with ``--hold-out``.
 """
 
 from __future__ import annotations
@@ -14,58 +15,81 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from likewise.metrics.judge import FOLDER, JudgeNet
+from likewise.metrics.judge import JudgeNet
 from likewise.weights import read_tensors
-from workshop.common import log_line, work
-from workshop.compose import Composer, labels, sheet
+from workshop.common import log_line, options, settle, shipped
+from workshop.compose import composer, sheet
 from workshop.export import averaged_unet
+from workshop.plan import Plan, Planner
 from workshop.train_backbone import Words, sample
 
 SEED = 707
 HEADS = ("scene", "plain", "count", "tint", "small", "style", "thing")
+UNSEEN = {"combinations": ("combination",), "styles": ("style",)}
 
 
-def judge() -> JudgeNet:
-    """The shipped judge."""
-    card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
+def load_judge(folder: Path) -> tuple[JudgeNet, list[str]]:
+    """A judge and the things that it tells apart."""
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     network = JudgeNet({head: len(names) for head, names in card["heads"].items()}, card["embedding"])
-    network.load_state_dict(read_tensors(FOLDER / "model.safetensors"))
-    return network.eval()
+    network.load_state_dict(read_tensors(folder / "model.safetensors"))
+    return network.eval(), card["heads"]["thing"]
+
+
+def truth_of(
+    known: Planner, plans: list[Plan], prompts: tuple[str, ...], things: list[str]
+) -> dict[str, np.ndarray]:
+    """What each prompt tells; -1 where it does not tell, or where the judge does not know the thing."""
+    truth = known.order(plans, np.random.default_rng(SEED)).labels
+    truth["count"] = np.where(truth["count"] > 0, truth["count"], -1)
+    truth["small"] = np.where(truth["small"] > 0, truth["small"], -1)
+    truth["tint"] = np.where([plan.tint >= 0 for plan in plans], truth["tint"], -1)
+    truth["style"] = np.where([prompt.endswith(" style") for prompt in prompts], truth["style"], -1)
+    names = [known.rows[plan.cut]["name"] for plan in plans]
+    truth["thing"] = np.array([things.index(name) if name in things else -1 for name in names])
+    return truth
 
 
 @torch.no_grad()
-def right(network: JudgeNet, pixels: torch.Tensor, truth: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Share of pictures that each head agrees with; ``plain`` and ``tint`` count only where they were told."""
+def right(network: JudgeNet, pixels: torch.Tensor, truth: dict[str, np.ndarray]) -> dict[str, float]:
+    """Share of pictures that each head agrees with, among those whose prompt tells what it names."""
     out, found = network(pixels), {}
-    use = {name: truth[name] >= 0 for name in HEADS}
-    use["count"] = truth["count"] > 0
-    use["tint"] = truth["tint"] < out["tint"].shape[1] - 1
-    use["small"] = truth["small"] > 0
     for name in HEADS:
-        if use[name].any():
-            found[name] = float((out[name].argmax(1) == truth[name])[use[name]].float().mean())
-    best = out["thing"].topk(5, 1).indices
-    found["thing top-5"] = float((best == truth["thing"][:, None]).any(1).float().mean())
+        label = torch.from_numpy(truth[name]).to(pixels.device)
+        told = label >= 0
+        if told.any():
+            found[name] = float((out[name].argmax(1) == label)[told].float().mean())
+        if name == "thing" and told.any():
+            best = out[name].topk(5, 1).indices == label[:, None]
+            found["thing top-5"] = float(best.any(1)[told].float().mean())
     return found
 
 
 @torch.no_grad()
-def measure(folder: Path, n: int, guidance: float, variants: int) -> dict[str, dict[str, float]]:
-    """Draw ``n`` prompts and judge them; writes ``measured.png``."""
-    composer = Composer(folder, variants=variants, taught=True)
-    rng = np.random.default_rng(SEED)
-    plans = [composer.plan(rng) for _ in range(n)]
-    prompts = tuple(composer.caption(p, rng) for p in plans)
-    truth, true = labels(plans), composer.draw(plans, rng)[0]
-    vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
-    unet, _ = averaged_unet(folder)
-    words, drawn = Words(folder), []
-    for k in range(0, n, 32):
-        latents = sample(unet, words, prompts[k : k + 32], seed=SEED + k, guidance=guidance)
+def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Draw the prompts and judge them; writes ``measured.png``."""
+    known, rng, folder, device = (
+        composer(args, taught=True),
+        np.random.default_rng(SEED),
+        args.folder,
+        args.device,
+    )
+    if args.unseen:
+        known.only, known.style_share = UNSEEN[args.unseen], 1.0
+    plans = [known.plan(rng) for _ in range(args.prompts)]
+    prompts = tuple(known.caption(p, rng) for p in plans)
+    true = known.draw(plans, rng)[0]
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(device)
+    unet = averaged_unet(folder)[0].to(device)
+    words, drawn = Words(folder, device), []
+    for k in range(0, len(prompts), 32):
+        latents = sample(unet, words, prompts[k : k + 32], seed=SEED + k, guidance=args.guidance)
         drawn.append(vae.decode(latents).sample.clamp(-1, 1))
-    pixels, network = torch.cat(drawn), judge()
+    pixels = torch.cat(drawn)
     again = torch.cat([vae.decode(vae.encode(x).latent_dist.mode()).sample for x in true.split(32)])
     sheet(torch.stack([true[:64], pixels[:64]], 1).flatten(0, 1), 16, folder / "measured.png", zoom=1)
+    network, things = load_judge(shipped(args, "judge"))
+    truth, network = truth_of(known, plans, prompts, things), network.to(device)
     return {
         "drawn": right(network, pixels, truth),
         "true, after the autoencoder": right(network, again.clamp(-1, 1), truth),
@@ -73,19 +97,15 @@ def measure(folder: Path, n: int, guidance: float, variants: int) -> dict[str, d
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=500)
-    parser.add_argument("--guidance", type=float, default=4.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--smoke", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    folder = work(args.smoke)
-    table = measure(folder, 4 if args.smoke else args.prompts, args.guidance, 4 if args.smoke else 400)
-    samples = averaged_unet(folder)[1]
+def main(argv: list[str] | None = None) -> None:
+    parser = options(__doc__, prompts=(500, 500, 4), guidance=(4.0, 4.0, 4.0))
+    parser.add_argument("--unseen", choices=UNSEEN, help="only what --hold-out kept from the training")
+    args = settle(parser, argv)
+    table = measure(args)
+    facts = {"samples": averaged_unet(args.folder)[1], "guidance": args.guidance}
+    facts |= {"unseen": args.unseen} if args.unseen else {}
     for name, row in table.items():
-        log_line(folder / "measured.jsonl", samples=samples, guidance=args.guidance, pictures=name, **row)
+        log_line(args.folder / "measured.jsonl", **facts, pictures=name, **row)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Step 7: a pool of encoded pictures, so that the backbone never waits for the autoencoder.
+"""Step 8: a pool of encoded pictures, so that the backbone never waits for the autoencoder.
 
 Shards of latents (the mean, float16), captions and what things cover are written one by one; more may be added
 at any time, also while the backbone trains, and it picks them up when it next looks.
@@ -6,7 +6,6 @@ at any time, also while the backbone trains, and it picks them up when it next l
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from workshop.common import log_line, save_atomic, step_seed, work
-from workshop.compose import Composer
+from workshop.common import log_line, options, save_atomic, settle, step_seed
+from workshop.compose import Batch, Composer, composer
 
 SEED = 303
 SHARD = 1024
@@ -26,22 +25,29 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 @torch.no_grad()
-def encode_shard(vae: AutoencoderKL, composer: Composer, number: int, size: int) -> dict[str, object]:
-    """One shard: (size, 16, 8, 8) latents, their captions, and the share of each cell under a thing."""
+def encode(vae: AutoencoderKL, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (n, 16, 8, 8), the mean, and the share of each cell under a thing (n, 1, 8, 8); full precision."""
+    latents = vae.encode(batch.pixels).latent_dist.mode()
+    return latents, F.avg_pool2d(batch.cover, batch.cover.shape[-1] // latents.shape[-1])
+
+
+def encode_shard(vae: AutoencoderKL, known: Composer, number: int, size: int) -> dict[str, object]:
+    """One shard: latents, captions and cover of ``size`` pictures."""
     latents, captions, cover = [], [], []
     for k in range(0, size, 64):
-        batch = composer.batch(min(64, size - k), step_seed(SEED + number, k))
-        latents.append(vae.encode(batch.pixels).latent_dist.mode().half())
+        batch = known.batch(min(64, size - k), step_seed(SEED + number, k))
+        parts = encode(vae, batch)
+        latents.append(parts[0].half().cpu())
+        cover.append(parts[1].half().cpu())
         captions += batch.captions
-        cover.append(F.avg_pool2d(batch.cover, batch.cover.shape[-1] // latents[-1].shape[-1]).half())
     return {"latents": torch.cat(latents), "captions": captions, "cover": torch.cat(cover)}
 
 
 class Pool:
-    """All shards on disk; ``refresh`` looks for new ones."""
+    """All shards on disk, for steps of ``n`` pictures; ``refresh`` looks for new ones."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.read = folder, 0
+    def __init__(self, folder: Path, n: int) -> None:
+        self.folder, self.n, self.read = folder, n, 0
         self.latents = self.cover = torch.empty(0)
         self.captions: list[str] = []
         self.refresh()
@@ -57,28 +63,46 @@ class Pool:
             self.latents, self.cover = (torch.cat([s[k] for s in shards]) for k in ("latents", "cover"))
         return len(self.captions)
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    def draw(self, step: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
         """Latents (n, 16, 8, 8), cover (n, 1, 8, 8) and captions of a random choice."""
-        rows = torch.randint(len(self.captions), (n,), generator=generator)
+        rows = torch.randint(len(self.captions), (self.n,), generator=generator)
         return self.latents[rows].float(), self.cover[rows].float(), [self.captions[i] for i in rows.tolist()]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+class Fresh:
+    """The same for every step from pictures that are composed and encoded when they are needed, and seen once.
+
+    For an accelerator, where the backbone would go through a pool of any size many times.
+    """
+
+    def __init__(self, vae: AutoencoderKL, known: Composer, n: int) -> None:
+        self.vae, self.batches = vae, known.batches(n, SEED)
+
+    def refresh(self) -> int:
+        """None is ever kept."""
+        return 0
+
+    def draw(self, step: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+        """Latents, cover and captions that follow from the step."""
+        batch = self.batches(step)
+        return (*encode(self.vae, batch), batch.captions)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = options(__doc__)
     parser.add_argument("--shards", type=int, default=60, help="how many shards of 1024 there should be")
     parser.add_argument("--first", type=int, default=0, help="number of the first, to share the work out")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--smoke", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    folder = work(args.smoke)
+    parser.add_argument("--hold-out", action="store_true", help="leave combinations out (world.held_out)")
+    args = settle(parser, argv)
+    folder = args.folder
     (folder / "pool").mkdir(exist_ok=True)
-    vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
-    composer = Composer(folder, variants=4 if args.smoke else 400, taught=True)
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(args.device)
+    known = composer(args, taught=True)
+    known.only = ("",) if args.hold_out else ()
     for number in range(args.first, 1 if args.smoke else args.shards):
         if not shard_path(folder, number).exists():
             began = time.time()
-            shard = encode_shard(vae, composer, number, 16 if args.smoke else SHARD)
+            shard = encode_shard(vae, known, number, 16 if args.smoke else SHARD)
             save_atomic(shard, shard_path(folder, number))
             log_line(
                 folder / "pool.jsonl",

@@ -1,23 +1,23 @@
 """Step 2: draw the chosen emoji as 128 px RGBA cut-outs.
 
-Three sets are written to one file: the things of the world, other emoji that only the judge sees,
+Three sets are written to one file: the things of a world, other emoji that only the judge sees,
 and the held-out cat faces that nothing trains on.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import resvg_py
 from PIL import Image
 
 from workshop import world
-from workshop.common import work
+from workshop.common import options, settle
 from workshop.fetch import obtain, sources
 
 CANVAS = 128
@@ -44,16 +44,25 @@ class Art:
         if self.form == "webp":
             name = self.files.get(code)
             return Image.open(io.BytesIO(self.tar.extractfile(name).read())).convert("RGBA") if name else None
-        name = self.names.get(code, "")
-        alias = self.book.get("aliases", {}).get(name)
-        icon = self.book["icons"].get(alias["parent"] if alias else name)
-        if icon is None:
-            return None
-        width = icon.get("width", self.book.get("width", 16))
-        height = icon.get("height", self.book.get("height", 16))
-        svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
-        png = resvg_py.svg_to_bytes(svg_string=svg, width=256, height=256, skip_system_fonts=True)
-        return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+        return draw_icon(self.book, self.names.get(code, ""))
+
+
+def draw_icon(book: dict[str, Any], name: str) -> Image.Image | None:
+    """An icon of an Iconify set by its name, or None where the set lacks it."""
+    alias = book.get("aliases", {}).get(name)
+    icon = book["icons"].get(alias["parent"] if alias else name)
+    if icon is None:
+        return None
+    width = icon.get("width", book.get("width", 16))
+    height = icon.get("height", book.get("height", 16))
+    return draw_svg(
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+    )
+
+
+def draw_svg(svg: str, size: int = 256) -> Image.Image:
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
+    return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
 
 
 def cut_out(picture: Image.Image) -> np.ndarray | None:
@@ -79,27 +88,28 @@ def code_names() -> dict[str, str]:
     return names
 
 
-def other_codes(limit: int) -> list[str]:
+def other_codes(limit: int, things: tuple[world.Thing, ...]) -> list[str]:
     """Emoji outside the world, for the judge's sense of identity."""
     row = next(r for r in sources() if r["form"] == "names")
     with tarfile.open(obtain(row)) as tar:
         rows = json.load(tar.extractfile("package/en/data.json"))
-    known = {c for t in world.THINGS for c in t.codes} | set(world.HELD_OUT)
+    known = {c for t in things for c in t.codes} | set(world.HELD_OUT)
     codes = [r["hexcode"].lower().replace("-fe0f", "") for r in rows if r.get("group") in (3, 4, 5, 6, 7)]
     codes = [c for c in codes if c not in known and "200d" not in c]
     return codes[:: max(1, len(codes) // limit)][:limit]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="two designs, six things")
-    smoke = parser.parse_args().smoke
-    things = world.THINGS[:6] if smoke else world.THINGS
+def main(argv: list[str] | None = None) -> None:
+    args = settle(options(__doc__, smoke="two designs, six things"), argv)
+    things = args.world.things[:6] if args.smoke else args.world.things
+    designs = [row for row in sources() if "design" in row]
+    if args.smoke:
+        designs = sorted(designs, key=lambda row: row["design"] not in args.world.designs)[:2]
     names, rows, pictures = code_names(), [], []
     wanted = [("world", t.name, c) for t in things for c in t.codes]
     wanted += [("held", "cat", c) for c in world.HELD_OUT]
-    wanted += [("other", c, c) for c in other_codes(8 if smoke else 420)]
-    for row in [r for r in sources() if "design" in r][: 2 if smoke else None]:
+    wanted += [("other", c, c) for c in other_codes(8 if args.smoke else 420, args.world.things)]
+    for row in designs:
         art = Art(row, names)
         for part, name, code in wanted:
             picture = None if f"{row['design']} {code}" in world.DROPPED else art.draw(code)
@@ -107,8 +117,8 @@ def main() -> None:
             if cut is not None:
                 rows.append({"part": part, "name": name, "code": code, "design": row["design"]})
                 pictures.append(cut)
-    np.save(work(smoke) / "cutouts.npy", np.stack(pictures))
-    (work(smoke) / "cutouts.json").write_text(json.dumps(rows), encoding="utf-8")
+    np.save(args.folder / "cutouts.npy", np.stack(pictures))
+    (args.folder / "cutouts.json").write_text(json.dumps(rows), encoding="utf-8")
     print({part: sum(r["part"] == part for r in rows) for part in ("world", "held", "other")})
 
 

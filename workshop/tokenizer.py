@@ -6,7 +6,6 @@ entries come from emoji names and tags, so that ordinary prompts split into few 
 
 from __future__ import annotations
 
-import argparse
 import json
 import tarfile
 from collections import Counter
@@ -16,7 +15,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
 from workshop import world
-from workshop.common import work
+from workshop.common import options, settle
 from workshop.fetch import obtain, sources
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -40,8 +39,8 @@ picture image portrait closeup watercolor pixel oil sunset sunrise morning eveni
 river lake sea ocean field grass park street kitchen bedroom table window door wall floor"""
 
 
-def caption_words() -> set[str]:
-    """Every word that a caption can hold."""
+def caption_words(known: world.World) -> set[str]:
+    """Every word that a caption of a world can hold."""
     words = {
         "a",
         "an",
@@ -56,7 +55,7 @@ def caption_words() -> set[str]:
     }
     for phrase in world.SCENES.values():
         words |= set(phrase.split())
-    for thing in world.THINGS:
+    for thing in known.things:
         words |= {thing.name, thing.many(), *thing.also}
     return words
 
@@ -110,25 +109,24 @@ def write(folder: Path, words: list[str]) -> None:
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def check(folder: Path) -> CLIPTokenizer:
-    """Load it back; every caption word and rare word must be one token."""
+def check(folder: Path, whole: set[str]) -> CLIPTokenizer:
+    """Load it back; every word of ``whole`` must be one token."""
     tokenizer = CLIPTokenizer.from_pretrained(folder)
-    for word in sorted(caption_words() | set(world.RARE)):
+    for word in sorted(whole):
         ids = tokenizer(word).input_ids
         if len(ids) != 3:
             raise SystemExit(f"{word!r} is {tokenizer.convert_ids_to_tokens(ids)}")
     return tokenizer
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="caption words only")
-    smoke = parser.parse_args().smoke
-    folder = work(smoke) / "tokenizer"
+def main(argv: list[str] | None = None) -> None:
+    args = settle(options(__doc__, smoke="caption words only"), argv)
+    folder = args.folder / "tokenizer"
     folder.mkdir(exist_ok=True)
-    extra = [] if smoke else other_words(1500)
-    write(folder, sorted(caption_words() | set(world.RARE) | set(extra)))
-    tokenizer = check(folder)
+    whole = caption_words(args.world) | set(world.RARE)
+    extra = [] if args.smoke else other_words(1500)
+    write(folder, sorted(whole | set(extra)))
+    tokenizer = check(folder, whole)
     print(
         len(tokenizer),
         tokenizer.convert_ids_to_tokens(

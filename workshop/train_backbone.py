@@ -1,14 +1,14 @@
-"""Step 8: the denoiser, v-prediction on latents with the text tower frozen.
+"""Step 9: the denoiser, v-prediction on latents with the text tower frozen.
 
 Safe to kill at any time and to start again, with any number of threads; the cosine runs over
-``--samples``, which must stay the same from start to end.
+``--samples`` (or ``--minutes``), which must stay the same from start to end. Latents come from the pool, or with
+``--fresh`` from pictures composed for each step, as an accelerator wants it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 
@@ -16,9 +16,10 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTokenizer
 
-from workshop.common import Average, log_line, save_atomic, step_seed, work
-from workshop.compose import sheet
-from workshop.pool import Pool
+from workshop.common import Average, Course, autocast, log_line, options, save_atomic, settle, step_seed
+from workshop.compose import composer, sheet
+from workshop.pool import Fresh, Pool
+from workshop.steady import insert, run_tower
 
 SEED = 404
 GAMMA = 5.0
@@ -73,14 +74,15 @@ def build() -> UNet2DConditionModel:
 class Words:
     """Token states of captions from the frozen text tower, worked out once for each caption.
 
-    At most ``KEPT`` captions are kept, in half precision (about a gigabyte).
+    At most ``KEPT`` captions are kept, in half precision (about a gigabyte), on the tower's device.
     """
 
     KEPT = 30_000
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.tower = CLIPModel.from_pretrained(folder / "clip").text_model.eval().requires_grad_(False)
+        self.tower.to(device)
         self.states: dict[str, torch.Tensor] = {}
 
     @torch.no_grad()
@@ -90,8 +92,18 @@ class Words:
             self.states, new = {}, list(set(captions))
         if new:
             ids = self.tokenizer(new, padding="max_length", truncation=True, return_tensors="pt").input_ids
-            self.states |= dict(zip(new, self.tower(ids).last_hidden_state.half(), strict=True))
+            states = self.tower(ids.to(self.tower.device)).last_hidden_state.half()
+            self.states |= dict(zip(new, states, strict=True))
         return torch.stack([self.states[c] for c in captions]).float()
+
+    @torch.no_grad()
+    def strange(self, captions: list[str], generator: torch.Generator) -> torch.Tensor:
+        """States of captions with vectors of no word put into them."""
+        ids = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        ids = ids.to(self.tower.device)
+        words = self.tower.embeddings.token_embedding(ids)
+        rows, _, _ = insert(ids, words, self.tokenizer.eos_token_id, generator)
+        return run_tower(self.tower, rows, ids)
 
 
 @torch.no_grad()
@@ -108,8 +120,10 @@ def sample(
     scheduler.set_timesteps(steps)
     states = torch.cat([words([""] * len(prompts)), words(list(prompts))])
     latents = torch.randn(len(prompts), 16, 8, 8, generator=torch.Generator().manual_seed(seed))
+    latents = latents.to(states.device)
     for t in scheduler.timesteps:
-        blank, told = unet(torch.cat([latents, latents]), t, states).sample.chunk(2)
+        with autocast(states.device):
+            blank, told = unet(torch.cat([latents, latents]), t, states).sample.float().chunk(2)
         latents = scheduler.step(blank + guidance * (told - blank), t, latents).prev_sample
     return latents
 
@@ -128,66 +142,81 @@ def loss_of(
     where is settled at low signal, which plain min-SNR would all but leave out. The weight of a cell
     grows with the share of it that a thing covers: scenes are learned early, things cost the samples.
     """
-    n = len(latents)
-    spread = (torch.rand(n, generator=generator) + torch.arange(n)) / n
+    n, device = len(latents), latents.device
+    spread = (torch.rand(n, generator=generator, device=device) + torch.arange(n, device=device)) / n
     times = (spread * len(alphas)).long().clamp(max=len(alphas) - 1)
-    noise = torch.randn(latents.shape, generator=generator)
+    noise = torch.randn(latents.shape, generator=generator, device=device)
     alpha = alphas[times].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     target = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
     snr = alphas[times] / (1 - alphas[times])
     focus = PLAIN + (1 - PLAIN) / MEAN_COVER * cover
-    error = ((unet(noisy, times, states).sample - target).square() * focus).mean((1, 2, 3))
+    with autocast(device):
+        guess = unet(noisy, times, states).sample
+    error = ((guess.float() - target).square() * focus).mean((1, 2, 3))
     return (error * (snr.clamp(max=GAMMA) + 1) / (snr + 1)).mean()
 
 
-def rate_at(step: int, total: int, top: float) -> float:
-    """Warm-up of 300 steps, then cosine down to a tenth."""
-    return (
-        top
-        * min(1.0, (step + 1) / 300)
-        * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
-    )
-
-
 class Trainer:
-    """Model, average and optimiser with their checkpoint."""
+    """Model, average and optimiser with their checkpoint, on the device of the arguments."""
 
-    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        self.args, self.folder, self.point = args, folder, folder / "backbone.pt"
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.folder, self.point = args, args.folder, args.folder / "backbone.pt"
         torch.manual_seed(SEED)
         self.unet, self.step = build(), 0
         if args.init:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(args.init).state_dict())
+        self.unet.to(args.device)
+        if args.device.type != "cpu":
+            self.unet.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.average = Average(self.unet, 0.999, every=5)
-        self.total = args.samples // args.batch
-        self.alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
-        self.words, self.pool = Words(folder), Pool(folder)
+        self.course = Course(args.samples // args.batch, args.minutes)
+        self.alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(args.device)
+        self.words, self.pictures = Words(self.folder, args.device), self.source()
         if self.point.exists():
-            state = torch.load(self.point)
+            state = torch.load(self.point, map_location=args.device)
             self.unet.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.average.state, self.average.step, self.step = state["average"], state["step"], state["step"]
+            self.course.resume(state)
+
+    def source(self) -> Pool | Fresh:
+        """Where latents come from."""
+        if not self.args.fresh:
+            return Pool(self.folder, self.args.batch)
+        known = composer(self.args, taught=True)
+        known.only = ("",) if self.args.hold_out else ()
+        vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval().to(self.args.device)
+        return Fresh(vae, known, self.args.batch)
 
     def save(self) -> None:
         state = {
             "model": self.unet.state_dict(),
             "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
+            **self.course.state(),
         }
         save_atomic({**state, "step": self.step, "samples": self.step * self.args.batch}, self.point)
 
-    def learn(self) -> float:
+    def learn(self) -> torch.Tensor:
         """One step; everything random follows from its number."""
-        generator = torch.Generator().manual_seed(step_seed(SEED, self.step))
-        latents, cover, captions = self.pool.draw(self.args.batch, generator)
+        seed, device = step_seed(SEED, self.step), self.args.device
+        generator = torch.Generator().manual_seed(seed)
+        latents, cover, captions = self.pictures.draw(self.step, generator)
         blank = torch.rand(len(captions), generator=generator) < 0.1
-        states = self.words(["" if b else c for b, c in zip(blank.tolist(), captions, strict=False)])
+        captions = ["" if b else c for b, c in zip(blank.tolist(), captions, strict=False)]
+        states = self.words(captions)
+        odd = round(self.args.strange * len(captions))
+        if odd:
+            states[:odd] = self.words.strange(captions[:odd], generator)
+        if device.type != "cpu":  # noise of a large batch is drawn where it is used
+            generator = torch.Generator(device).manual_seed(seed)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.step, self.total, self.args.rate)
+            group["lr"] = self.course.rate(self.step, self.args.rate, 300, 0.1)
+        latents, cover = latents.to(device), cover.to(device)
         loss = loss_of(self.unet, latents, states, cover, self.alphas, generator)
         self.optimizer.zero_grad()
         loss.backward()
@@ -195,13 +224,13 @@ class Trainer:
         self.optimizer.step()
         self.average.update(self.unet)
         self.step += 1
-        return loss.item()
+        return loss.detach()
 
     def show(self) -> None:
         """A contact sheet of the fixed prompts from the averaged weights."""
-        smooth = build().eval()
+        smooth = build().eval().to(self.args.device)
         smooth.load_state_dict(self.average.state)
-        vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval()
+        vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval().to(self.args.device)
         with torch.no_grad():
             pixels = vae.decode(sample(smooth, self.words, PROMPTS)).sample
         (self.folder / "sheets").mkdir(exist_ok=True)
@@ -210,16 +239,16 @@ class Trainer:
     def run(self) -> None:
         saved = shown = marked = time.time()
         first, losses = self.step, []
-        while self.step < self.total:
+        while self.course.share(self.step) < 1:
             losses.append(self.learn())
             now = time.time()
             if len(losses) == 50:
-                speed = 50 * self.args.batch / (now - marked)
+                loss = sum(loss.item() for loss in losses) / 50
                 row = {
                     "samples": self.step * self.args.batch,
-                    "loss": sum(losses) / 50,
-                    "speed": speed,
-                    "pool": self.pool.refresh(),
+                    "loss": loss,
+                    "speed": 50 * self.args.batch / (time.time() - marked),
+                    "pool": self.pictures.refresh(),
                 }
                 log_line(self.folder / "backbone.jsonl", **row)
                 losses, marked = [], time.time()
@@ -236,19 +265,26 @@ class Trainer:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=300_000, help="length of the cosine")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=4e-4)
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    sizes = {
+        "samples": (300_000, 20_000_000, 12),
+        "batch": (32, 1024, 4),
+        "rate": (4e-4, 1e-3, 4e-4),
+    }
+    parser = options(__doc__, threads=2, **sizes)
+    parser.add_argument(
+        "--strange", type=float, default=0.25, help="share of captions with words that mean nothing"
+    )
     parser.add_argument("--init", type=Path, default=None, help="go on from the weights of this UNet folder")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--smoke", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    if args.smoke:
-        args.samples, args.batch = 12, 4
-    Trainer(args, work(args.smoke)).run()
+    parser.add_argument("--fresh", action="store_true", help="compose pictures for each step, without a pool")
+    parser.add_argument(
+        "--hold-out", action="store_true", help="with --fresh: leave combinations out (world.held_out)"
+    )
+    return settle(parser, argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    Trainer(arguments(argv)).run()
 
 
 if __name__ == "__main__":

@@ -6,16 +6,14 @@ Token embeddings have no weight decay, so that the reserved words keep their fir
 from __future__ import annotations
 
 import argparse
-import math
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from workshop.common import SIZE, log_line, save_atomic, step_seed, work
-from workshop.compose import Composer
+from workshop.common import SIZE, Course, autocast, log_line, options, save_atomic, settle, step_seed
+from workshop.compose import Composer, composer
 from workshop.tokenizer import LENGTH
 
 SEED = 202
@@ -60,16 +58,17 @@ def scores(
     clip: CLIPModel, tokenizer: CLIPTokenizer, pixels: torch.Tensor, captions: list[str]
 ) -> torch.Tensor:
     """Picture by caption similarities, before the temperature."""
-    tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
-    out = clip(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels)
-    return F.normalize(out.image_embeds, dim=-1) @ F.normalize(out.text_embeds, dim=-1).T
+    tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt").to(pixels.device)
+    with autocast(pixels.device):
+        out = clip(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels)
+    return F.normalize(out.image_embeds.float(), dim=-1) @ F.normalize(out.text_embeds.float(), dim=-1).T
 
 
 def contrast(clip: CLIPModel, matrix: torch.Tensor, captions: list[str]) -> torch.Tensor:
     """Symmetric loss in which equal captions share the target."""
     logits = matrix * clip.logit_scale.exp().clamp(max=100)
     number = {c: i for i, c in enumerate(captions)}
-    row = torch.tensor([number[c] for c in captions])
+    row = torch.tensor([number[c] for c in captions], device=matrix.device)
     same = (row[:, None] == row).float()
     target = same / same.sum(1, keepdim=True)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
@@ -77,13 +76,13 @@ def contrast(clip: CLIPModel, matrix: torch.Tensor, captions: list[str]) -> torc
 
 @torch.no_grad()
 def retrieval(
-    clip: CLIPModel, tokenizer: CLIPTokenizer, composer: Composer, batches: int, size: int = 64
+    clip: CLIPModel, tokenizer: CLIPTokenizer, known: Composer, batches: int, size: int = 64
 ) -> float:
     """Share of fresh pictures whose own caption wins among ``size``."""
     clip.eval()
     hits = []
     for k in range(batches):
-        batch = composer.batch(size, step_seed(SEED + 9, k))
+        batch = known.batch(size, step_seed(SEED + 9, k))
         best = scores(clip, tokenizer, batch.pixels, batch.captions).argmax(1)
         hits += [batch.captions[i] == batch.captions[j] for i, j in enumerate(best.tolist())]
     clip.train()
@@ -100,60 +99,46 @@ def optimizer_of(clip: CLIPModel) -> torch.optim.AdamW:
     )
 
 
-def train(
-    clip: CLIPModel, tokenizer: CLIPTokenizer, composer: Composer, args: argparse.Namespace, folder: Path
-) -> None:
-    optimizer, start, point = optimizer_of(clip), 0, folder / "clip.pt"
+def train(clip: CLIPModel, tokenizer: CLIPTokenizer, known: Composer, args: argparse.Namespace) -> None:
+    folder, course = args.folder, Course(args.steps, args.minutes)
+    optimizer, step, point = optimizer_of(clip), 0, folder / "clip.pt"
     if point.exists():
-        state = torch.load(point)
+        state = torch.load(point, map_location=args.device)
         clip.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        start = state["step"]
-    began = time.time()
-    for step in range(start, args.steps):
-        rate = (
-            args.rate
-            * min(1, (step + 1) / 100)
-            * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
-        )
+        step = state["step"]
+        course.resume(state)
+    began, start, batches = time.time(), step, known.batches(args.batch, SEED)
+    while course.share(step) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = composer.batch(args.batch, step_seed(SEED, step))
+            group["lr"] = course.rate(step, args.rate, 100, 0.03)
+        batch = batches(step)
         loss = contrast(clip, scores(clip, tokenizer, batch.pixels, batch.captions), batch.captions)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
         optimizer.step()
-        if (step + 1) % 25 == 0:
-            speed = (step + 1 - start) * args.batch / (time.time() - began)
-            log_line(folder / "clip.jsonl", step=step + 1, loss=loss.item(), speed=speed)
-        if (step + 1) % 200 == 0:
-            save_atomic(
-                {"model": clip.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, point
-            )
-            log_line(folder / "clip.jsonl", step=step + 1, retrieval=retrieval(clip, tokenizer, composer, 2))
+        step += 1
+        if step % 25 == 0:
+            speed = (step - start) * args.batch / (time.time() - began)
+            log_line(folder / "clip.jsonl", step=step, loss=loss.item(), speed=speed)
+        if step % 200 == 0:
+            state = {"model": clip.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            save_atomic({**state, **course.state()}, point)
+            log_line(folder / "clip.jsonl", step=step, retrieval=retrieval(clip, tokenizer, known, 2))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--smoke", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+def main(argv: list[str] | None = None) -> None:
+    sizes = {"steps": (1000, 6000, 3), "batch": (64, 1024, 8), "rate": (1e-3, 1e-3, 1e-3)}
+    args = settle(options(__doc__, **sizes), argv)
     torch.manual_seed(SEED)
-    folder = work(args.smoke)
-    if args.smoke:
-        args.steps, args.batch = 3, 8
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    composer = Composer(folder, variants=4 if args.smoke else 400)
-    clip = build(tokenizer)
-    train(clip, tokenizer, composer, args, folder)
-    accuracy = retrieval(clip, tokenizer, composer, 1 if args.smoke else 8)
-    clip.eval().save_pretrained(folder / "clip")
-    log_line(folder / "clip.jsonl", done=True, retrieval=accuracy)
+    tokenizer = CLIPTokenizer.from_pretrained(args.folder / "tokenizer")
+    known = composer(args)
+    clip = build(tokenizer).to(args.device)
+    train(clip, tokenizer, known, args)
+    accuracy = retrieval(clip, tokenizer, known, 1 if args.smoke else 8)
+    clip.eval().save_pretrained(args.folder / "clip_plain")
+    log_line(args.folder / "clip.jsonl", done=True, retrieval=accuracy)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ still learns. The decoder sees slightly noisy latents and may be trained further
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import time
 from pathlib import Path
@@ -16,8 +15,18 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from workshop.common import SIZE, Average, log_line, save_atomic, step_seed, work
-from workshop.compose import Composer, sheet
+from workshop.common import (
+    SIZE,
+    Average,
+    Course,
+    autocast,
+    log_line,
+    options,
+    save_atomic,
+    settle,
+    step_seed,
+)
+from workshop.compose import Composer, composer, sheet
 from workshop.encoder import write_encoder
 
 WIDTHS = (16, 32, 64, 128)
@@ -50,23 +59,22 @@ def picture_loss(guess: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, composer: Composer, path: Path | None = None, n: int = 64) -> float:
+def psnr(vae: AutoencoderKL, known: Composer, path: Path | None = None, n: int = 64) -> float:
     """Peak signal to noise on fresh pictures, coding by the mean latent."""
-    truth = composer.batch(n, 987_654_321).pixels
+    truth = known.batch(n, 987_654_321).pixels
     guess = vae.decode(vae.encode(truth).latent_dist.mode()).sample.clamp(-1, 1)
     if path:
         sheet(torch.stack([truth[:16], guess[:16]], 1).flatten(0, 1), 8, path)
     return float((10 * torch.log10(4 / (guess - truth).square().mean((1, 2, 3)))).mean())
 
 
-def first(folder: Path, composer: Composer, samples: int) -> AutoencoderKL:
+def first(folder: Path, known: Composer, samples: int) -> AutoencoderKL:
     """The saved autoencoder, or a new one with its encoder written from sample pictures."""
     if not (folder / "vae" / "config.json").exists():
         torch.manual_seed(SEED)
         vae = build()
-        write_encoder(
-            vae, torch.cat([composer.batch(64, step_seed(SEED + 1, k)).pixels for k in range(samples)])
-        )
+        pixels = [known.batch(64, step_seed(SEED + 1, k)).pixels.cpu() for k in range(samples)]
+        write_encoder(vae, torch.cat(pixels))
         keep(vae, folder)
     return AutoencoderKL.from_pretrained(folder / "vae")
 
@@ -83,74 +91,70 @@ def step_loss(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     """Decode the known latents with up to NOISE of Gaussian noise."""
     with torch.no_grad():
         code = vae.encode(pixels).latent_dist.mode()
-    code = code + NOISE * torch.rand(len(code), 1, 1, 1) * torch.randn_like(code)
-    return picture_loss(vae.decode(code).sample, pixels)
+    code = code + NOISE * torch.rand(len(code), 1, 1, 1, device=code.device) * torch.randn_like(code)
+    with autocast(code.device):
+        guess = vae.decode(code).sample
+    return picture_loss(guess.float(), pixels)
 
 
-def train(vae: AutoencoderKL, composer: Composer, args: argparse.Namespace, folder: Path) -> None:
-    """The decoder's loop; leaves the averaged weights in ``vae``."""
+def train(vae: AutoencoderKL, wide: Composer, args: argparse.Namespace) -> AutoencoderKL:
+    """The decoder's loop; returns the averaged weights, which are also kept every 500 steps."""
+    folder, device = args.folder, args.device
+    vae.to(device)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     weights = [p for p in vae.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    average, start, point = Average(vae, 0.998), 0, folder / "vae.pt"
+    average, step, point = Average(vae, 0.998), 0, folder / "vae.pt"
+    course = Course(args.steps, args.minutes)
     if point.exists():
-        state = torch.load(point)
+        state = torch.load(point, map_location=device)
         vae.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        average.state, average.step, start = state["average"], state["step"], state["step"]
-    smooth, began = AutoencoderKL.from_config(vae.config).eval(), time.time()
-    for step in range(start, args.steps):
+        average.state, average.step, step = state["average"], state["step"], state["step"]
+        course.resume(state)
+    smooth, began, start = AutoencoderKL.from_config(vae.config).eval().to(device), time.time(), step
+    batches = wide.batches(args.batch, SEED)
+    while course.share(step) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = (
-                args.rate
-                * min(1, (step + 1) / 100)
-                * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
-            )
+            group["lr"] = course.rate(step, args.rate, 100, 0.03)
         torch.manual_seed(step_seed(SEED, step))
-        loss = step_loss(vae, composer.batch(args.batch, step_seed(SEED, step)).pixels)
+        loss = step_loss(vae, batches(step).pixels)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         average.update(vae)
-        if (step + 1) % 50 == 0:
-            speed = (step + 1 - start) * args.batch / (time.time() - began)
-            log_line(folder / "vae.jsonl", step=step + 1, loss=loss.item(), speed=speed)
-        if (step + 1) % 500 == 0:
+        step += 1
+        if step % 50 == 0:
+            speed = (step - start) * args.batch / (time.time() - began)
+            log_line(folder / "vae.jsonl", step=step, loss=loss.item(), speed=speed)
+        if step % 500 == 0:
             state = {
                 "model": vae.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "average": average.state,
-                "step": step + 1,
+                "step": step,
             }
-            save_atomic(state, point)
+            save_atomic({**state, **course.state()}, point)
             smooth.load_state_dict(average.state)
             keep(smooth, folder)
-            log_line(folder / "vae.jsonl", step=step + 1, psnr=psnr(smooth, composer, folder / "vae.png", 32))
-    vae.load_state_dict(average.state)
+            log_line(folder / "vae.jsonl", step=step, psnr=psnr(smooth, wide, folder / "vae.png", 32))
+    smooth.load_state_dict(average.state)
+    keep(smooth, folder)
+    return smooth
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--smoke", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    folder = work(args.smoke)
-    if args.smoke:
-        args.steps, args.batch = 3, 4
-    variants = 4 if args.smoke else 400
-    known = Composer(folder, variants=variants)
-    vae = first(folder, known, 1 if args.smoke else 10)
-    composer = Composer(folder, ("world", "other"), variants=variants)
-    composer.other_share = 0.3
-    train(vae, composer, args, folder)
-    keep(vae, folder)
-    log_line(folder / "vae.jsonl", done=True, psnr=psnr(vae.eval(), known, folder / "vae.png"))
+def main(argv: list[str] | None = None) -> None:
+    sizes = {"steps": (8000, 40_000, 3), "batch": (8, 128, 4), "rate": (1e-3, 1e-3, 1e-3)}
+    args = settle(options(__doc__, **sizes), argv)
+    known = composer(args)
+    vae = first(args.folder, known, 1 if args.smoke else 10)
+    wide = composer(args, ("world", "other"))
+    wide.other_share = 0.3
+    smooth = train(vae, wide, args)
+    quality = psnr(smooth, known, args.folder / "vae.png")
+    log_line(args.folder / "vae.jsonl", done=True, psnr=quality)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """The small world of the pocket model: things, designs, scenes, colours.
 
-Captions, labels and the art selection all follow from these tables; nothing else names a thing.
+Captions, labels and the art selection all follow from these tables and from things.txt; nothing else
+names a thing. The order of things, designs, scenes and colours is that of the judge's heads: add at the end.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 DESIGNS = ("fluent", "flat", "noto", "blob", "twemoji", "emojione")
 
@@ -69,9 +72,11 @@ def _thing(line: str) -> Thing:
     )
 
 
-THINGS = tuple(
-    _thing(line)
-    for line in """
+def _things(text: str) -> tuple[Thing, ...]:
+    return tuple(_thing(line) for line in text.splitlines() if line.strip() and not line.startswith("#"))
+
+
+THINGS = _things("""
 cat =kitty 1f408 1f431
 dog =puppy 1f415 1f436
 bird 1f426
@@ -125,12 +130,10 @@ ghost =spook 1f47b
 star 2b50
 heart 2764
 moon =crescent 1f319
-""".strip().splitlines()
-)
+""")
 
-# What this version of the backbone is taught: one drawing of each thing in few designs, as many as the
-# compute at hand learns well. Animals show their faces, which are large and simple.
-TAUGHT_DESIGNS = ("noto", "twemoji")
+# What the first backbone is taught: one drawing of each thing in few designs, as many as two processor cores
+# learn well. Animals show their faces, which are large and simple.
 TAUGHT = {
     "cat": "1f431",
     "dog": "1f436",
@@ -158,9 +161,54 @@ TAUGHT = {
     "heart": "2764",
 }
 
+
+@dataclass(frozen=True)
+class World:
+    """What pictures are composed of, and which of it the backbone is taught to draw."""
+
+    name: str
+    things: tuple[Thing, ...]
+    """All things: their art teaches the autoencoder, the towers and the judge."""
+    drawings: dict[str, str]
+    """Which emoji the backbone is taught for a thing; a thing that is not here it never sees."""
+    designs: tuple[str, ...]
+    """In which designs the backbone is taught."""
+
+
+def _worlds() -> dict[str, World]:
+    """The small world of the shipped model, and the whole one, for an accelerator."""
+    things = THINGS + _things((Path(__file__).parent / "things.txt").read_text(encoding="utf-8"))
+    drawings = {t.name: TAUGHT.get(t.name, t.codes[0]) for t in things}
+    return {
+        "taught": World("taught", THINGS, TAUGHT, ("noto", "twemoji")),
+        # Flat has the drawings of fluent: five designs are drawn independently.
+        "whole": World("whole", things, drawings, ("fluent", "noto", "blob", "twemoji", "emojione")),
+    }
+
+
+WORLDS = _worlds()
+
 # Single pictures dropped after looking at the contact sheets: "design code".
 DROPPED: frozenset[str] = frozenset({"blob 1f431", "blob 1f3c0", "emojione 1f3c0"})
 
 
+def held_out(thing: str, design: str, context: str) -> str:
+    """Whether a combination is kept from a backbone that is trained with ``--hold-out``, and why.
+
+    ``style``: the thing is never shown in this design (one pair in 25). ``combination``: never in this design
+    in this scene or on this colour (one of ten of the rest). Empty: it is taught. A rule of the names alone,
+    so that it holds for every world, process and version.
+    """
+    if _one_of(25, thing, design):
+        return "style"
+    return "combination" if _one_of(10, thing, design, context) else ""
+
+
+def _one_of(count: int, *words: str) -> bool:
+    return zlib.crc32(" ".join(words).encode()) % count == 0
+
+
 def article(word: str) -> str:
-    return "an" if word[0] in "aeiou" and not word.startswith("unic") else "a"
+    """``an`` by sound: a unicorn, a ewe, an hourglass."""
+    vowel = word[0] in "aeiou" and not word.startswith(("unic", "ewe"))
+    return "an" if vowel or word.startswith("hour") else "a"

