@@ -24,7 +24,10 @@ from likewise.errors import ConceptError, Error, Interrupted, RecipeError, RunEr
 from tests.bases import pictures
 from tests.metrics.judges import panel
 
-COMMANDS = ["demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", "doctor"]
+COMMANDS = [
+    "demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", "doctor", "inspect", "convert",
+    "merge", "extract", "resize", "diff", "survey", "examples",
+]  # fmt: skip
 READING = ["check", "methods", "explain", "runs", "doctor", "report"]
 MOST_OPTIONS = 15
 POCKET = Path(cli.__file__).parents[1] / "pocket"

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import sys
 
-from likewise.cli import doctor, drawing, files, reading, survey, survey_reading, teaching  # noqa: F401
+from likewise.cli import (  # noqa: F401 - each registers its commands
+    converting,
+    doctor,
+    drawing,
+    examples,
+    files,
+    reading,
+    survey,
+    survey_reading,
+    teaching,
+)
 from likewise.cli.app import app
 
 __all__ = ["app", "main"]

@@ -1,0 +1,254 @@
+"""The commands that make new files of weights out of others: convert, merge, extract, resize; and diff."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from likewise.cli import terminal
+from likewise.cli.app import Json, app
+from likewise.cli.drawing import _taught
+from likewise.errors import FormatError
+
+if TYPE_CHECKING:
+    from likewise.operations.factors import Cut
+    from likewise.operations.placing import Wish
+    from likewise.operations.subjects import Subject
+
+Dtype = Literal["float16", "bfloat16", "float32"]
+To = Annotated[str, typer.Option(metavar="LAYOUT", help="The layout to write; empty: the usual one.")]
+Out = Annotated[Path | None, typer.Option(metavar="PATH", help="File, or folder to put it into; else here.")]
+Precision = Annotated[Dtype | None, typer.Option("--dtype", help="Else what is usual in the layout.")]
+NoMetadata = Annotated[bool, typer.Option("--no-metadata", help="Write no more than the tensors need.")]
+Rank = Annotated[int | None, typer.Option(metavar="N", help="Keep at most N dimensions.")]
+ConvRank = Annotated[int | None, typer.Option(metavar="N", help="The same for larger kernels than 1x1.")]
+Energy = Annotated[
+    float | None, typer.Option(metavar="SHARE", help="Keep as few as hold SHARE of the sum of squares.")
+]
+SHOWN = 12
+"""Rows of `diff`; --json has all."""
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", hidden=True)],
+    to: To = "",
+    out: Out = None,
+    install: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="A program's folder; it goes where that looks for it."),
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="For DreamBooth: the model it was taught on.")
+    ] = None,
+    dtype: Precision = None,
+    no_metadata: NoMetadata = False,
+    as_json: Json = False,
+) -> None:
+    """Write what was taught in the layout of another program.
+
+    FILE may be a run, a LoRA, an embedding, a hypernetwork, a checkpoint or a model's folder. Layouts: kohya, lycoris,
+    diffusers, peft, embedding, webui_embedding, diffusers_embedding, embedding_card, webui_hypernetwork,
+    webui_aesthetic, checkpoint, diffusers_folder, native. ComfyUI, Forge and AUTOMATIC1111 can be installed to.
+
+    \b
+    Example:
+      likewise convert dog.safetensors --to kohya --out shared/
+      likewise convert RUN --install ~/ComfyUI
+    """
+    from likewise.formats import Saving
+    from likewise.operations import placing, subjects
+
+    source = _file(file)
+    saving = Saving(dtype, not no_metadata, base=base)
+    wish = placing.Wish(to, out, install, saving)
+    _told(placing.save(subjects.open_subject(source), source.stem, wish), as_json)
+
+
+@app.command()
+def merge(
+    files: Annotated[list[str], typer.Argument(metavar="FILE[:WEIGHT]...", hidden=True)],
+    into: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="Add them to the weights of a whole model.")
+    ] = None,
+    to: To = "",
+    out: Out = None,
+    dtype: Precision = None,
+    no_metadata: NoMetadata = False,
+    as_json: Json = False,
+) -> None:
+    """Add up LoRAs, or add them to a model.
+
+    The sum is exact: ranks add up, and `likewise resize` makes them smaller. With --into, a whole model among the files
+    adds its difference from MODEL.
+
+    \b
+    Example:
+      likewise merge dog.safetensors:0.8 style.safetensors --out both.safetensors
+      likewise merge dog.safetensors --into sd15.safetensors --out sd15-dog.safetensors
+    """
+    from likewise.artifact import Artifact
+    from likewise.operations import merging, placing, subjects
+
+    paths, weights = _taught(files)
+    parts = [(subjects.open_subject(path), weight) for path, weight in zip(paths, weights, strict=True)]
+    stem = "-".join(path.stem for path in ([into, *paths] if into else paths))
+    made: Subject
+    if into is not None:
+        made = merging.merge_into(subjects.open_model(into), parts)
+    elif all(isinstance(part, Artifact) for part, _ in parts):
+        made = merging.merge([(part, weight) for part, weight in parts if isinstance(part, Artifact)])
+    else:
+        raise FormatError("a whole model cannot be added to a LoRA", "name the model to add to by --into")
+    _told(placing.save(made, stem, _wish(to, out, dtype, no_metadata)), as_json)
+
+
+@app.command()
+def extract(
+    tuned: Annotated[Path, typer.Argument(metavar="MODEL", hidden=True)],
+    base: Annotated[Path, typer.Option(metavar="BASE", help="The model it was trained from.")],
+    rank: Rank = None,
+    conv_rank: ConvRank = None,
+    energy: Energy = None,
+    clamp: Annotated[bool, typer.Option("--clamp", help="Cut extremes as kohya's script does.")] = False,
+    to: To = "",
+    out: Out = None,
+    dtype: Precision = None,
+    no_metadata: NoMetadata = False,
+    as_json: Json = False,
+) -> None:
+    """Make a LoRA of what training changed in a whole model, and say what it loses.
+
+    MODEL and BASE are checkpoints or diffusers folders; MODEL may also be a run of DreamBooth.
+
+    \b
+    Example:
+      likewise extract tuned.safetensors --base sd15.safetensors --rank 32
+      likewise extract tuned/ --base sd15/ --energy 0.95
+    """
+    from likewise.operations import extracting, placing, subjects
+    from likewise.operations.factors import Size
+
+    size, source = Size(rank, conv_rank, energy), _file(tuned)
+    before, after = subjects.open_model(base), subjects.open_model(source, base)
+    made, cut = extracting.extract(before, after, size, extracting.CLAMP if clamp else None)
+    _told(placing.save(made, f"{source.stem}-lora", _wish(to, out, dtype, no_metadata)), as_json, cut)
+
+
+@app.command()
+def resize(
+    file: Annotated[Path, typer.Argument(metavar="FILE", hidden=True)],
+    rank: Rank = None,
+    conv_rank: ConvRank = None,
+    energy: Energy = None,
+    to: To = "",
+    out: Out = None,
+    dtype: Precision = None,
+    no_metadata: NoMetadata = False,
+    as_json: Json = False,
+) -> None:
+    """Make a LoRA smaller, or a LoRA of a LyCORIS file, and say what it loses.
+
+    \b
+    Example:
+      likewise resize dog.safetensors --rank 8
+      likewise resize dog.safetensors --energy 0.99 --out small.safetensors
+    """
+    from likewise.artifact import Artifact
+    from likewise.operations import placing, resizing, subjects
+    from likewise.operations.factors import Size
+
+    size, source = Size(rank, conv_rank, energy), _file(file)
+    subject = subjects.open_subject(source)
+    if not isinstance(subject, Artifact):
+        raise FormatError(
+            f"{source} is a whole model, which has no rank", "`likewise extract` makes a LoRA of it"
+        )
+    made, cut = resizing.resize(subject, size)
+    stem = f"{source.stem}-rank{rank}" if rank else f"{source.stem}-small"
+    _told(placing.save(made, stem, _wish(to, out, dtype, no_metadata)), as_json, cut)
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="FILE", hidden=True)],
+    second: Annotated[Path, typer.Argument(metavar="OTHER", hidden=True)],
+    as_json: Json = False,
+) -> None:
+    """Compare what two files do to a model, layer by layer.
+
+    FILE and OTHER may be of different layouts and ranks. 0 is the same; 1 as far apart as the larger is from nothing.
+
+    \b
+    Example:
+      likewise diff dog.safetensors dog-rank8.safetensors
+    """
+    from likewise.operations import comparing, subjects
+
+    paths = _file(first), _file(second)
+    found = comparing.compare(*map(subjects.open_subject, paths))
+    if as_json:
+        terminal.result_json({**vars(found), "equal": found.equal})
+        return
+    if found.equal:
+        terminal.result(f"equal in all {len(found.differences)} places, but for rounding")
+        return
+    terminal.result(f"different by {found.total:.2%} of the larger")
+    worst = sorted(found.differences.items(), key=lambda item: -item[1])[:SHOWN]
+    terminal.table(
+        ("layer", "difference"), [(name, f"{share:.2%}") for name, share in worst], right=["difference"]
+    )
+    for path, names in zip(paths, (found.only_first, found.only_second), strict=True):
+        if names:
+            terminal.result(f"only in {terminal.short(path)}: {len(names)}, such as {names[0]}")
+
+
+def _file(path: Path) -> Path:
+    """The file that a path or the name of a run stands for; raises `FormatError` if a run left several."""
+    if path.is_file() or (path.is_dir() and not (path / "run.toml").is_file()):
+        return path
+    files, _ = _taught([str(path)])
+    if len(files) != 1:
+        raise FormatError(f"{path} left {len(files)} files", "name one of them")
+    return files[0]
+
+
+def _wish(to: str, out: Path | None, dtype: Dtype | None, no_metadata: bool) -> Wish:
+    from likewise.formats import Saving
+    from likewise.operations.placing import Wish
+
+    return Wish(to, out, saving=Saving(dtype, not no_metadata))
+
+
+def _told(target: Path, as_json: bool, cut: Cut | None = None) -> None:
+    """The new file, which programs load it, and what was lost on the way."""
+    from likewise import formats
+
+    contents = formats.examine(target)
+    layout = formats.recognise(contents)
+    if as_json:
+        facts = {
+            "path": str(target),
+            "layout": layout.name,
+            "portability": dict(layout.portability(contents)),
+        }
+        terminal.result_json({**facts, **(vars(cut) if cut else {})})
+        return
+    for program, how in layout.portability(contents).items():
+        if not how.startswith("exact"):
+            terminal.say(f"{program}: {how}", "warning")
+    if cut is not None:
+        ranks = sorted(set(cut.ranks.values()))
+        spread = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+        terminal.say(f"{len(cut.ranks)} layers of {spread}; lost: {cut.error:.2%} of the change")
+        if cut.left_out:
+            worst = max(cut.left_out, key=lambda name: cut.left_out[name])
+            share = math.hypot(*cut.left_out.values())
+            terminal.say(
+                f"left out: {len(cut.left_out)} that no LoRA holds, {share:.2%} of all change, most in {worst}",
+                "warning",
+            )
+    terminal.result(terminal.short(target))

@@ -1,0 +1,138 @@
+"""Placing: what a new file is called, and where programs look for it. Nothing that exists is ever overwritten."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from likewise import formats
+from likewise.artifact import Artifact
+from likewise.errors import FormatError
+from likewise.formats import Saving
+from likewise.operations.subjects import Subject, write_subject
+
+USUAL = {
+    "lora": "kohya",
+    "lycoris": "lycoris",
+    "textual_inversion": "embedding",
+    "hypernetwork": "webui_hypernetwork",
+    "aesthetic": "webui_aesthetic",
+    "dreambooth": "checkpoint",
+}
+"""The layout that most programs take, by method."""
+SUFFIXES = frozenset({".safetensors", ".pt", ".bin", ".ckpt", ".png", ".webp"})
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How and where somebody wants a file."""
+
+    layout: str = ""
+    """Empty: the usual one of the method."""
+    out: Path | None = None
+    """A file, or a folder that exists; empty: the current folder."""
+    install: Path | None = None
+    """A program's folder; the file goes where that looks for its kind."""
+    saving: Saving = field(default_factory=Saving)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that draws, and its folders."""
+
+    name: str
+    """As layouts call their readers."""
+    marks: tuple[str, ...]
+    """Paths of which any gives its folder away."""
+    folders: Mapping[str, str]
+    """Where it looks, by method."""
+
+
+_WEB_UI = {
+    "lora": "models/Lora",
+    "lycoris": "models/Lora",
+    "textual_inversion": "embeddings",
+    "hypernetwork": "models/hypernetworks",
+    "dreambooth": "models/Stable-diffusion",
+}
+_EXTENSION = "extensions/stable-diffusion-webui-aesthetic-gradients"
+PROGRAMS = (
+    Program(
+        "ComfyUI",
+        ("comfy", "models/checkpoints", "models/loras"),
+        {
+            "lora": "models/loras",
+            "lycoris": "models/loras",
+            "textual_inversion": "models/embeddings",
+            "hypernetwork": "models/hypernetworks",
+            "dreambooth": "models/checkpoints",
+        },
+    ),
+    Program("Forge", ("modules_forge",), _WEB_UI),
+    Program(
+        "AUTOMATIC1111",
+        ("webui.py", "models/Stable-diffusion", "models/Lora"),
+        {**_WEB_UI, "aesthetic": f"{_EXTENSION}/aesthetic_embeddings"},
+    ),
+)
+
+
+def save(subject: Subject, stem: str, wish: Wish) -> Path:
+    """Write `subject` as wished, called `stem` where the wish names no file; returns the path.
+
+    Raises `FormatError` for what does not fit the layout or the program, and for paths that exist.
+    """
+    layout = formats.get(wish.layout or USUAL.get(method_of(subject), "native")).name
+    if isinstance(subject, Artifact):
+        formats.get(layout).refuse_unsupported(subject)
+    name = file_name(subject, stem, layout)
+    if wish.install is not None:
+        target = place_for(wish.install, subject, layout) / name
+    elif wish.out is None or wish.out.is_dir():
+        target = (wish.out or Path()) / name
+    else:
+        suffix = formats.get(layout).suffix
+        known = not suffix or wish.out.suffix.lower() in SUFFIXES
+        target = wish.out if known else wish.out.with_name(wish.out.name + suffix)
+    if target.exists():
+        raise FormatError(f"{target} exists already", "name another file by --out, or remove it")
+    return write_subject(subject, target, layout, wish.saving)
+
+
+def method_of(subject: Subject) -> str:
+    """What taught it; whole models count as DreamBooth's."""
+    return subject.method if isinstance(subject, Artifact) else "dreambooth"
+
+
+def program_at(folder: Path) -> Program:
+    """The program that is installed in `folder`; raises `FormatError` if it is none that is known."""
+    folder = Path(folder).expanduser()
+    for program in PROGRAMS:
+        if any((folder / mark).exists() for mark in program.marks):
+            return program
+    known = ", ".join(program.name for program in PROGRAMS)
+    raise FormatError(f"{folder} is the folder of no program that is known here", f"known are {known}")
+
+
+def place_for(folder: Path, subject: Subject, layout: str) -> Path:
+    """The folder inside `folder` in which its program looks for `subject`; raises `FormatError` if it has none."""
+    program, method, chosen = program_at(folder), method_of(subject), formats.get(layout)
+    if method not in program.folders:
+        raise FormatError(f"{program.name} does not draw with what {method} taught")
+    if program.name not in chosen.readers:
+        raise FormatError(f"{program.name} does not read {chosen.title}", f"it reads --to {USUAL[method]}")
+    place = Path(folder).expanduser() / program.folders[method]
+    if program.folders[method].startswith(_EXTENSION) and not place.parent.is_dir():
+        raise FormatError(
+            f"{folder} lacks the extension that aesthetic embeddings need", f"it lies in {_EXTENSION}"
+        )
+    return place
+
+
+def file_name(subject: Subject, stem: str, layout: str) -> str:
+    """What a file should be called: embeddings by their word, which programs take from it, others as `stem` says."""
+    word = subject.token if isinstance(subject, Artifact) and subject.method == "textual_inversion" else ""
+    plain = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", word).strip(". ") or stem
+    return plain + formats.get(layout).suffix

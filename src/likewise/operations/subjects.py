@@ -1,0 +1,62 @@
+"""Subjects: what operations work on. A whole model stays unread in its file; anything else is an artifact in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from likewise import formats
+from likewise.artifact import Artifact
+from likewise.errors import FormatError
+from likewise.formats import Saving
+from likewise.formats._whole import Whole, taught
+from likewise.formats._whole_file import write_file
+from likewise.formats._whole_folder import write_folder
+from likewise.formats.checkpoint import facts_of, open_whole
+from likewise.weights.streaming import Pending
+
+Subject = Artifact | Whole
+MERGED = "modelspec.merged_from"
+"""ModelSpec's key for the names of what went into a model."""
+WHOLE = ("checkpoint", "diffusers_folder")
+"""Layouts of whole models, which are streamed."""
+
+
+def open_subject(path: Path) -> Subject:
+    """What is in a file or folder of any layout; raises `FormatError`."""
+    contents = formats.examine(path)
+    layout = formats.recognise(contents)
+    return open_whole(path) if layout.name in WHOLE else layout.read(contents)
+
+
+def open_model(path: Path, base: Path | None = None) -> Whole:
+    """A whole model; a DreamBooth file of ours is completed from `base`. Raises `FormatError` for anything else."""
+    found = open_subject(path)
+    if isinstance(found, Whole):
+        return found
+    if found.method != "dreambooth":
+        raise FormatError(f"{path} is no whole model but what {found.method} taught")
+    if base is None:
+        raise FormatError(f"{path} holds only the weights that were taught", "name its base by --base")
+    return open_whole(base).replaced(taught(found))
+
+
+def weights_of(subject: Subject) -> Mapping[str, Pending]:
+    """Every tensor of a model, or of an artifact, by its canonical name."""
+    return subject.tensors if isinstance(subject, Whole) else taught(subject)
+
+
+def write_subject(subject: Subject, path: Path, layout: str, saving: Saving) -> Path:
+    """Write to a file or folder of a layout, whole or not at all; a model keeps its precision unless told otherwise."""
+    if not isinstance(subject, Whole):
+        return formats.write(subject, path, layout, saving)
+    if layout not in WHOLE:
+        raise FormatError(
+            f"{formats.get(layout).title} holds no whole models", "`likewise extract` makes a LoRA of one"
+        )
+    whole = subject.cast(saving.dtype) if saving.dtype else subject
+    if layout == "diffusers_folder":
+        return write_folder(whole, path)
+    facts = facts_of(whole, saving.title or path.stem) if saving.metadata else {}
+    merged = subject.metadata.get(MERGED)
+    return write_file(whole, path, {**facts, **({MERGED: merged} if merged and saving.metadata else {})})

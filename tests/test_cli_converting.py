@@ -1,0 +1,227 @@
+"""The commands that make new files of weights: what they write, where, what they say, and how mistakes are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from likewise import formats
+from likewise.cli import app
+from likewise.formats import Saving
+from likewise.formats.checkpoint import open_whole
+from likewise.operations import placing
+from likewise.operations.comparing import compare
+from likewise.operations.subjects import open_subject, write_subject
+from likewise.weights import read_header
+from tests.formats import whole_models
+from tests.formats.adapters import change_error
+from tests.formats.words import embedding
+from tests.operations.changes import LINEAR, full, lora, random, tuned
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIKEWISE_TRACEBACK", raising=False)
+
+
+def call(*words: object) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words], prog_name="likewise")
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def made_by(*words: object) -> dict:
+    result = call(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def file(name: str, seed: int = 1, rank: int = 4) -> Path:
+    return formats.write(lora(seed, rank), Path(name), "native", Saving("float32"))
+
+
+@pytest.mark.parametrize("layout", ["kohya", "diffusers", "peft", "native"])
+def test_a_lora_goes_to_any_layout_and_back(layout: str) -> None:
+    found = made_by(
+        "convert", file("dog.safetensors"), "--to", layout, "--out", f"made-{layout}", "--dtype", "float32"
+    )
+    assert found["layout"] == layout
+    assert found["portability"]["likewise"] == "exact"
+    back = made_by(
+        "convert", found["path"], "--to", "native", "--out", "back.safetensors", "--dtype", "float32"
+    )
+    assert change_error(lora(1, 4), formats.read(Path(back["path"]))) <= 1e-6
+
+
+def test_without_more_words_a_lora_becomes_kohyas_here() -> None:
+    Path("other").mkdir()
+    result = call("convert", file("other/dog.safetensors"))
+    assert result.stdout.strip() == "dog.safetensors"
+    header = read_header(Path("dog.safetensors"))
+    assert set(header.dtypes.values()) <= {"F16", "F32"}
+    assert "sshs_model_hash" in header.metadata
+    plain = made_by("convert", "other/dog.safetensors", "--no-metadata", "--out", "plain.safetensors")
+    assert not read_header(Path(plain["path"])).metadata
+
+
+def test_whole_models_go_both_ways_in_their_own_precision() -> None:
+    folder = whole_models.folder("sd1", Path("model"))
+    file = made_by("convert", folder, "--to", "checkpoint", "--out", "model.safetensors")["path"]
+    Path("tokenizer").symlink_to(folder / "tokenizer")
+    back = made_by("convert", file, "--to", "diffusers_folder", "--out", "again")["path"]
+    assert compare(open_whole(folder), open_whole(Path(back))).total == 0.0
+    half = made_by("convert", folder, "--dtype", "float16", "--out", "half.safetensors")["path"]
+    assert {dtype for dtype in read_header(Path(half)).dtypes.values() if dtype.startswith("F")} == {"F16"}
+
+
+@pytest.mark.parametrize(
+    ("mark", "subject", "layout", "place"),
+    [
+        ("comfy", lora(), "kohya", "models/loras/x.safetensors"),
+        ("comfy", full(), "lycoris", "models/loras/x.safetensors"),
+        ("comfy", embedding(token="a/b"), "embedding", "models/embeddings/a_b.safetensors"),
+        ("models/Stable-diffusion", lora(), "kohya", "models/Lora/x.safetensors"),
+        ("models/Stable-diffusion", embedding(), "embedding", "embeddings/sks.safetensors"),
+        ("modules_forge", embedding(), "embedding", "embeddings/sks.safetensors"),
+    ],
+)
+def test_files_are_put_where_programs_look_for_them(mark: str, subject, layout: str, place: str) -> None:
+    (Path("program") / mark).mkdir(parents=True)
+    source = formats.write(subject, Path("x.safetensors"), "native", Saving("float32"))
+    found = made_by("convert", source, "--install", "program")
+    assert (found["path"], found["layout"]) == (str(Path("program") / place), layout)
+    assert Path(found["path"]).is_file()
+
+
+def test_a_program_gets_nothing_that_it_cannot_read() -> None:
+    (Path("program") / "comfy").mkdir(parents=True)
+    source = file("dog.safetensors")
+    for words, said in (
+        (["--install", "program", "--to", "peft"], "ComfyUI does not read PEFT"),
+        (["--install", "elsewhere"], "no program"),
+        (["--to", "embedding"], "not lora"),
+        (["--to", "koya"], "did you mean kohya?"),
+        (["--out", source], "exists already"),
+    ):
+        result = call("convert", source, *words)
+        assert result.exit_code == 1, words
+        assert said in result.stderr, result.stderr
+        assert len(result.stderr.strip().splitlines()) <= 2
+    assert sorted(path.name for path in Path().iterdir()) == ["dog.safetensors", "program"]
+
+
+def test_nothing_is_written_over() -> None:
+    Path("kept").mkdir()
+    Path("kept/precious.txt").write_text("x", encoding="utf-8")
+    source = file("dog.safetensors")
+    assert made_by("convert", source, "--to", "peft", "--out", "kept")["path"] == str(Path("kept/dog"))
+    result = call("convert", source, "--to", "peft", "--out", "kept")
+    assert "exists already" in result.stderr
+    assert Path("kept/precious.txt").is_file()
+
+
+def test_merge_and_its_weights() -> None:
+    found = made_by(
+        "merge", f"{file('a.safetensors', 1)}:0.5", file("b.safetensors", 2), "--dtype", "float32"
+    )
+    assert found["path"] == "a-b.safetensors"
+    from likewise.operations.merging import merge
+
+    assert (
+        change_error(merge([(lora(1, 4), 0.5), (lora(2, 4), 1.0)]), formats.read(Path(found["path"]))) <= 1e-6
+    )
+
+
+def test_merge_into_a_model_and_extract_it_again() -> None:
+    folder, source = whole_models.folder("sd1", Path("base")), file("dog.safetensors", 1, rank=3)
+    merged = made_by("merge", source, "--into", folder, "--out", "merged.safetensors")
+    assert merged["layout"] == "checkpoint"
+    found = made_by("extract", merged["path"], "--base", folder, "--rank", 3, "--dtype", "float32")
+    assert found["path"] == "merged-lora.safetensors"
+    assert found["error"] < 1e-4
+    assert found["left_out"] == {}
+    assert change_error(lora(1, 3), formats.read(Path(found["path"]))) <= 1e-5
+    shown = call("extract", merged["path"], "--base", folder, "--energy", "0.5", "--out", "less.safetensors")
+    assert shown.exit_code == 0
+    assert "% of the change" in shown.stderr
+    assert "different by" in call("diff", found["path"], "less.safetensors").stdout
+
+
+def test_what_training_changed_besides_is_told() -> None:
+    base = open_whole(whole_models.folder("sd1", Path("base")))
+    after = tuned(base, {f"{LINEAR}.weight": random(32, 64), "backbone.conv_in.bias": random(32)})
+    write_subject(after, Path("tuned.safetensors"), "checkpoint", Saving())
+    result = call("extract", "tuned.safetensors", "--base", "base", "--rank", "64")
+    assert "1 that no LoRA holds" in result.stderr
+    assert "backbone.conv_in.bias" in result.stderr
+
+
+def test_resize_and_diff() -> None:
+    source = file("dog.safetensors", rank=8)
+    found = made_by("resize", source, "--rank", "8", "--dtype", "float32")
+    assert call("diff", source, found["path"]).stdout.startswith("equal in all 3 places")
+    small = made_by("resize", source, "--rank", "2", "--dtype", "float32")
+    assert (small["path"], set(small["ranks"].values())) == ("dog-rank2.safetensors", {2})
+    apart = made_by("diff", source, small["path"])
+    assert not apart["equal"]
+    assert apart["total"] == pytest.approx(small["error"], rel=1e-3)
+    table = call("diff", source, small["path"])
+    assert LINEAR in table.stdout
+
+
+def test_a_run_stands_for_its_file(tmp_path: Path) -> None:
+    run = Path("runs/one")
+    run.mkdir(parents=True)
+    file(str(run / "dog.safetensors"))
+    (run / "run.toml").write_text("", encoding="utf-8")
+    (run / "result.json").write_text(json.dumps({"files": ["dog.safetensors"]}), encoding="utf-8")
+    assert call("convert", "one", "--out", "x.safetensors").exit_code == 0
+    assert isinstance(open_subject(Path("x.safetensors")), type(lora()))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["convert", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["convert", "broken.safetensors"], "broken.safetensors"),
+        (["merge", "dog.safetensors:many"], "not a number"),
+        (["merge", "model"], "--into"),
+        (["merge", "dog.safetensors", "--into", "dog.safetensors"], "no whole model"),
+        (["extract", "dog.safetensors", "--base", "model", "--rank", "4"], "no whole model"),
+        (["extract", "model", "--base", "model"], "rank or an energy"),
+        (["extract", "model", "--base", "model", "--rank", "4"], "nothing to extract"),
+        (["resize", "model", "--rank", "4"], "likewise extract"),
+        (["resize", "dog.safetensors", "--rank", "0"], "keeps nothing"),
+        (["convert", "model", "--to", "kohya"], "likewise extract"),
+        (["diff", "dog.safetensors", "word.safetensors"], "no layer in common"),
+    ],
+)
+def test_every_mistake_is_one_clear_line(words: list[str], said: str, shared: Path, monkeypatch) -> None:
+    monkeypatch.chdir(shared)
+    before = sorted(shared.iterdir())
+    result = call(*words)
+    assert result.exit_code in (1, 2), result.output
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 2
+    assert sorted(shared.iterdir()) == before, "nothing half-written"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a LoRA, an embedding, a model and a broken file."""
+    folder = tmp_path_factory.mktemp("files")
+    file(str(folder / "dog.safetensors"))
+    formats.write(embedding(), folder / "word.safetensors", "embedding")
+    (folder / "broken.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{")
+    whole_models.folder("sd1", folder / "model")
+    return folder
+
+
+def test_every_method_has_a_usual_layout_that_takes_it() -> None:
+    for method, layout in placing.USUAL.items():
+        assert method in formats.get(layout).methods
