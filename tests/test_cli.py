@@ -24,11 +24,12 @@ from likewise.errors import ConceptError, Error, Interrupted, RecipeError, RunEr
 from tests.bases import pictures
 from tests.metrics.judges import panel
 
+FILES = ["inspect", "convert", "merge", "extract", "resize", "diff"]
 COMMANDS = [
-    "demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", "doctor", "inspect", "convert",
-    "merge", "extract", "resize", "diff", "survey", "examples",
+    "demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", *FILES, "survey", "examples",
+    "doctor",
 ]  # fmt: skip
-READING = ["check", "methods", "explain", "runs", "doctor", "report"]
+READING = ["check", "methods", "explain", "runs", "doctor", "report", "examples", *FILES]
 MOST_OPTIONS = 15
 POCKET = Path(cli.__file__).parents[1] / "pocket"
 QUICK = ["--base", "tiny:sd", "steps=2", "checkpoint_every=0"]
@@ -84,7 +85,8 @@ def test_every_command_has_help_an_example_and_few_options() -> None:
         options = [option for option in command.params if option.param_type_name == "option"]
         assert len(options) <= MOST_OPTIONS, f"{name} has {len(options)} options: use key=value"
         assert all(option.help for option in options), name
-        assert ("--json" in {text for option in options for text in option.opts}) == (name in READING), name
+        told = {text for option in options for text in option.opts}
+        assert ("--json" in told) == (name in READING), name
 
 
 def test_commands_are_listed_in_the_order_of_use_and_their_summaries_are_whole(call: Call) -> None:
@@ -96,7 +98,9 @@ def test_commands_are_listed_in_the_order_of_use_and_their_summaries_are_whole(c
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_in_help_name_options_that_exist(name: str) -> None:
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
-    known = {text for option in command.params for text in (*option.opts, *option.secondary_opts)}
+    members = getattr(command, "commands", {"": command}).values()  # `survey` is a group of commands
+    options = [option for member in members for option in member.params]
+    known = {text for option in options for text in (*option.opts, *option.secondary_opts)}
     for line in command.help.splitlines():
         if line.strip().startswith(f"likewise {name}"):
             assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", line)) <= known, line

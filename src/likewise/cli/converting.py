@@ -10,7 +10,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
-from likewise.cli.drawing import _taught
+from likewise.cli.drawing import taught_files
 from likewise.errors import FormatError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def merge(
     from likewise.artifact import Artifact
     from likewise.operations import merging, placing, subjects
 
-    paths, weights = _taught(files)
+    paths, weights = taught_files(files)
     parts = [(subjects.open_subject(path), weight) for path, weight in zip(paths, weights, strict=True)]
     stem = "-".join(path.stem for path in ([into, *paths] if into else paths))
     made: Subject
@@ -120,7 +120,7 @@ def extract(
     no_metadata: NoMetadata = False,
     as_json: Json = False,
 ) -> None:
-    """Make a LoRA of what training changed in a whole model, and say what it loses.
+    """Make a LoRA of what changed in a whole model.
 
     MODEL and BASE are checkpoints or diffusers folders; MODEL may also be a run of DreamBooth.
 
@@ -150,7 +150,7 @@ def resize(
     no_metadata: NoMetadata = False,
     as_json: Json = False,
 ) -> None:
-    """Make a LoRA smaller, or a LoRA of a LyCORIS file, and say what it loses.
+    """Make a LoRA smaller, and say what it loses.
 
     \b
     Example:
@@ -210,7 +210,7 @@ def _file(path: Path) -> Path:
     """The file that a path or the name of a run stands for; raises `FormatError` if a run left several."""
     if path.is_file() or (path.is_dir() and not (path / "run.toml").is_file()):
         return path
-    files, _ = _taught([str(path)])
+    files, _ = taught_files([str(path)])
     if len(files) != 1:
         raise FormatError(f"{path} left {len(files)} files", "name one of them")
     return files[0]

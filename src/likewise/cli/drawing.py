@@ -56,7 +56,7 @@ def sample(
       likewise sample "a sks dog in the snow" --with latest
       likewise sample "a sks dog" --with runs/2026-11-23-dog-lora-1:0.8 -n 8
     """
-    sources, strengths = _taught(taught or [])
+    sources, strengths = taught_files(taught or [])
     if len(prompts) > 2 and not any(" " in prompt for prompt in prompts):
         terminal.say(
             f"drawing {len(prompts)} prompts of one word each; put quotes round a prompt of several",
@@ -83,7 +83,7 @@ def sample(
     terminal.result(terminal.short(_sheet(gallery, len(prompts))))
 
 
-def _taught(texts: Sequence[str]) -> tuple[list[Path], list[float]]:
+def taught_files(texts: Sequence[str]) -> tuple[list[Path], list[float]]:
     """The files that `RUN[:STRENGTH]` texts name, and a strength for each."""
     from likewise.records import read_result
 

@@ -24,7 +24,7 @@ def inspect(
     hashes: Annotated[bool, typer.Option("--hash", help="Read it whole and print its hashes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look into a file of weights: what it is, and which programs load it.
+    """Say what a file is and which programs load it.
 
     FILE may be a LoRA, an embedding, a hypernetwork, a checkpoint or a model's folder. Nothing in it is run.
 
