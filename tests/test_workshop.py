@@ -181,7 +181,7 @@ def test_losses_stay_on_the_device_of_their_pictures(made: Path, monkeypatch: py
     seen = known.paint(train_judge.views(known, 2, 1))
     losses = [
         train_vae.step_loss(vae, batch.pixels),
-        train_judge.step_loss(network, batch, seen),
+        train_judge.step_loss(network, vae, batch, seen),
         train_backbone.loss_of(train_backbone.build().to("meta"), latents, states, cover, alphas, None),
     ]
     assert [loss.device.type for loss in losses] == ["meta"] * 3

@@ -117,7 +117,7 @@ class Planner:
         cut = int(rng.choice(self.by_thing[name]))
         thing = self.names.index(name) if name in self.things else -1
         out = Plan(cut, thing, world.DESIGNS.index(self.rows[cut]["design"]))
-        kind = rng.choice(["scene", "plain", "tint", "count", "small"], p=[0.45, 0.30, 0.10, 0.08, 0.07])
+        kind = rng.choice(["scene", "plain", "tint", "count", "small"], p=[0.34, 0.18, 0.18, 0.18, 0.12])
         if kind == "plain":
             out.plain = 0 if rng.random() < 0.5 else int(rng.integers(1, len(COLOURS)))
         elif kind == "scene" or rng.random() < 0.6:

@@ -163,9 +163,12 @@ class Trainer:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.folder, self.point = args, args.folder, args.folder / "backbone.pt"
         torch.manual_seed(SEED)
-        self.unet, self.step = build(), 0
+        self.unet, self.step, self.before = build(), 0, 0
         if args.init:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(args.init).state_dict())
+            self.before = json.loads((args.init.parent / "card.json").read_text(encoding="utf-8"))[
+                "samples_seen"
+            ]
         self.unet.to(args.device)
         if args.device.type != "cpu":
             self.unet.to(memory_format=torch.channels_last)
@@ -181,7 +184,13 @@ class Trainer:
             self.unet.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.average.state, self.average.step, self.step = state["average"], state["step"], state["step"]
+            self.before = state["samples"] - self.samples
             self.course.resume(state)
+
+    @property
+    def samples(self) -> int:
+        """Pictures seen in this training."""
+        return self.step * self.args.batch
 
     def source(self) -> Pool | Fresh:
         """Where latents come from."""
@@ -199,7 +208,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             **self.course.state(),
         }
-        save_atomic({**state, "step": self.step, "samples": self.step * self.args.batch}, self.point)
+        save_atomic({**state, "step": self.step, "samples": self.before + self.samples}, self.point)
 
     def learn(self) -> torch.Tensor:
         """One step; everything random follows from its number."""
@@ -234,7 +243,7 @@ class Trainer:
         with torch.no_grad():
             pixels = vae.decode(sample(smooth, self.words, PROMPTS)).sample
         (self.folder / "sheets").mkdir(exist_ok=True)
-        sheet(pixels, 8, self.folder / "sheets" / f"{self.step * self.args.batch:08d}.png", zoom=3)
+        sheet(pixels, 8, self.folder / "sheets" / f"{self.samples:08d}.png", zoom=3)
 
     def run(self) -> None:
         saved = shown = marked = time.time()
@@ -245,7 +254,7 @@ class Trainer:
             if len(losses) == 50:
                 loss = sum(loss.item() for loss in losses) / 50
                 row = {
-                    "samples": self.step * self.args.batch,
+                    "samples": self.samples,
                     "loss": loss,
                     "speed": 50 * self.args.batch / (time.time() - marked),
                     "pool": self.pictures.refresh(),
@@ -261,7 +270,7 @@ class Trainer:
         self.save()
         self.show()
         (self.folder / "backbone.json").write_text(
-            json.dumps({"samples": self.step * self.args.batch}), encoding="utf-8"
+            json.dumps({"samples": self.before + self.samples}), encoding="utf-8"
         )
 
 
@@ -275,7 +284,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--strange", type=float, default=0.25, help="share of captions with words that mean nothing"
     )
-    parser.add_argument("--init", type=Path, default=None, help="go on from the weights of this UNet folder")
+    parser.add_argument(
+        "--init", type=Path, default=None, help="go on from the unet folder of an exported model"
+    )
     parser.add_argument("--fresh", action="store_true", help="compose pictures for each step, without a pool")
     parser.add_argument(
         "--hold-out", action="store_true", help="with --fresh: leave combinations out (world.held_out)"

@@ -1,7 +1,7 @@
 """Step 10: train the judge on fresh composites, with seeds and a network of its own.
 
-Half of each batch is the world with exact labels; the other half shows a few cut-outs, most of them
-from outside the world, in several contexts each, for the identity embedding.
+Half of each batch has exact labels: the world, and of it what the backbone is taught, in equal parts. The other
+half shows a few cut-outs, most of them from outside the world, in several contexts each, for the identity embedding.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
 from likewise.metrics.judge import JudgeNet
@@ -32,6 +33,7 @@ from workshop.common import (
 )
 from workshop.compose import Batch, Composer, composer
 from workshop.plan import COLOURS, SCENES, Order, Plan, Planner, background
+from workshop.train_vae import NOISE
 
 SEED = 505
 VIEWS = 4
@@ -96,12 +98,18 @@ def views(wide: Planner, cuts: int, seed: int) -> Order:
     return wide.order(plans, rng)
 
 
-def roughen(pixels: torch.Tensor) -> torch.Tensor:
-    """Blur, low resolution or smooth noise on three of four pictures, much as a small decoder would leave them."""
-    kind = torch.randint(4, (len(pixels),)).tolist()
-    which = [torch.tensor([i for i, k in enumerate(kind) if k == n], dtype=torch.long) for n in range(4)]
-    blurred, lowered, noisy = (rows.to(pixels.device) for rows in which[1:])
+@torch.no_grad()
+def roughen(pixels: torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
+    """Blur, low resolution, smooth noise or the autoencoder on three of four pictures, as drawn ones have them."""
+    kind = torch.randint(8, (len(pixels),)).tolist()
+    groups = ((2, 3), (4, 5), (6,), (7,))
+    which = [torch.tensor([i for i, k in enumerate(kind) if k in g], dtype=torch.long) for g in groups]
+    blurred, lowered, noisy, coded = (rows.to(pixels.device) for rows in which)
     out = pixels.clone()
+    if len(coded):
+        code = vae.encode(pixels[coded]).latent_dist.mode()
+        code += NOISE * torch.rand(len(code), 1, 1, 1, device=code.device) * torch.randn_like(code)
+        out[coded] = vae.decode(code).sample
     out[blurred] = F.avg_pool2d(F.pad(pixels[blurred], (1, 1, 1, 1), mode="replicate"), 3, 1)
     for rows in lowered.split(8):  # one resolution for a few pictures: each size is a call of its own
         low = F.interpolate(
@@ -133,13 +141,23 @@ def head_loss(out: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> t
     return total
 
 
+def together(parts: list[Batch]) -> Batch:
+    """One batch of several."""
+    return Batch(
+        torch.cat([part.pixels for part in parts]),
+        [caption for part in parts for caption in part.captions],
+        {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels},
+        torch.cat([part.cover for part in parts]),
+    )
+
+
 @torch.no_grad()
-def ceilings(judge: JudgeNet, known: Composer, wide: Composer, batches: int) -> dict[str, float]:
+def ceilings(judge: JudgeNet, known: tuple[Composer, ...], wide: Composer, batches: int) -> dict[str, float]:
     """Accuracies on fresh true pictures, and how well identities separate."""
     judge.eval()
     right = {k: [0, 0] for k in judge.heads}
     for k in range(batches):
-        batch = known.batch(64, step_seed(SEED + 9, k))
+        batch = together([one.batch(32, step_seed(SEED + 9, 2 * k + i)) for i, one in enumerate(known)])
         out = judge(batch.pixels)
         for name in right:
             use = batch.labels[name] >= 0
@@ -163,9 +181,9 @@ def ceilings(judge: JudgeNet, known: Composer, wide: Composer, batches: int) -> 
     return {**result, "identity_nearest": float(torch.stack(nearest).mean())}
 
 
-def step_loss(judge: JudgeNet, told: Batch, seen: Batch) -> torch.Tensor:
+def step_loss(judge: JudgeNet, vae: AutoencoderKL, told: Batch, seen: Batch) -> torch.Tensor:
     """Heads on the pictures with labels, contrast on those that show a few cut-outs again and again."""
-    pixels, n = roughen(torch.cat([told.pixels, seen.pixels])), len(told.pixels)
+    pixels, n = roughen(torch.cat([told.pixels, seen.pixels]), vae), len(told.pixels)
     with autocast(pixels.device):
         out = judge(pixels)
     out = {name: value.float() for name, value in out.items()}
@@ -173,7 +191,7 @@ def step_loss(judge: JudgeNet, told: Batch, seen: Batch) -> torch.Tensor:
     return heads + contrast(out["identity"][n:], seen.labels["cut"])
 
 
-def train(judge: JudgeNet, known: Composer, wide: Composer, args: argparse.Namespace) -> None:
+def train(judge: JudgeNet, known: tuple[Composer, ...], wide: Composer, args: argparse.Namespace) -> None:
     folder, course = args.folder, Course(args.steps, args.minutes)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=args.rate, weight_decay=1e-3)
     step, point = 0, folder / "judge.pt"
@@ -183,14 +201,16 @@ def train(judge: JudgeNet, known: Composer, wide: Composer, args: argparse.Names
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
         course.resume(state)
-    told, began, start = known.batches(args.batch, SEED), time.time(), step
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(args.device)
+    told = [one.batches(args.batch // len(known), SEED + 30 + i) for i, one in enumerate(known)]
+    began, start = time.time(), step
     cuts = min(args.batch // VIEWS, len(wide.rows))
     seen = Ahead(lambda step: views(wide, cuts, step_seed(SEED + 1, step)), args.device)
     while course.share(step) < 1:
         for group in optimizer.param_groups:
             group["lr"] = course.rate(step, args.rate, 100, 0.02)
         torch.manual_seed(step_seed(SEED, step))
-        loss = step_loss(judge, told(step), wide.paint(seen(step)))
+        loss = step_loss(judge, vae, together([one(step) for one in told]), wide.paint(seen(step)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -220,7 +240,7 @@ def main(argv: list[str] | None = None) -> None:
         write_card(path, json.loads(path.read_text(encoding="utf-8"))["ceilings"], args.world)
         return
     torch.manual_seed(SEED)
-    known, wide = composer(args), composer(args, ("world", "other"))
+    known, wide = (composer(args), composer(args, taught=True)), composer(args, ("world", "other"))
     judge = JudgeNet({head: len(names) for head, names in classes(args.world).items()}).to(args.device)
     train(judge, known, wide, args)
     result = ceilings(judge, known, wide, 1 if args.smoke else 20)
