@@ -37,7 +37,7 @@ from workshop.train_vae import NOISE
 
 SEED = 505
 VIEWS = 4
-IDS = {"taught": "pocket-judge-v1", "whole": "pocket-judge-whole-v1"}
+IDS = {"taught": "pocket-judge-v2", "whole": "pocket-judge-whole-v2"}
 
 
 def classes(known: world.World) -> dict[str, tuple[str, ...]]:
