@@ -20,13 +20,16 @@ OLDEST = (3, 11)
 NEWEST = (3, 14)  # the last one that the pinned packages offer files for; newer ones are tried last
 HEARTBEAT = 15  # seconds between two lines of progress while packages are installed
 ROOM = 3 * 10**9  # bytes; the CPU build with the tools for testing takes half of this
+# The tests run in a process per processor, four at most: each holds torch, half a GB or more. xdist counts the
+# processors itself, because then it steps aside for --pdb; whoever is idle takes over from whoever is not.
+SPREAD = ["-n", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
 
 HELP = """\
 usage: python3 go.py COMMAND [ARGUMENTS]      (on Windows: py go.py COMMAND)
 
   demo [ARGUMENTS]   teach the bundled concept by every method and write a report
   run ARGUMENTS      any likewise command, as in: python3 go.py run --help
-  test [ARGUMENTS]   run the tests; ARGUMENTS go to pytest
+  test [ARGUMENTS]   run the tests, in several processes; ARGUMENTS go to pytest (-n 0: in one)
   check              lint, types, and who may import whom
 
 The first command makes .venv and installs what is pinned in constraints.txt; later ones start at once.
@@ -120,7 +123,7 @@ def run(arguments: list) -> int:
 
 def test(arguments: list) -> int:
     python = prepare(ROOT, ["dev"])
-    return call([python, "-m", "pytest", *arguments], OMP_NUM_THREADS="1")
+    return call([python, "-m", "pytest", *SPREAD, *arguments], OMP_NUM_THREADS="1")
 
 
 def check(arguments: list) -> int:

@@ -24,7 +24,7 @@ from likewise.errors import ConceptError, Error, Interrupted, RecipeError, RunEr
 from tests.bases import pictures
 from tests.metrics.judges import panel
 
-FILES = ["inspect", "convert", "merge", "extract", "resize", "diff"]
+FILES = ["inspect", "convert", "merge", "extract", "resize", "bake", "diff"]
 COMMANDS = [
     "demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", *FILES, "survey", "examples",
     "doctor",

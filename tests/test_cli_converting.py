@@ -98,6 +98,87 @@ def test_files_are_put_where_programs_look_for_them(mark: str, subject, layout: 
     assert Path(found["path"]).is_file()
 
 
+def picture(path: Path, colour: str = "red") -> Path:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = PngInfo()
+    told.add_text("parameters", "a secret prompt")
+    Image.new("RGB", (1024, 768), colour).save(path, pnginfo=told)
+    return path
+
+
+@pytest.mark.parametrize("program", ["modules_forge", "models/Stable-diffusion", "comfy"])
+def test_an_installed_file_brings_its_runs_picture_and_for_web_uis_its_words(program: str) -> None:
+    from PIL import Image
+
+    (Path("program") / program).mkdir(parents=True)
+    source = file("runs/one/dog.safetensors")
+    plan = 'base = "tiny:sd"\nmethod = "lora"\n[[job]]\nconcept = {name = "dog"}\nrecipe = {}\n'
+    Path("runs/one/run.toml").write_text(plan, encoding="utf-8")
+    picture(Path("runs/one/samples/step000010/0000.png"))
+    picture(Path("runs/one/samples/step000100/0000.png"), "blue")
+    found = made_by("convert", source, "--install", "program")
+    target = Path(found["path"])
+    with Image.open(target.with_name("dog.preview.png")) as image:
+        assert (image.size, image.getpixel((0, 0)), image.info) == ((512, 384), (0, 0, 255), {})
+    notes = target.with_name("dog.json")
+    assert notes.exists() == (program != "comfy")
+    assert found["beside"] == [str(p) for p in (target.with_name("dog.preview.png"), notes) if p.exists()]
+    if program != "comfy":
+        told = json.loads(notes.read_text(encoding="utf-8"))
+        assert (told["activation text"], told["sd version"]) == ("sks1 dog", "SD1")
+
+
+def test_moving_averages_are_taken_on_request() -> None:
+    from likewise.formats._checkpoint_names import UNET, averaged
+    from likewise.weights import read_tensors, write_tensors
+
+    folder = whole_models.folder("sd1", Path("model"))
+    file = made_by("convert", folder, "--to", "checkpoint", "--out", "model.safetensors")["path"]
+    tensors = read_tensors(Path(file))
+    means = {averaged(name): tensor + 1 for name, tensor in tensors.items() if name.startswith(UNET)}
+    write_tensors(Path("both.safetensors"), {**tensors, **means})
+    Path("tokenizer").symlink_to(folder / "tokenizer")
+    for words, more in ((["--averaged"], 1), ([], 0)):
+        made = made_by("convert", "both.safetensors", "--out", f"{more}.safetensors", *words)["path"]
+        found, name = read_tensors(Path(made)), f"{UNET}out.2.bias"
+        assert found.keys() == tensors.keys()
+        assert (found[name] == tensors[name] + more).all()
+    for source in (file, folder):
+        result = call("convert", source, "--averaged", "--out", "x.safetensors")
+        assert result.exit_code == 1
+        assert "no averaged weights" in result.stderr or "one set of weights" in result.stderr
+
+
+def test_no_folder_of_ours_goes_along() -> None:
+    from dataclasses import replace
+
+    source = replace(lora(), base="/home/somebody/secret/sd15.safetensors")
+    formats.write(source, Path("dog.safetensors"), "native")
+    for layout in ("native", "kohya", "peft"):
+        made = Path(made_by("convert", "dog.safetensors", "--to", layout, "--out", f"for-{layout}")["path"])
+        files = [made] if made.is_file() else [path for path in made.rglob("*") if path.is_file()]
+        assert all(b"somebody" not in path.read_bytes() for path in files), layout
+    assert formats.read(Path("for-native.safetensors")).base == "sd15.safetensors"
+
+
+def test_what_lies_beside_stays_and_a_broken_picture_ends_it_before_anything_is_written() -> None:
+    source = file("dog.safetensors")
+    Path("out").mkdir()
+    Path("out/dog.preview.png").write_bytes(b"precious")
+    Path("broken.png").write_bytes(b"no picture")
+    result = call("convert", source, "--preview", "broken.png", "--out", "x.safetensors")
+    assert (result.exit_code, Path("x.safetensors").exists()) == (1, False)
+    assert "no picture" in result.stderr
+    result = call("convert", source, "--preview", picture(Path("p.png")), "--out", "out")
+    assert "stays as it is" in result.stderr
+    assert Path("out/dog.preview.png").read_bytes() == b"precious"
+    plain = made_by("convert", source, "--out", "plain.safetensors")
+    assert plain["beside"] == []
+
+
 def test_a_program_gets_nothing_that_it_cannot_read() -> None:
     (Path("program") / "comfy").mkdir(parents=True)
     source = file("dog.safetensors")
@@ -172,6 +253,29 @@ def test_resize_and_diff() -> None:
     assert apart["total"] == pytest.approx(small["error"], rel=1e-3)
     table = call("diff", source, small["path"])
     assert LINEAR in table.stdout
+
+
+def test_bake_keeps_the_kind_of_model_and_says_what_is_missed() -> None:
+    formats.write(embedding(2, 64, "zork"), Path("zork.safetensors"), "embedding")
+    whole_models.folder("sd1", Path("model"))
+    found = made_by("bake", "zork.safetensors", "--into", "model")
+    assert (found["path"], found["layout"]) == ("model-zork", "diffusers_folder")
+    found = made_by("bake", "zork.safetensors", "--into", "model", "--to", "checkpoint", "--word", "dog cat")
+    assert (found["path"], found["layout"]) == ("model-zork.safetensors", "checkpoint")
+    assert read_header(Path(found["path"])).metadata["modelspec.merged_from"] == "model, zork"
+    for words, said in (
+        (["zork.safetensors", "--into", "model", "--rank", "4"], "which no LoRA holds"),
+        (
+            ["zork.safetensors", "--into", "model", "--to", "checkpoint", "--out", "x"],
+            "no tokenizer to explain",
+        ),
+        (["model", "--into", "model"], "whole model already"),
+        (["zork.safetensors", "--into", "zork.safetensors"], "no whole model"),
+    ):
+        result = call("bake", *words)
+        assert result.exit_code == 1, words
+        assert said in result.stderr
+        assert len(result.stderr.strip().splitlines()) <= 2
 
 
 def test_a_run_stands_for_its_file(tmp_path: Path) -> None:

@@ -214,13 +214,29 @@ def test_exit_codes_pass_through(checkout: Checkout) -> None:
     assert checkout.go("test").returncode == 5
 
 
-def test_tests_add_their_tools_and_keep_to_one_thread(checkout: Checkout) -> None:
+def test_tests_add_their_tools_and_keep_to_one_thread(go: ModuleType, checkout: Checkout) -> None:
     checkout.go("demo")
     result = checkout.go("test", "-k", "lora", OMP_NUM_THREADS="8")
-    assert result.stdout == "pytest -k lora threads 1\n"
+    assert result.stdout == f"pytest {' '.join(go.SPREAD)} -k lora threads 1\n"
     assert checkout.calls()[1].endswith("-e .[dev]")
     checkout.go("demo")
     assert len(checkout.calls()) == 2, "what holds the tools for testing is good for the demo too"
+
+
+@pytest.mark.parametrize(("more", "where"), [([], "gw"), (["-n", "0"], "master"), (["--pdb"], "master")])
+def test_tests_are_spread_unless_somebody_wants_them_in_one_process(
+    go: ModuleType, tmp_path: Path, more: list[str], where: str
+) -> None:
+    """Asked of the real pytest: which process a test runs in, and that what follows overrides."""
+    (tmp_path / "test_where.py").write_text(
+        "def test_where(worker_id): open(worker_id, 'w').close()", encoding="utf-8"
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", *go.SPREAD, "-p", "no:cacheprovider", *more]
+    done = subprocess.run(command, cwd=tmp_path, env=kept, stdin=subprocess.DEVNULL, capture_output=True)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "master").exists() == (where == "master")
+    assert bool(list(tmp_path.glob("gw*"))) == (where == "gw")
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", ".venv/pyvenv.cfg"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -61,7 +60,7 @@ def test_killed_at_several_points_and_resumed_is_bit_identical(tmp_path: Path) -
                 break
         else:
             pytest.fail(f"the child ended before {last_line!r}")
-        os.kill(child.pid, signal.SIGKILL)
+        child.kill()
         child.wait()
     child = start_child(killed.folder)
     assert child.wait(timeout=240) == 0

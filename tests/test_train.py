@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from likewise import methods
@@ -13,6 +14,7 @@ from likewise.cache import Cache
 from likewise.errors import RecipeError, TrainingError
 from likewise.method import Adapter
 from likewise.recipe import Recipe
+from likewise.run import Run
 from likewise.stack import Stack, stream
 from likewise.train import Training
 from tests.bases import concept, stack, tiny
@@ -110,7 +112,15 @@ def test_a_shorter_job_stands_still_once_it_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"ema": 0.9}, {"optimizer": "adafactor"}, {"optimizer": "sgd"}, {"flip": True}]
+    "settings",
+    [
+        {},
+        {"ema": 0.9},
+        {"optimizer": "adafactor"},
+        {"optimizer": "prodigy", "learning_rate": 1.0},
+        {"optimizer": "sgd"},
+        {"flip": True},
+    ],
 )
 def test_a_reloaded_loop_continues_bit_for_bit(settings: dict[str, object], tmp_path: Path) -> None:
     plain = jobs_of("lora", tmp_path, steps=8).jobs[0]
@@ -135,6 +145,57 @@ def test_a_reloaded_loop_continues_bit_for_bit(settings: dict[str, object], tmp_
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({"learning_rate": "4e-3:2, 2e-3:3, 1e-3"}, [4e-3, 4e-3, 2e-3, 1e-3, 1e-3]),
+        ({"learning_rate": 4e-3, "warmup": 3}, [1e-3, 2e-3, 3e-3, 4e-3, 4e-3]),
+        (
+            {"learning_rate": 4e-3, "warmup": 1, "schedule": "cosine"},
+            [2e-3, 4e-3, 3.41421e-3, 2e-3, 5.8579e-4],
+        ),
+    ],
+    ids=["piecewise", "warmup", "cosine"],
+)
+def test_each_step_has_the_rate_that_was_written(
+    settings: dict[str, object], rates: list[float], tmp_path: Path
+) -> None:
+    """As told, and as it acts: sgd moves a parameter by the rate times its gradient."""
+    first = jobs_of("lora", tmp_path).jobs[0]
+    wanted = {"steps": 5, "optimizer": "sgd", "weight_decay": 0, "warmup": 0, "schedule": "constant"}
+    job = Stack((type(first)(first.concept, first.recipe.override({**wanted, **settings})),))
+    base = tiny()
+    with methods.get("lora").attach(base, job) as adapter:
+        training = Training(base, adapter, job, cache=Cache(tmp_path / "cache"))
+        before = [p.detach().clone() for p in training.parameters]
+        for step, rate in zip(training, rates, strict=True):
+            assert step.rates["backbone"][0] == pytest.approx(rate, rel=1e-4)
+            for parameter, old in zip(training.parameters, before, strict=True):
+                assert torch.allclose(parameter.detach(), old - rate * parameter.grad, atol=1e-7)
+                old.copy_(parameter.detach())
+
+
+def test_the_average_over_steps_is_what_is_shown_and_kept(tmp_path: Path) -> None:
+    first = jobs_of("lora", tmp_path, steps=6).jobs[0]
+    job = Stack((type(first)(first.concept, first.recipe.override({"ema": 0.7})),))
+    base = tiny()
+    with methods.get("lora").attach(base, job) as adapter:
+        training = Training(base, adapter, job, cache=Cache(tmp_path / "cache"))
+        wanted = {name: value.double() for name, value in adapter.state(0).items()}
+        for _ in training:
+            now = adapter.state(0)
+            wanted = {name: 0.7 * value + 0.3 * now[name].double() for name, value in wanted.items()}
+        last = adapter.state(0)
+        with training.averaged():
+            shown = adapter.state(0)
+        assert all(torch.equal(value, last[name]) for name, value in adapter.state(0).items())
+        training.finish()
+        kept = adapter.state(0)
+    assert apart({name: value.double() for name, value in kept.items()}, wanted) < 1e-5
+    assert all(torch.equal(value, shown[name]) for name, value in kept.items())
+    assert apart(last, kept) > 1e-3, "the average must not be the last"
+
+
 def test_a_loss_that_is_not_finite_names_the_picture(tmp_path: Path) -> None:
     jobs = Stack((jobs_of("lora", tmp_path, steps=3).jobs[0],))
     base = tiny()
@@ -144,6 +205,20 @@ def test_a_loss_that_is_not_finite_names_the_picture(tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match=r"loss of .*2\.png.* not finite"):
             for _ in training:
                 pass
+
+
+def test_the_last_checkpoint_of_a_run_that_failed_is_good(tmp_path: Path) -> None:
+    """The third step jumps out of all bounds, the fourth finds that out: what the second left is there and finite."""
+    wild = {"learning_rate": "1e-3:2, 1e30", "checkpoint_every": 2, "clip": 0.0}
+    job = jobs_of("lora", tmp_path, steps=8, **wild).jobs[0]
+    run = Run("tiny:sd", "lora", (job,), tmp_path / "run", cache=Cache(tmp_path / "cache"))
+    with pytest.raises(TrainingError, match=r"loss of .*\.png is not finite at step 4"):
+        for _ in run.start(base=tiny()):
+            pass
+    kept = load_file(run.folder / "checkpoint" / "state.safetensors")
+    assert int(kept["done"]) == 2
+    assert all(bool(torch.isfinite(value).all()) for value in kept.values())
+    assert not list(run.folder.glob("*.safetensors"))
 
 
 def test_latents_that_are_not_finite_name_the_picture(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,10 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file (or folder) beside `path`, flush it to disk, then rename it onto `path`."""
+    """Let `write` fill a temporary file (or folder) beside `path`, flush it to disk, then rename it onto `path`.
+
+    A folder takes the place of an older one; a file never does, which raises IsADirectoryError.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -22,6 +26,8 @@ def write_with(path: Path, write: Callable[[Path], object]) -> Path:
         write(temporary)
         _flush(temporary)
         if path.is_dir():
+            if not temporary.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from likewise.errors import RecipeError
 from likewise.method import Group
-from likewise.recipe import TrainingRecipe
+from likewise.recipe import Rate, TrainingRecipe
 from likewise.stack import to_slots
 
 
@@ -120,31 +120,47 @@ class ForeignOptimizer:
 def build(
     groups: Sequence[Group], recipes: Sequence[TrainingRecipe], stacked: bool
 ) -> SlotAdamW | ForeignOptimizer:
-    """The optimizer that the recipes ask for; raises `RecipeError` naming the extra where a library is missing."""
+    """The optimizer that the recipes ask for; raises `RecipeError` where it is not installed or cannot work here."""
     first = recipes[0]
+    device = groups[0].parameters[0].device
     if first.optimizer == "adamw":
-        device = groups[0].parameters[0].device
         return SlotAdamW(groups, torch.tensor([r.weight_decay for r in recipes], device=device), stacked)
+    kind = _foreign(first.optimizer, groups, device)
+    # Rates are set before each step. Prodigy refuses to be made with a rate of 0, which a warm-up may begin with.
     settings = [
-        {
-            "params": list(g.parameters),
-            "lr": g.rates[0].at(0),
-            "weight_decay": first.weight_decay if g.decay else 0.0,
-        }
-        for g in groups
+        {"params": list(g.parameters), "weight_decay": first.weight_decay if g.decay else 0.0} for g in groups
     ]
-    return ForeignOptimizer(groups, _foreign(first.optimizer)(settings))
+    return ForeignOptimizer(groups, kind(settings))
 
 
-def _foreign(name: str) -> Any:
-    homes = {
-        "sgd": ("torch.optim", "SGD", ""),
-        "adafactor": ("torch.optim", "Adafactor", ""),
-        "adamw8bit": ("bitsandbytes.optim", "AdamW8bit", "lowmem"),
-        "prodigy": ("prodigyopt", "Prodigy", "optim"),
-    }
-    module, attribute, extra = homes[name]
+def warnings(recipe: TrainingRecipe) -> list[str]:
+    """What somebody who chose this optimizer may not know."""
+    most = max(rate for rate, _ in Rate.parse(recipe.learning_rate).pieces)
+    if recipe.optimizer == "prodigy" and most < 0.1:
+        return [f"prodigy multiplies the rate it finds by learning_rate={most:g}: 1 is what it is made for"]
+    return []
+
+
+def _foreign(name: str, groups: Sequence[Group], device: torch.device) -> Any:
+    if name == "adamw8bit":
+        if device.type != "cuda":
+            raise RecipeError(
+                f"optimizer=adamw8bit needs a CUDA GPU, and this runs on {device}", "use optimizer=adamw"
+            )
+        return _installed("bitsandbytes", "bitsandbytes.optim", "AdamW8bit")
+    if name == "prodigy":
+        if len({group.rates for group in groups if any(rate for rate, _ in group.rates[0].pieces)}) > 1:
+            raise RecipeError(
+                "optimizer=prodigy has one rate for all that trains", "set text_rate as learning_rate"
+            )
+        return _installed("prodigyopt", "prodigyopt", "Prodigy")
+    return next(
+        kind for title, kind in vars(torch.optim).items() if isinstance(kind, type) and title.lower() == name
+    )
+
+
+def _installed(package: str, module: str, attribute: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except ImportError:
-        raise RecipeError(f"optimizer {name} is not installed", f'pip install "likewise[{extra}]"') from None
+        raise RecipeError(f"{package} is not installed", f"pip install {package}") from None

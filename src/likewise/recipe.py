@@ -76,7 +76,7 @@ class Recipe(BaseModel):
     """Arithmetic of the forward pass. `auto`: bf16 where the hardware computes it natively, else fp32."""
     keep: Literal["fp16", "fp32"] = "fp16"
     """Precision of the saved file. Half is what people share, and what a comparison scores."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Everything random in the job follows from this number."""
 
     def override(self, pairs: Iterable[str] | Mapping[str, Any]) -> Self:
@@ -106,8 +106,10 @@ class Recipe(BaseModel):
             raise RecipeError(f"no recipe file at {path}") from None
         except (ValueError, OSError) as error:
             raise RecipeError(f"{path}: {error}", "recipes are TOML, like `steps = 400`") from None
-        jobs = data.get("job")
-        recipe = jobs[0].get("recipe") if isinstance(jobs, list) and jobs else data.get("recipe", data)
+        jobs = data.get("job") if isinstance(data, dict) else None
+        if isinstance(jobs, list) and jobs:
+            data = jobs[0]
+        recipe = data.get("recipe", data) if isinstance(data, dict) else data
         if not isinstance(recipe, dict):
             raise RecipeError(f"{path}: [recipe] must be a table", "recipes are TOML, like `steps = 400`")
         return recipe
@@ -124,10 +126,14 @@ class TrainingRecipe(Recipe):
     """Pictures per step and job."""
     resolution: PositiveInt | None = None
     """Side of the square that pictures are cropped to, in pixels. Empty: the base's native size."""
-    optimizer: Literal["adamw", "adamw8bit", "adafactor", "prodigy", "sgd"] = "adamw"
-    """`adamw` has a learning rate per job; the others train one job at a time."""
+    optimizer: Literal[
+        "adamw", "adamw8bit", "prodigy", "adadelta", "adafactor", "adagrad", "adam", "adamax", "asgd", "nadam",
+        "radam", "rmsprop", "rprop", "sgd",
+    ] = "adamw"  # fmt: skip
+    """`adamw` has a learning rate per job. The others train one job at a time: torch's own, `prodigy`, which finds
+    the rate itself and wants learning_rate=1, and `adamw8bit`, which needs a CUDA GPU."""
     weight_decay: NonNegativeFloat = 0.01
-    """Decoupled weight decay."""
+    """Weight decay; decoupled with `adamw`, else as the optimizer has it."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How the rate falls after the warm-up; `cosine` ends at 0."""
     warmup: NonNegativeInt = 0

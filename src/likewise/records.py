@@ -53,16 +53,23 @@ def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    """Read run.toml back; raises `RunError` where there is none or it is damaged."""
+    """Read run.toml back; raises `RunError` where there is none, it is damaged or of another program."""
     path = Path(folder) / "run.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        plan = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(
             f"{folder} is not a run", "a run folder holds run.toml; `likewise runs` lists them"
         ) from None
-    except (tomllib.TOMLDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
+    try:
+        _ = plan["base"], plan["method"], plan["job"][0]["concept"]["name"], plan["job"][0]["recipe"]
+    except (LookupError, TypeError):
+        raise RunError(
+            f"{path} does not say what to teach", "it is another program's, or was changed"
+        ) from None
+    return plan
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -70,11 +77,14 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     path = Path(folder) / "result.json"
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = result["status"], result["files"]
         return result
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
         raise RunError(f"{path} cannot be read: {error}", "delete it and resume the run") from None
+    except (LookupError, TypeError):
+        raise RunError(f"{path} does not say how the run ended", "delete it and resume the run") from None
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ bit for bit on the CPU, and a folder that is finished is finished.
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ from typing import Any, Self
 import psutil
 
 import likewise
-from likewise import families, formats, identifier, methods, records
+from likewise import families, formats, identifier, methods, optimizers, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, native_bf16
 from likewise.cache import Cache, key
@@ -160,6 +161,8 @@ class Run:
         method.check(base, len(stack))
         for job in stack.jobs:
             yield from (Warned(text) for text in identifier.warnings(base, job.concept.token))
+        for recipe in stack.recipes:
+            yield from (Warned(text) for text in optimizers.warnings(recipe))
         before, base.precision = base.precision, _precision(base, stack.jobs[0].recipe)
         meter = Meter(str(base.device))
         try:
@@ -214,7 +217,7 @@ class Run:
             if asked:
                 raise Interrupted(
                     f"stopped after step {step.number} of {steps}, saved",
-                    f"likewise teach --resume {self.folder}",
+                    f"likewise teach --resume {shlex.quote(str(self.folder))}",
                 )
 
     def _checkpoint(self, training: Training) -> Saved:

@@ -13,11 +13,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from likewise.comparison import report, wording
+from likewise.comparison import report
 from likewise.errors import RunError
+from likewise.page import wording
+from likewise.survey import store as stores
+from likewise.survey.rehearsal import catalogue
 
 SEEDS = [3, 4]
 PROMPTS = [("plain", "a photo of sks mug"), ("evil", '<script>alert(1)</script> & "sks" mug\'s <b>')]
@@ -308,8 +312,25 @@ def test_scores_are_on_the_page_with_their_interval_and_place(folder: Path) -> N
     json.dumps(report.summary(folder))
 
 
+def test_support_is_a_fact_beside_the_cost_and_enters_nothing(folder: Path, tmp_path: Path) -> None:
+    plain = Page(report.build(folder)).words
+    assert "kohya sd-scripts" in plain[plain.index("What each one costs") : plain.index("All numbers")]
+    assert "weight zero" in plain
+    assert "Published models" not in plain
+    site, survey = catalogue.generate(3000), tmp_path / "survey.duckdb"
+    with stores.open(survey) as store:
+        site.write(store, np.arange(1, 2000))
+    counted = Page(report.build(folder, survey=survey)).words
+    assert "Estimated from 1,999 ids drawn at random at rehearsal 1 on 1 October 2026" in counted
+    assert "For DreamBooth it is an upper bound" in counted
+    first, last = plain.index("Where the files can go"), counted.index("All numbers")
+    assert counted[:first] == plain[:first]
+    assert counted[last:] == plain[plain.index("All numbers") :]
+
+
 def test_torch_is_not_imported() -> None:
-    code = "import sys, likewise.comparison.report; sys.exit('torch' in sys.modules)"
+    code = "import sys; from likewise.comparison import report, support; support.programs('lora'); "
+    code += "sys.exit('torch' in sys.modules)"
     paths = os.pathsep.join([str(Path(report.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     assert (
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}).returncode == 0

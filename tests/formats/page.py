@@ -90,7 +90,42 @@ Written by `python -m tests.formats.page` from the code; a test fails when this 
 `likewise convert FILE --to LAYOUT` writes any of these, and every file is recognised by what is in it, never by its
 name. Whatever is written is read back and compared before it takes its place. Pickled files are read without running
 anything in them. `likewise inspect FILE` says what a file is and which programs load it.
+
+Numbers that are not finite are refused wherever they would be computed with. A whole model that is only converted in its own
+precision is carried over bit for bit, whatever its numbers are.
 """
+ALONG = """
+`likewise convert --install` puts the last picture that a run drew, or the one that `--preview` names, beside the file as
+`NAME.preview.png`, 512 pixels at most and without its metadata. For AUTOMATIC1111 and Forge a LoRA also gets `NAME.json`
+with `activation text`, `sd version` and `notes`. Files that are there already stay. A base is named without its folder.
+"""
+BAKING = (
+    ("method", "into a diffusers folder", "into a checkpoint", "as a LoRA"),
+    (
+        "`textual_inversion`",
+        "exact: new words, or `--word` replaces some",
+        "exact: `--word` replaces words of one token",
+        "refused: no LoRA holds rows of a table",
+    ),
+    (
+        "`aesthetic`",
+        "for the prompts that `--prompt` names; what is missed is said",
+        "the same",
+        "with `--rank`; what is missed is said",
+    ),
+    (
+        "`hypernetwork`",
+        "exact but for constants, whose share is said; with activations refused",
+        "the same",
+        "with `--rank`; what is lost is said",
+    ),
+    (
+        "`lora`, `lycoris`, `dreambooth`",
+        "`likewise merge --into`",
+        "`likewise merge --into`",
+        "`likewise convert`, `likewise extract`",
+    ),
+)
 
 
 def page() -> str:
@@ -101,7 +136,7 @@ def page() -> str:
         for own in layouts
     ]
     parts = [HEAD, _table(("layout", "what it is", "ends in", "saved as", "holds"), rows), _methods(layouts)]
-    return "\n".join([*parts, _readers(layouts), _places()])
+    return "\n".join([*parts, _readers(layouts), _places(), _baking()])
 
 
 def _methods(layouts: Sequence[Layout]) -> str:
@@ -151,7 +186,13 @@ def _places() -> str:
         for method in methods
     ]
     told = "## Where `likewise convert --install` puts it\n"
-    return f"{told}\n{_table(('method', *(program.name for program in PLACES)), rows)}"
+    return f"{told}\n{_table(('method', *(program.name for program in PLACES)), rows)}{ALONG}"
+
+
+def _baking() -> str:
+    told = "`likewise bake` is for programs that know nothing of a method."
+    proofs = "Proofs are `test_baking.py` and `test_flattening.py` in `tests/operations`."
+    return f"## Baking\n\n{told} {proofs}\n\n{_table(BAKING[0], BAKING[1:])}"
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

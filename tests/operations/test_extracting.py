@@ -119,3 +119,12 @@ def test_models_that_do_not_belong_together_are_refused(base, tmp_path):
 def test_sizes_that_are_none_are_refused(size, message):
     with pytest.raises(FormatError, match=message):
         Size(**size)
+
+
+def test_numbers_that_are_not_finite_are_told_by_name(base):
+    broken = tuned(
+        base,
+        {"backbone.conv_in.weight": torch.full(base.tensors["backbone.conv_in.weight"].shape, torch.nan)},
+    )
+    with pytest.raises(FormatError, match=r"backbone\.conv_in\.weight holds numbers that are not finite"):
+        extract(base, broken, Size(4))

@@ -30,11 +30,12 @@ def written(
     taken: datetime = TAKEN,
     asked: Mapping[int, bool] | None = None,
     largest: int | None = None,
+    **facts: Any,
 ) -> Store:
-    """A store in memory (or the one given) with a snapshot of these rows; whoever asks closes it."""
+    """A store in memory (or the one given) with a snapshot of these rows, and further `facts`; whoever asks closes it."""
     into = into or store.open(Path(":memory:"))
     source = f"test {len(into.snapshots())}"
-    number = into.begin(Snapshot(taken=taken, source=source, mode=mode, largest_id=largest))
+    number = into.begin(Snapshot(taken=taken, source=source, mode=mode, largest_id=largest, **facts))
     into.add(number, rows)
     into.ask(number, (asked or {}).items())
     return into

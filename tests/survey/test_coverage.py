@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,69 @@ def test_growth_between_two_snapshots() -> None:
         analyse(store, 1, against=2)
 
 
+def test_a_panel_is_compared_with_its_sample_and_not_with_a_census_between() -> None:
+    rows = [model(n, "Hypernetwork" if n < 5 else "LORA", downloads=n) for n in range(1, 31)]
+    store = written(rows, mode="sample", taken=TAKEN - timedelta(days=40))
+    written(rows, into=store, mode="panel", taken=TAKEN - timedelta(days=20))
+    written(rows[:4], into=store, taken=TAKEN - timedelta(days=19))
+    found = analyse(written(rows, into=store, mode="panel"))["growth"]
+    assert (found["before"], found["methods"]["low_rank"]["models"]) == (2, 26)
+
+
 def test_a_census_right_after_a_sample_is_no_panel() -> None:
     rows = [model(n, downloads=n) for n in range(20)]
     store = written(rows, taken=TAKEN - timedelta(hours=2))
     assert analyse(written(rows, into=store))["growth"] is None
+
+
+def test_a_rare_type_comes_from_its_census_and_the_site_from_the_sample() -> None:
+    """A sample that found two hypernetworks, and the list of all forty; the newest of two lists counts."""
+    rare = [model(n, "Hypernetwork", downloads=n) for n in range(1, 41)]
+    sampled = [*rare[:2], *(model(n, "LORA", downloads=10) for n in range(41, 91))]
+    asked = {n: n <= 2 or 41 <= n <= 90 for n in (1, 2, *range(41, 141))}
+    store = written(sampled, mode="sample", asked=asked, largest=1000)
+    for days, rows in ((1, rare[:30]), (2, rare)):
+        written(rows, into=store, taken=TAKEN + timedelta(days=days), parameters={"type": "Hypernetwork"})
+    found, alone = analyse(store), analyse(store, 1)
+    rows, before = by_method(found), by_method(alone)
+    assert (found["snapshot"]["number"], [one["number"] for one in found["completed_by"]]) == (1, [3])
+    assert (rows["hypernetwork"]["models"], rows["hypernetwork"]["full"]) == (40, True)
+    assert (before["hypernetwork"]["models"], before["hypernetwork"]["full"]) == (2, False)
+    assert rows["hypernetwork"]["age_days"]["median"] == 102  # at the time of its own list
+    assert rows["low_rank"] == before["low_rank"]
+    assert found["totals"] == alone["totals"]
+    assert alone["completed_by"] == []
+
+
+@pytest.mark.parametrize(
+    "census",
+    [
+        {"parameters": {"type": "DoRA"}},  # one of a family of which the others are sampled
+        {"parameters": {"type": "VAE"}},  # of no method
+        {"parameters": {"type": "Hypernetwork", "url": "elsewhere"}},
+        {"parameters": {"type": "Hypernetwork"}, "nsfw": False},
+        {"parameters": {"type": "Hypernetwork"}, "taken": TAKEN - timedelta(days=15)},
+        {"parameters": {"type": "Hypernetwork"}, "complete": False},
+    ],
+    ids=["family", "no method", "site", "adult content", "time", "incomplete"],
+)
+def test_a_census_that_does_not_fit_completes_nothing(census: dict[str, Any]) -> None:
+    store = written([model(1, downloads=1)], mode="sample", asked={1: True}, largest=9)
+    written([model(2, str(census["parameters"]["type"]))], into=store, **census)
+    assert coverage.completing(store, store.snapshot(1)) == {}
+
+
+def test_a_family_is_completed_by_all_its_lists() -> None:
+    assert members.replaceable(["LORA", "LoCon", "Hypernetwork"]) == ["Hypernetwork"]
+    assert members.replaceable(["lora", "LoCon", "DoRA", "Other"]) == ["lora", "LoCon", "DoRA"]
+    assert members.listed(["Checkpoint"]) >= {"checkpoint_trained", "checkpoint_merge"}
+
+
+def test_what_speaks_for_today() -> None:
+    store = written([model(1)], mode="sample", asked={1: True}, largest=9)
+    written([model(2)], into=store, taken=TAKEN + timedelta(days=1), parameters={"type": "LORA"})
+    assert coverage.today(store).number == 1
+    written([model(3)], into=store, taken=TAKEN + timedelta(days=40), parameters={"type": "LORA"})
+    assert coverage.today(store).number == 3  # too late for the sample
+    written([model(4)], into=store, mode="import")
+    assert coverage.today(store).number == 4

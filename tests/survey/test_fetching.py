@@ -222,6 +222,17 @@ def test_a_panel_asks_for_the_same_models_again(catalogue: Catalogue, store: Sto
     assert [id for (id,) in not_found] == gone
 
 
+def test_a_panel_repeats_the_sample_and_not_the_census_after_it(
+    catalogue: Catalogue, store: Store, tmp_path: Path
+) -> None:
+    with Rehearsal(catalogue) as site:
+        sample, _ = taken(Plan("sample", site.url, size=100), tmp_path, store)
+        census, _ = taken(Plan("census", site.url, type="Hypernetwork"), tmp_path, store)
+        assert fetching.panel(site.url, store, 0)[0].ids == tuple(store.ids(sample))
+    store.connection.execute("DELETE FROM snapshots WHERE snapshot = ?", [sample])
+    assert fetching.panel(site.url, store, 0)[0].ids == tuple(store.ids(census))
+
+
 def test_a_panel_needs_something_to_repeat(store: Store) -> None:
     with pytest.raises(SurveyError, match="no sample and no census"):
         fetching.panel("http://127.0.0.1:1", store, 0)
@@ -240,6 +251,17 @@ def test_cursors_that_stop_working_lose_nothing(
     assert outcome.complete
     begun = sum("cursor" not in dict(r.pairs) and "Oldest" in dict(r.pairs).values() for r in site.requests)
     assert begun == (2 if fault == "deploy" else 1)
+
+
+def test_a_broken_cursor_is_got_again_from_the_page_before_it_and_from_no_other(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    """Twice, the second time right after the first was mended: one page is asked for again, nothing before it."""
+    with Rehearsal(catalogue, script=dict.fromkeys((4, 7), "400-cursor").get) as site:
+        fetch(Plan("census", site.url, type="LORA"), tmp_path)
+    listed = [dict(request.pairs) for request in site.requests if ("sort", "Oldest") in request.pairs]
+    places = list(dict.fromkeys(pairs.get("cursor") for pairs in listed))
+    assert [places.index(pairs.get("cursor")) for pairs in listed] == [0, 1, 2, 3, 2, 3, 4, 3, 4, 5]
 
 
 def test_a_loop_is_an_error_and_heals(catalogue: Catalogue, store: Store, tmp_path: Path) -> None:

@@ -130,6 +130,18 @@ def test_what_is_on_the_page_is_what_was_found(found: dict[str, Any], tmp_path: 
     assert report.interval_text(row["downloads"]["median_interval"]) in first
 
 
+def test_full_lists_beside_a_sample_are_named(tmp_path: Path) -> None:
+    rows = [model(n, "LORA" if n > 5 else "Hypernetwork", downloads=n) for n in range(1, 31)]
+    store = written(rows[2:], mode="sample", asked=dict.fromkeys(range(3, 31), True), largest=90)
+    found = analyse(written(rows[:5], into=store, parameters={"type": "Hypernetwork"}))
+    words = Page(report.build(found, tmp_path / "page.html")).words
+    assert "a random sample of ids, and the full list of Hypernetwork." in words
+    assert "5 (all)" in words
+    assert "must not be compared between them" in words
+    assert "is a full list of Hypernetwork" in words
+    assert [row["models"] for row in report.table(found)] == ["5 (all)", "25", "25"]
+
+
 def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     rows = [model(n, ("LORA", "DoRA", "TextualInversion")[n % 3], base_model=evil, creator=evil, downloads=n + 1)
@@ -209,6 +221,7 @@ def test_the_commands_read_a_store(sampled: Path, tmp_path: Path) -> None:
     assert "Popularity is not quality" in shown.output
     assert "Hypernetwork" in shown.output
     assert table.stat().st_size > 1000
+    assert "snapshot 1 (sample)" in shown.stderr
     printed = CliRunner().invoke(app, ["survey", "stats", "--store", str(sampled), "--json"])
     assert json.loads(printed.stdout)["snapshot"]["mode"] == "sample"
     written = CliRunner().invoke(app, ["survey", "report", "--store", str(sampled), "--out", str(page)])

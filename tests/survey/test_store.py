@@ -171,6 +171,24 @@ def test_csv_comes_back_as_it_went(full: Store, tmp_path: Path) -> None:
         assert row | {"snapshot": number} == again
 
 
+def test_csv_holds_no_formula_and_negative_numbers_stay_numbers(tmp_path: Path) -> None:
+    names = ["=1+1", "+1", "-1", "@sum", "'=quoted", "'Twas", "a=b", "-"]
+    with opened(tmp_path) as store:
+        store.add(store.begin(TAKEN), [ROW | {"id": n, "name": name, "tags": [name, "x"], "creator": name, "downloads": -5}
+                                       for n, name in enumerate(names, 1)])  # fmt: skip
+        path = stores.export(store, tmp_path / "models.csv", "csv")
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        assert [line["name"] for line in lines] == [
+            "'=1+1", "'+1", "'-1", "'@sum", "''=quoted", "'Twas", "a=b", "'-",
+        ]  # fmt: skip
+        assert [line["tags"] for line in lines] == [f"{line['name']},x" for line in lines]
+        assert {line["downloads"] for line in lines} == {"-5"}
+        again = importing.load(path, store)[0]
+        kept = [(row["name"], row["creator"], row["tags"]) for row in rows(store, again)]
+    assert kept == [(name, name, [name, "x"]) for name in names]
+
+
 def test_a_spreadsheet_has_text_where_there_was_text(full: Store, tmp_path: Path) -> None:
     path = stores.export(full, tmp_path / "models.xlsx", "xlsx")
     with zipfile.ZipFile(path) as book:

@@ -1,9 +1,11 @@
-"""The commands that make new files of weights out of others: convert, merge, extract, resize; and diff."""
+"""The commands that make new files of weights out of others: convert, merge, extract, resize, bake; and diff."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -44,6 +46,13 @@ def convert(
     base: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="For DreamBooth: the model it was taught on.")
     ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="PICTURE", help="To show with it; on --install else the run's last."),
+    ] = None,
+    averaged: Annotated[
+        bool, typer.Option("--averaged", help="Of a checkpoint that has them: its moving averages (EMA).")
+    ] = False,
     dtype: Precision = None,
     no_metadata: NoMetadata = False,
     as_json: Json = False,
@@ -52,20 +61,33 @@ def convert(
 
     FILE may be a run, a LoRA, an embedding, a hypernetwork, a checkpoint or a model's folder. Layouts: kohya, lycoris,
     diffusers, peft, embedding, webui_embedding, diffusers_embedding, embedding_card, webui_hypernetwork,
-    webui_aesthetic, checkpoint, diffusers_folder, native. ComfyUI, Forge and AUTOMATIC1111 can be installed to.
+    webui_aesthetic, checkpoint, diffusers_folder, native. ComfyUI, Forge and AUTOMATIC1111 can be installed to, with a
+    preview picture and, for web UIs, notes with the words to write.
 
     \b
     Example:
       likewise convert dog.safetensors --to kohya --out shared/
       likewise convert RUN --install ~/ComfyUI
     """
-    from likewise.formats import Saving
-    from likewise.operations import placing, subjects
+    from likewise.artifact import Artifact
+    from likewise.formats import Saving, checkpoint
+    from likewise.operations import accompanying, placing, subjects
 
     source = _file(file)
     saving = Saving(dtype, not no_metadata, base=base)
     wish = placing.Wish(to, out, install, saving)
-    _told(placing.save(subjects.open_subject(source), source.stem, wish), as_json)
+    shown = preview or (accompanying.preview_of(source) if install else None)
+    picture = accompanying.open_preview(shown) if shown else None
+    program = placing.program_at(install).name if install and not no_metadata else ""
+    subject = checkpoint.open_whole(source, averaged) if averaged else subjects.open_subject(source)
+    for note in () if as_json or isinstance(subject, Artifact) else subject.notes:
+        terminal.say(note, "warning")
+    target = placing.save(subject, source.stem, wish)
+    beside = accompanying.accompany(target, subject, picture, program)
+    if not as_json:
+        for path in beside.kept:
+            terminal.say(f"{terminal.short(path)} was there and stays as it is", "warning")
+    _told(target, as_json, more={"beside": [str(path) for path in beside.made]})
 
 
 @app.command()
@@ -173,6 +195,58 @@ def resize(
 
 
 @app.command()
+def bake(
+    file: Annotated[Path, typer.Argument(metavar="FILE", hidden=True)],
+    into: Annotated[
+        Path, typer.Option(metavar="MODEL", help="Checkpoint or diffusers folder to bake it into.")
+    ],
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROMPT", help="For aesthetic embeddings: what to pull. May be repeated."),
+    ] = None,
+    word: Annotated[
+        str, typer.Option(metavar="WORDS", help="For embeddings: replace words of the model's own instead.")
+    ] = "",
+    rank: Annotated[
+        int | None, typer.Option(metavar="N", help="Make a LoRA of N dimensions instead.")
+    ] = None,
+    energy: Energy = None,
+    to: To = "",
+    out: Out = None,
+    dtype: Precision = None,
+    no_metadata: NoMetadata = False,
+    as_json: Json = False,
+) -> None:
+    """Put an embedding or a hypernetwork into a model's weights.
+
+    An aesthetic embedding is baked for the prompts that it is to pull, a hypernetwork if it has no activations; of both,
+    --rank makes a LoRA. An embedding adds its word to a diffusers folder; a checkpoint has no place for new words, so
+    there --word names rare ones that are replaced, one for each vector.
+
+    \b
+    Example:
+      likewise bake sks.safetensors --into sd15/ --out sd15-sks
+      likewise bake mood.pt --into sd15.safetensors --prompt "a castle" --rank 64
+    """
+    from likewise.artifact import Artifact
+    from likewise.operations import baking, placing, subjects
+    from likewise.operations.factors import Size
+
+    source = _file(file)
+    artifact, model = subjects.open_subject(source), subjects.open_model(into)
+    if not isinstance(artifact, Artifact):
+        raise FormatError(f"{source} is a whole model already", "`likewise merge --into` adds models up")
+    size = None if rank is None and energy is None else Size(rank, energy=energy)
+    baked = baking.bake(model, artifact, prompt or [], word.split(), size)
+    to = to or ("" if size else "diffusers_folder" if into.is_dir() else "checkpoint")
+    target = placing.save(baked.subject, f"{into.stem}-{source.stem}", _wish(to, out, dtype, no_metadata))
+    if not as_json:
+        for text, share in baked.missed.items():
+            terminal.say(f"{text!r}: {share:.0%} of the pull is missed")
+    _told(target, as_json, baked.cut, {"missed": dict(baked.missed)} if baked.missed else {})
+
+
+@app.command()
 def diff(
     first: Annotated[Path, typer.Argument(metavar="FILE", hidden=True)],
     second: Annotated[Path, typer.Argument(metavar="OTHER", hidden=True)],
@@ -223,7 +297,9 @@ def _wish(to: str, out: Path | None, dtype: Dtype | None, no_metadata: bool) -> 
     return Wish(to, out, saving=Saving(dtype, not no_metadata))
 
 
-def _told(target: Path, as_json: bool, cut: Cut | None = None) -> None:
+def _told(
+    target: Path, as_json: bool, cut: Cut | None = None, more: Mapping[str, object] = MappingProxyType({})
+) -> None:
     """The new file, which programs load it, and what was lost on the way."""
     from likewise import formats
 
@@ -235,7 +311,7 @@ def _told(target: Path, as_json: bool, cut: Cut | None = None) -> None:
             "layout": layout.name,
             "portability": dict(layout.portability(contents)),
         }
-        terminal.result_json({**facts, **(vars(cut) if cut else {})})
+        terminal.result_json({**facts, **(vars(cut) if cut else {}), **more})
         return
     for program, how in layout.portability(contents).items():
         if not how.startswith("exact"):

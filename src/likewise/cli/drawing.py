@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import app, find_run
-from likewise.errors import RecipeError
+from likewise.errors import RecipeError, RunError
 
 if TYPE_CHECKING:
     from likewise.gallery import Gallery
@@ -35,9 +36,10 @@ def sample(
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Pictures per prompt.")] = 4,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Seed of the first picture; the next count up.")
+        int,
+        typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the first picture; the next count up."),
     ] = 0,
-    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps.")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Denoising steps.")] = None,
     guidance: Annotated[
         float | None, typer.Option(metavar="X", min=0, help="How strictly to follow the prompt.")
     ] = None,
@@ -64,8 +66,12 @@ def sample(
         )
     _warn_of_tokens(sources, prompts)
     out = out or Path("samples") / f"{datetime.now():%Y-%m-%d-%H%M%S}-{_slug(prompts[0])}"
+    _check_writable(out)
     wanted: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": size, "negative": negative}
-    with _busy(f"drawing {len(prompts) * count} pictures"):
+    known = {key: value for key, value in wanted.items() if value is not None}
+    _check_same(out, {"base": base, "with": _marks(sources, strengths), **known})
+    total = len(prompts) * count
+    with _busy(f"drawing {total} picture{'s' if total > 1 else ''}"):
         from likewise.base import Sampler
         from likewise.sampling import sample as draw
 
@@ -75,12 +81,41 @@ def sample(
             strengths=strengths,
             base=base,
             seeds=range(seed, seed + count),
-            sampler=Sampler(**{key: value for key, value in wanted.items() if value is not None}),
+            sampler=Sampler(**known),
             out=out,
         )
     for picture in gallery:
         terminal.result(terminal.short(gallery.folder / picture.file))
     terminal.result(terminal.short(_sheet(gallery, len(prompts))))
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse before minutes of drawing what would be refused after them; nothing is made yet."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise RunError(f"{there} is a file, not a folder", "name another folder with --out")
+    if not os.access(there, os.W_OK):
+        raise RunError(f"{there} cannot be written", "name another folder with --out")
+
+
+def _check_same(out: Path, facts: dict[str, Any]) -> None:
+    """Refuse a folder of pictures that were drawn otherwise: they would be taken for these and not drawn again."""
+    import json
+
+    from likewise.files import write_text
+
+    path, text = out / "settings.json", json.dumps(facts, indent=1, ensure_ascii=False)
+    if (out / "gallery.json").exists() and (not path.exists() or path.read_text(encoding="utf-8") != text):
+        raise RunError(f"{out} holds pictures that were drawn otherwise", "name another folder with --out")
+    write_text(path, text)
+
+
+def _marks(files: Sequence[Path], strengths: Sequence[float]) -> list[tuple[str, int, float]]:
+    """What changes when a taught file does: its place, the time of its writing, and its strength."""
+    return [
+        (str(file.absolute()), file.stat().st_mtime_ns if file.exists() else 0, strength)
+        for file, strength in zip(files, strengths, strict=True)
+    ]
 
 
 def taught_files(texts: Sequence[str]) -> tuple[list[Path], list[float]]:

@@ -48,7 +48,7 @@ class Commands(TyperGroup):
 
     order = (
         "demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", "inspect", "convert",
-        "merge", "extract", "resize", "diff", "survey", "examples", "doctor",
+        "merge", "extract", "resize", "bake", "diff", "survey", "examples", "doctor",
     )  # fmt: skip
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -115,11 +115,13 @@ def report(error: Error) -> int:
 
 def report_unexpected(error: Exception) -> int:
     """Print what nobody foresaw; returns the exit code."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _is_of_memory(error):
         terminal.say("out of memory", "error")
         terminal.say("smaller numbers help: batch_size=1, a smaller resolution=, precision=bf16", "hint")
     elif isinstance(error, OSError) and error.filename is not None:
         terminal.say(f"{terminal.short(error.filename)}: {error.strerror}", "error")
+        if isinstance(error, PermissionError):
+            terminal.say("name another folder, or set LIKEWISE_HOME to one of yours for the cache", "hint")
     else:
         first = next(iter(str(error).splitlines()), "")
         terminal.say(f"{type(error).__name__}: {first}", "error")
@@ -128,6 +130,13 @@ def report_unexpected(error: Exception) -> int:
             terminal.say(note, "hint")
     _show_traceback(error)
     return FAILED
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """torch has a type of its own for a full GPU; a full machine is told from its words alone."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 @contextmanager

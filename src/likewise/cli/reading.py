@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @app.command()
 def check(
     folder: Annotated[list[Path], typer.Argument(metavar="FOLDER", hidden=True)],
-    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the contact sheet goes.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Where the contact sheet goes.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Look at pictures before teaching.

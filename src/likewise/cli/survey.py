@@ -52,7 +52,7 @@ def fetch(
         str | None, typer.Option(metavar="TYPE", help="List every model of a type, such as Hypernetwork.")
     ] = None,
     panel: Annotated[
-        bool, typer.Option("--panel", help="Ask again for the models of the newest snapshot.")
+        bool, typer.Option("--panel", help="Ask again for the models of the newest sample.")
     ] = False,
     store: StoreFile = STORE,
     url: Annotated[str | None, typer.Option(metavar="URL", help="Another site that speaks the same.")] = None,

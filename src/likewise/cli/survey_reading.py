@@ -11,7 +11,12 @@ from likewise.cli import terminal
 from likewise.cli.app import Json
 from likewise.cli.survey import STORE, StoreFile, survey
 
-SnapshotNumber = Annotated[int | None, typer.Option("--snapshot", metavar="N", help="Else the newest.")]
+SnapshotNumber = Annotated[
+    int | None,
+    typer.Option(
+        "--snapshot", metavar="N", help="This one alone; else the newest, with censuses of its time."
+    ),
+]
 Against = Annotated[
     int | None, typer.Option(metavar="N", help="An earlier one of the same ids; else the last there is.")
 ]
@@ -23,7 +28,11 @@ def _analysed(store: Path, snapshot: int | None, against: int | None, seed: int)
     from likewise.survey.statistics import analyse
 
     with stores.open(store, read_only=True) as opened:
-        return analyse(opened, snapshot, against=against, seed=seed)
+        found = analyse(opened, snapshot, against=against, seed=seed)
+    lists = [f"{one['parameters']['type']} from snapshot {one['number']}" for one in found["completed_by"]]
+    said = f"snapshot {found['snapshot']['number']} ({found['snapshot']['mode']})"
+    terminal.say(said + (f", and all of {', '.join(lists)}" if lists else ""))
+    return found
 
 
 @survey.command()

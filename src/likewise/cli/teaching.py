@@ -161,7 +161,9 @@ def compare(
     hold_out: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Pictures kept for judging; else by their number.")
     ] = None,
-    sample_steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Denoising steps.")] = None,
+    sample_steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=1000, help="Denoising steps.")
+    ] = None,
     out: Out = None,
     show: Open = False,
 ) -> None:
@@ -178,6 +180,8 @@ def compare(
     paths, settings = split(pictures or [])
     paths, noun, token = _look(paths, noun, token)
     chosen = (names or "").replace(",", " ").replace("-", "_").split()
+    if names is not None and not chosen:
+        raise typer.BadParameter("name at least one", param_hint="--methods")
     options = _for_all(settings)
     options |= {"prompts": _lines(prompts), "seeds": range(seeds) if seeds else None, "hold_out": hold_out}
     words = {"noun": noun, "token": token, "description": description}

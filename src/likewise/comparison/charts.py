@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from likewise.comparison.wording import Row, finite, interval, time_text
+from likewise.page import scale
+from likewise.page.wording import Row, finite, interval, time_text
 
 
 def bars(methods: list[Row], key: str, title: str, note: str, write: Callable[[Any], str]) -> Row:
@@ -34,12 +35,6 @@ def span(scores: Iterable[Row | None]) -> tuple[float, float] | None:
         return None
     air = 0.08 * (max(values) - min(values)) or 0.05
     return min(values) - air, max(values) + air
-
-
-def scale(span: tuple[float, float], start: float, end: float) -> Callable[[float | None], float | None]:
-    """Where a value lies between `start` and `end` in a drawing; None stays None."""
-    rate = (end - start) / (span[1] - span[0])
-    return lambda value: None if value is None else round(start + rate * (value - span[0]), 2)
 
 
 def _ticks(span: tuple[float, float], most: int) -> list[float]:

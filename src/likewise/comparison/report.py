@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup, escape
 from PIL import Image
 
-from likewise.comparison import charts
-from likewise.comparison.wording import (
+from likewise import page
+from likewise.comparison import charts, support
+from likewise.errors import RunError
+from likewise.files import write_with
+from likewise.page.wording import (
     MISSING,
     Row,
     count_text,
@@ -33,8 +35,6 @@ from likewise.comparison.wording import (
     size_text,
     time_text,
 )
-from likewise.errors import RunError
-from likewise.files import write_text, write_with
 
 NO_TRAINING = "no training"
 _CAP = 15_000_000  # characters of pictures in one page; a larger set goes to a folder beside it
@@ -47,20 +47,18 @@ _METRICS = {
 }
 
 
-def build(folder: Path, out: Path | None = None) -> Path:
-    """Write the page of a comparison to `out` (`report.html` in its folder); RunError if it is unreadable."""
+def build(folder: Path, out: Path | None = None, *, survey: Path | None = None) -> Path:
+    """Write the page of a comparison to `out` (`report.html` in its folder); RunError if it is unreadable.
+
+    With `survey`, a store of the community survey, it also says how common each kind of file is.
+    """
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
     comparison, rows = _read(folder)
     album = _Album(folder)
-    view = _view(folder, comparison, rows, album) | {"beside": album.encode(out)}
-    files = jinja2.FileSystemLoader(Path(__file__).parent)
-    engine = jinja2.Environment(loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    for name in ("css", "js"):
-        text = files.get_source(engine, f"report.{name}")[0]
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        view |= {name: Markup(text), f"{name}_hash": f"sha256-{digest}"}
-    return write_text(out, engine.get_template("report.html.j2").render(view) + "\n")
+    view = _view(folder, comparison, rows, album)
+    view |= _support(view["methods"], survey) | {"beside": album.encode(out)}
+    return page.write(Path(__file__).parent, view, out)
 
 
 def summary(folder: Path) -> Row:
@@ -239,11 +237,21 @@ def _view(folder: Path, comparison: Row, rows: list[Row], album: _Album) -> Row:
         "planes": [charts.plane(rows, ceilings, *size) for size in ((720, 500), (380, 420))],
         "panels": [charts.bars(methods, *cost) for cost in _COSTS], "ceilings": ceilings,
         "spreads": [(m, charts.span(row["scores"].get(m["name"]) for row in rows)) for m in metrics[2:]],
-        "scale": charts.scale, "ends": interval, "missing": MISSING, "created": _date(comparison.get("created")),
+        "scale": page.scale, "ends": interval, "missing": MISSING, "created": _date(comparison.get("created")),
         "picture": album.place, "score_text": score_text, "size_text": size_text, "number": finite,
+        "count_text": count_text, "date": _date,
         "words": lambda value: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
         "folder": folder.name, "command": comparison.get("command") or f"likewise compare {folder.name}",
     }  # fmt: skip
+
+
+def _support(methods: list[Row], survey: Path | None) -> Row:
+    """Who reads each method's files, and how common they are: beside the cost, and part of nothing else."""
+    names = [str(row["trial"]) for row in methods]
+    return {
+        "programs": {name: support.programs(name) for name in names},
+        "common": support.common(survey, names) if survey else None,
+    }
 
 
 def _gallery(row: Row, album: _Album, seeds: list[Any]) -> dict[tuple[str, int], Row]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from likewise.errors import FormatError
 from likewise.formats import _checkpoint_names as spelling
-from likewise.formats._whole import Whole
+from likewise.formats._whole import TABLE, Whole
 
 Config = dict[str, Any]
 
@@ -107,6 +107,12 @@ def read_json(path: Path) -> Config:
     return found
 
 
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a table, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def _unet(whole: Whole) -> Config:
     shapes = _shapes(whole, "backbone")
     levels = _count(shapes, "down_blocks.")
@@ -165,12 +171,13 @@ def _vae(whole: Whole) -> Config:
 def _text(whole: Whole, part: str) -> Config:
     """Every CLIP has heads of 64 features and end-of-text as its last word."""
     shapes = _shapes(whole, part)
-    vocabulary, width = shapes["text_model.embeddings.token_embedding.weight"]
+    rows, width = shapes[TABLE]
+    vocabulary = rows - len(whole.words)
     projected = part == "text_2"
     return {
         "architectures": ["CLIPTextModelWithProjection" if projected else "CLIPTextModel"],
         "model_type": "clip_text_model",
-        "vocab_size": vocabulary,
+        "vocab_size": rows,
         "hidden_size": width,
         "intermediate_size": shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0],
         "num_hidden_layers": _count(shapes, "text_model.encoder.layers."),

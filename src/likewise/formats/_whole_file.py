@@ -14,6 +14,7 @@ from likewise.files import write_with
 from likewise.formats import _checkpoint_names as spelling
 from likewise.formats._whole import Whole, reshaped, stacked, third, transposed, verify
 from likewise.formats._whole_configs import refuse_unusual
+from likewise.formats._whole_tokenizer import refuse_new_words
 from likewise.weights import is_safetensors, read_object, tensors_in
 from likewise.weights.streaming import Pending, TensorFile, held, write_streamed
 
@@ -60,6 +61,7 @@ def open_file(path: Path, averaged: bool = False) -> Whole:
 def write_file(whole: Whole, path: Path, metadata: Mapping[str, str]) -> Path:
     """Write a single file and compare it; raises `FormatError` for models that readers of such files would misread."""
     refuse_unusual(whole)
+    refuse_new_words(whole)
 
     def fill(temporary: Path) -> None:
         write_streamed(temporary, single_tensors(whole), metadata)

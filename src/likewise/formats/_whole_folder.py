@@ -6,18 +6,21 @@ transformers 5 leaves out and 4 needs. What is no weight is copied from the fold
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from likewise.errors import FormatError
 from likewise.files import write_with
 from likewise.formats import _checkpoint_names as spelling
-from likewise.formats._whole import Whole, reshaped, verify
-from likewise.formats._whole_configs import configs, model_index, read_json
+from likewise.formats._whole import TABLE, Whole, reshaped, verify
+from likewise.formats._whole_configs import configs, model_index, read_json, write_json
+from likewise.formats._whole_tokenizer import (
+    complete_tokenizer,
+    teach_words,
+    tokenizer_sources,
+    write_tokenizer,
+)
 from likewise.weights import is_safetensors, read_tensors
 from likewise.weights.streaming import Pending, TensorFile, held, write_streamed
 
@@ -25,8 +28,6 @@ STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 TEXT_STEM = "model"
 VARIANTS = ("", ".fp16", ".bf16")
 WEIGHTS = re.compile(r".*\.(safetensors|bin|ckpt|pt|pth|msgpack|h5|onnx)(\.index.*)?|.*\.index(\..*)?\.json")
-CLIP = "openai/clip-vit-large-patch14"
-"""Where the tokenizer is that all these models read with."""
 
 
 def is_model_folder(path: Path) -> bool:
@@ -68,6 +69,13 @@ def write_folder(whole: Whole, path: Path) -> Path:
             (folder / name).mkdir(exist_ok=True)
             file = folder / name / f"{STEMS.get(name, TEXT_STEM)}.safetensors"
             write_streamed(file, whole.part(part), {"format": "pt"})
+            if part.startswith("text"):
+                tail = "_2" if part == "text_2" else ""
+                if whole.words:
+                    first = whole.part(part)[TABLE].shape[0] - len(whole.words)
+                    teach_words(
+                        folder / f"tokenizer{tail}", folder / name / "config.json", whole.words, first
+                    )
         verify(whole, open_folder(folder))
 
     return write_with(Path(path), fill)
@@ -122,7 +130,7 @@ def _copy_rest(source: Path, target: Path) -> None:
             source / name, target / name, ignore=_weights if anew else None, copy_function=shutil.copyfile
         )
         if name.startswith("tokenizer"):
-            _complete_tokenizer(target / name)
+            complete_tokenizer(target / name)
 
 
 def _weights(_folder: str, names: list[str]) -> set[str]:
@@ -130,77 +138,13 @@ def _weights(_folder: str, names: list[str]) -> set[str]:
 
 
 def _write_configs(whole: Whole, folder: Path) -> None:
-    _write_json(folder / "model_index.json", model_index(whole))
+    write_json(folder / "model_index.json", model_index(whole))
     for name, config in configs(whole).items():
         file = "scheduler_config.json" if name == "scheduler" else "config.json"
-        _write_json(folder / name / file, config)
-    sources = _tokenizer_sources(whole.origin)
+        write_json(folder / name / file, config)
+    sources = tokenizer_sources(whole.origin)
     for part in whole.parts():
         if part.startswith("text"):
             tail = "_2" if part == "text_2" else ""
             config = configs(whole)[spelling.FOLDERS[part]]
-            _write_tokenizer(folder / f"tokenizer{tail}", sources, config)
-
-
-def _write_tokenizer(folder: Path, sources: Mapping[str, Path], config: Mapping[str, Any]) -> None:
-    """CLIP's words, padded as the tower is used to: with the end of text, or with `!` in OpenCLIP's."""
-    folder.mkdir()
-    for name, file in sources.items():
-        shutil.copyfile(file, folder / name)
-    _complete_tokenizer(folder)
-    words = read_json(folder / "vocab.json")
-    if len(words) != config["vocab_size"]:
-        raise FormatError(
-            f"the tokenizer has {len(words)} words, the text encoder {config['vocab_size']}",
-            "put the model's own into a folder `tokenizer` beside its file",
-        )
-    end = "<|endoftext|>"
-    special = {
-        "bos_token": "<|startoftext|>",
-        "eos_token": end,
-        "unk_token": end,
-        "pad_token": "!" if config["pad_token_id"] == 0 else end,
-    }
-    _write_json(folder / "special_tokens_map.json", special)
-    length = config["max_position_embeddings"]
-    _write_json(
-        folder / "tokenizer_config.json",
-        {**special, "tokenizer_class": "CLIPTokenizer", "model_max_length": length, "do_lower_case": True},
-    )
-
-
-def _tokenizer_sources(origin: Path) -> dict[str, Path]:
-    """The files of a tokenizer: from a folder `tokenizer` beside the single file, else the published ones."""
-    beside = origin.parent / "tokenizer"
-    if beside.is_dir():
-        known = ("vocab.json", "merges.txt", "tokenizer.json")
-        return {name: beside / name for name in known if (beside / name).is_file()}
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return {name: Path(hf_hub_download(CLIP, name)) for name in ("vocab.json", "merges.txt")}
-    except Exception as error:  # the Hub raises half a dozen kinds
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise FormatError(
-            f"a single file has no tokenizer of its own, and there is none to be had: {first}",
-            f"put one in {beside}, or go online, or `hf download {CLIP} vocab.json merges.txt`",
-        ) from None
-
-
-def _complete_tokenizer(folder: Path) -> None:
-    """Write `vocab.json` and `merges.txt`, without which transformers 4 has no CLIP tokenizer, from the newer file."""
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return
-    model = read_json(folder / "tokenizer.json").get("model", {})
-    try:
-        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-        words = {str(word): int(number) for word, number in model["vocab"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise FormatError(f"{folder}/tokenizer.json is not CLIP's kind of tokenizer") from None
-    _write_json(folder / "vocab.json", words)
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
-
-
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_tokenizer(folder / f"tokenizer{tail}", sources, config)

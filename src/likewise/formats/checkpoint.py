@@ -25,6 +25,10 @@ def open_whole(path: Path, averaged: bool = False) -> Whole:
     if path.is_dir():
         if not is_model_folder(path):
             raise FormatError(f"{path} is no diffusers model", "it has a model_index.json and a folder unet")
+        if averaged:
+            raise FormatError(
+                f"{path} has one set of weights", "only single files keep moving averages beside"
+            )
         return open_folder(path)
     if not path.exists():
         raise FormatError(f"there is no file {path}")

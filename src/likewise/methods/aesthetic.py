@@ -107,30 +107,40 @@ class AestheticAdapter(Adapter):
         """`prompt` pulled towards the pictures of `slot`; `place` is the tower's slot that spells it."""
         key = (slot, place, prompt)
         if key not in self._pulled:
-            # Sampling runs without gradients and in mixed precision; these few steps need the opposite.
-            exact = torch.autocast(self.base.device.type, enabled=False)
-            with torch.inference_mode(False), torch.enable_grad(), exact:
-                self._pulled[key] = self._climb(prompt, slot, place)
+            with self._climbed(prompt, slot, place) as similarity, torch.no_grad():
+                given: Any = self.base.encode_text([prompt] * self.tower.slots)
+                self._pulled[key] = Pulled(given.states[place].detach(), similarity)
         return self._pulled[key]
 
-    def _climb(self, prompt: str, slot: int, place: int) -> Pulled:
-        recipe, tower, target = self.recipes[slot], self.tower, self._target(slot, place)
-        tokens = _one(tower, prompt, place)
-        similarity = []
-        with _copied(tower.encoder) as parameters:
-            optimizer = torch.optim.Adam(parameters, lr=recipe.gradient_rate)
-            for _ in range(recipe.gradient_steps):
-                found = (_feature(tower, tokens) * target).sum()
-                # Not `backward`: another method's words may stand in the prompt, and must get no gradient.
-                slopes = torch.autograd.grad(-found, parameters, allow_unused=True)
-                for parameter, slope in zip(parameters, slopes, strict=True):
-                    parameter.grad = slope
-                optimizer.step()
-                similarity.append(found.item())
-            with torch.no_grad():
-                similarity.append((_feature(tower, tokens) * target).sum().item())
-                given: Any = self.base.encode_text([prompt] * tower.slots)
-                return Pulled(given.states[place].detach(), tuple(similarity))
+    def weights(self, prompt: str, slot: int = 0) -> dict[str, Tensor]:
+        """The tower's parameters after the steps that `prompt` takes, float32, by their names in its encoder.
+
+        What `weight` makes of the states, and the negative prompt, are not in them.
+        """
+        with self._climbed(prompt, slot, 0):
+            return {name: p.detach().clone() for name, p in self.tower.encoder.named_parameters()}
+
+    @contextmanager
+    def _climbed(self, prompt: str, slot: int, place: int) -> Iterator[tuple[float, ...]]:
+        """The gradient steps of `prompt`, with the moved weights in the encoder until the end; gives its similarities."""
+        recipe, tower, similarity = self.recipes[slot], self.tower, []
+        # Sampling runs without gradients and in mixed precision; these few steps need the opposite.
+        exact = torch.autocast(self.base.device.type, enabled=False)
+        with torch.inference_mode(False), torch.enable_grad(), exact:
+            target, tokens = self._target(slot, place), _one(tower, prompt, place)
+            with _copied(tower.encoder) as parameters:
+                optimizer = torch.optim.Adam(parameters, lr=recipe.gradient_rate)
+                for _ in range(recipe.gradient_steps):
+                    found = (_feature(tower, tokens) * target).sum()
+                    # Not `backward`: another method's words may stand in the prompt, and must get no gradient.
+                    slopes = torch.autograd.grad(-found, parameters, allow_unused=True)
+                    for parameter, slope in zip(parameters, slopes, strict=True):
+                        parameter.grad = slope
+                    optimizer.step()
+                    similarity.append(found.item())
+                with torch.no_grad():
+                    similarity.append((_feature(tower, tokens) * target).sum().item())
+                yield tuple(similarity)
 
     def _target(self, slot: int, place: int) -> Tensor:
         """The direction [1, d] that prompts of `slot` are pulled in: the pictures' mean, turned by `text`."""

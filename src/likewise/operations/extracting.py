@@ -9,6 +9,7 @@ from likewise.errors import FormatError
 from likewise.formats._deltas import weight_change
 from likewise.formats._metadata import token_of
 from likewise.formats._modules import Modules, ungroup
+from likewise.formats._numbers import real
 from likewise.formats._whole import FAMILIES, Whole
 from likewise.operations.factors import Cut, Ledger, Size, clamped, nearest
 
@@ -30,11 +31,13 @@ def extract(base: Whole, tuned: Whole, size: Size, clamp: float | None = None) -
     ledger, modules = Ledger(), Modules()
     for name, before in base.tensors.items():
         after = tuned.tensors[name]
+        if after is before:
+            continue
         if before.shape != after.shape:
             raise FormatError(
                 f"{name} is {before.shape} in {base.origin} and {after.shape} in {tuned.origin}"
             )
-        change = after.load().float() - before.load().float()
+        change = real(after.load(), name, tuned.origin) - real(before.load(), name, base.origin)
         if not change.any():
             continue
         if not _fits(name, before.shape):

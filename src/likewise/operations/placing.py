@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from likewise import formats
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats import Saving
+from likewise.formats._metadata import scrub
 from likewise.operations.subjects import Subject, write_subject
 
 USUAL = {
@@ -87,6 +88,7 @@ def save(subject: Subject, stem: str, wish: Wish) -> Path:
     layout = formats.get(wish.layout or USUAL.get(method_of(subject), "native")).name
     if isinstance(subject, Artifact):
         formats.get(layout).refuse_unsupported(subject)
+        subject = replace(subject, base=scrub(subject.base))  # where it lay is nobody else's business
     name = file_name(subject, stem, layout)
     if wish.install is not None:
         target = place_for(wish.install, subject, layout) / name

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from likewise.comparison.charts import scale
+from likewise.page import scale
 from likewise.survey.statistics.summary import BINS_PER_DECADE
 
 Row = dict[str, Any]

@@ -280,11 +280,14 @@ def _probe(plan: Plan, source: Source, outcome: Outcome) -> None:
 
 
 def panel(url: str, store: Store, seed: int) -> tuple[Plan, list[str]]:
-    """The plan that asks again for what the newest sample or census found, and what there is to say of it.
+    """The plan that asks again for what the newest sample found, or without one the newest census, and what to say of it.
 
     Raises `SurveyError` where the store has neither.
     """
-    before = [one for one in store.snapshots() if one.mode in ("sample", "census")]
+    there = [one for one in store.snapshots() if one.mode in ("sample", "census")]
+    before = sorted(
+        there, key=lambda one: one.mode == "sample"
+    )  # which stands for all, and a census for its type
     if not before:
         raise SurveyError(
             f"{store.path} has no sample and no census", "likewise survey fetch --sample 20000 first"

@@ -20,7 +20,7 @@ from likewise.errors import SurveyError
 from likewise.survey import fetching
 from likewise.survey.archive import Archive
 from likewise.survey.shapes import count, quantity, read, text, when
-from likewise.survey.store import MODELS, Snapshot, Store
+from likewise.survey.store import FORMULA, MODELS, Snapshot, Store
 
 NAMES = {
     "id": ("id", "model id", "modelid"),
@@ -163,6 +163,8 @@ def _row(number: int, cells: Mapping[str, str | None]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for column, kind in MODELS.items():
         cell = (cells.get(column) or "").strip()
+        if cell.startswith("'") and re.match(FORMULA, cell):  # as `store.export` writes it
+            cell = cell[1:]
         if kind in ("BIGINT", "INTEGER", "DOUBLE"):
             value = _number(cell)
             row[column] = value if kind == "DOUBLE" or value is None else round(value)

@@ -1,26 +1,21 @@
 """The survey's page and table: what `statistics.analyse` found, for people.
 
 One HTML file that needs no other file and no network. It computes no statistic of its own; words and layout are
-in `report.html.j2`, its look in the comparison's style sheet and the few rules of `report.css`.
+in `report.html.j2`, its look in the sheet of all pages and the few rules of `report.css`.
 """
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
 import math
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from likewise.comparison.wording import count_text, size_text
+from likewise import page
 from likewise.files import write_text
+from likewise.page.wording import count_text, size_text
 from likewise.survey import drawings
 from likewise.survey.statistics.exposure import BASES, FITTED_ON
 from likewise.survey.statistics.members import COMPARED, TITLES
@@ -37,19 +32,7 @@ _VERDICTS = {"more": "more", "less": "less", "same": "practically the same", "un
 
 def build(found: Row, out: Path) -> Path:
     """Write the page of an analysis to `out` and return it."""
-    engine = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = "\n".join(
-        (files(package) / "report.css").read_text(encoding="utf-8")
-        for package in ("likewise.comparison", "likewise.survey")
-    )
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    view = _view(found) | {"css": Markup(style), "css_hash": f"sha256-{digest}"}
-    return write_text(out, engine.get_template("report.html.j2").render(view) + "\n")
+    return page.write(Path(__file__).parent, _view(found), out)
 
 
 def write_csv(found: Row, out: Path) -> Path:
@@ -82,7 +65,7 @@ def table(found: Row) -> list[Row]:
     return [
         {
             "method": ("  " if row["part_of"] else "") + row["title"],
-            "models": f"{row['models']:,}",
+            "models": f"{row['models']:,}" + (" (all)" if row["full"] else ""),
             "hidden": share_text(row["hidden"] / row["models"]),
             "median": number_text(row["downloads"]["median"]),
             "of top version": number_text(row["downloads"]["median_of_top_version"]),

@@ -62,6 +62,8 @@ CREATE TABLE asked(snapshot INTEGER, id BIGINT, found BOOLEAN);
 CREATE TABLE models(snapshot INTEGER, {", ".join(f"{name} {kind}" for name, kind in MODELS.items())});
 """
 EXPORTS = ("xlsx", "csv", "parquet")
+FORMULA = r"^'*[=+\-@\t\r]"
+"""Text that a spreadsheet program would compute, were it not for the apostrophes before it."""
 MOST_LINES = 1_048_576
 """Of a sheet; more is what spreadsheet programs cannot open."""
 _BATCH = 20_000
@@ -219,9 +221,15 @@ class Store:
 
 def export(store: Store, path: Path, kind: str, snapshot: int | None = None) -> Path:
     """Write the models of one snapshot, or of all, to `path` as one of `EXPORTS`. Tags are joined by commas, save in
-    Parquet, which has lists."""
+    Parquet, which has lists. In CSV, text that begins like a formula gets an apostrophe before it."""
     chosen = "true" if snapshot is None else f"snapshot = {store.snapshot(snapshot).number}"
-    columns = "*" if kind == "parquet" else "* REPLACE (array_to_string(tags, ',') AS tags)"
+    plain = {name: name for name, column in MODELS.items() if column == "TEXT" and kind == "csv"}
+    if kind != "parquet":
+        plain["tags"] = "array_to_string(tags, ',')"
+    if kind == "csv":
+        plain = {name: f"regexp_replace({text}, $${FORMULA}$$, $$'\\0$$)" for name, text in plain.items()}
+    changed = ", ".join(f"{text} AS {name}" for name, text in plain.items())
+    columns = f"* REPLACE ({changed})" if changed else "*"
     query = f"SELECT {columns} FROM models WHERE {chosen} ORDER BY snapshot, id"
     if kind == "xlsx":
         return write_with(path, lambda temporary: _write_sheets(store, query, chosen, temporary))

@@ -117,6 +117,7 @@ def write_streamed(
                 data = _checked_bytes(name, pending[name])
                 digest.update(data)
                 file.write(data)
+                del data  # else it would stay in memory while the next is loaded
             file.seek(0)
             file.write(header.replace(DIGEST.encode(), digest.hexdigest().encode()))
 

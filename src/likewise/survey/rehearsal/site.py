@@ -32,6 +32,8 @@ QUIRKS = {
 SORTS = {"Oldest": ("last", 1), "Newest": ("last", -1), "Most Downloaded": ("downloads", -1)}
 LARGEST_ID = 2**31 - 1
 _CHECKPOINTS = {"Trained": 1, "Merge": 2}
+_TEXTS = 100_000
+"""Answered models that are kept as text, in case they are asked for again."""
 
 Answer = tuple[int, bytes]
 
@@ -171,6 +173,8 @@ class Site:
 
     def _text(self, index: int) -> str:
         if index not in self._texts:
+            if len(self._texts) >= _TEXTS:
+                self._texts.clear()
             item = self.catalogue.item(index)
             if "unknown-fields" in self.quirks:
                 item |= {"aura": {"colour": 7}, "userId": index}

@@ -24,41 +24,62 @@ __all__ = ["analyse"]
 
 
 def analyse(store: Store, snapshot: int | None = None, *, against: int | None = None, seed: int = 0) -> Row:
-    """All statistics of one snapshot (the newest unless numbered), ready for `json.dumps`.
+    """All statistics of one snapshot, ready for `json.dumps`.
 
+    Without a number it is what `coverage.today` takes; a type that a census of the same time lists in full then comes
+    from there (`completed_by`), and the rows of its methods are `full`. Totals, vanished and growth never do.
     `against` is an earlier snapshot of the same ids; without it the newest one that shares models is taken.
     `methods` has a row per entry of `METHODS` that occurs, in that order. What a snapshot cannot say is None
     or empty, never zero. The same store and seed give the same numbers. Raises `SurveyError` for a snapshot
     that is not there or is empty.
     """
-    taken = store.snapshot(snapshot)
+    taken = store.snapshot(snapshot) if snapshot else coverage.today(store)
     connection = store.connection
     members.prepare(connection, taken.number)
+    site = _site(store, taken, against, seed)
+    censuses = {} if snapshot else coverage.completing(store, taken)
+    if censuses:
+        members.prepare(connection, taken.number, {name: one.number for name, one in censuses.items()})
     exposure.prepare(connection)
     rows = summary.summarise(connection)
     if not rows:
         raise SurveyError(
             f"snapshot {taken.number} of {store.path} holds no model", "likewise survey fetch takes another"
         )
-    before = store.snapshot(against) if against else coverage.earlier(store, taken)
     found = resampling.resample(connection, seed=seed)
     fitted = exposure.regress(connection)
+    compared = [name for name in COMPARED if name in rows]
+    adjusted = fitted.differences(compared) if fitted else []
     stars = ratings.stars(connection)
     _add_intervals(rows, found, resampling.median_intervals(connection, found))
     _add_ratings(rows, ratings.votes(connection, list(rows)), stars)
-    table = [_describe(method) | rows[method.name] for method in (*METHODS, OTHER) if method.name in rows]
-    compared = [name for name in COMPARED if name in rows]
+    full = members.listed(censuses)
+    table = [
+        _describe(method) | {"full": method.name in full} | rows[method.name]
+        for method in (*METHODS, OTHER)
+        if method.name in rows
+    ]
     reference = REFERENCE if REFERENCE in compared else next(iter(compared), None)
     return {
-        "snapshot": _facts(taken), "seed": seed, "replicates": resampling.REPLICATES, "methods": table,
+        "snapshot": _facts(taken), "completed_by": [_facts(one) for one in censuses.values()],
+        "seed": seed, "replicates": resampling.REPLICATES, "methods": table,
         "mapping": [_describe(method) for method in METHODS], "reference": reference,
         "stars": stars and {key: stars[key] for key in ("centre", "weight", "weight_fitted")},
         "distributions": summary.distributions(connection), "sizes": summary.sizes(connection),
         "cohorts": exposure.cohorts(connection), "decay": exposure.decay(connection),
-        "age": _age(reference, found, fitted), "verdicts": verdicts.all_pairs(compared, found, fitted),
-        "totals": coverage.totals(store, taken), "vanished": coverage.vanished(store, taken),
-        "growth": coverage.growth(store, taken, before, seed=seed) if before else None,
+        "age": _age(reference, found, fitted), "verdicts": verdicts.all_pairs(compared, found, adjusted),
+        **site,
     }  # fmt: skip
+
+
+def _site(store: Store, taken: Snapshot, against: int | None, seed: int) -> Row:
+    """What needs the ids of this very snapshot: the site's totals, what is gone, and growth since an earlier one."""
+    before = store.snapshot(against) if against else coverage.earlier(store, taken)
+    return {
+        "totals": coverage.totals(store, taken),
+        "vanished": coverage.vanished(store, taken),
+        "growth": coverage.growth(store, taken, before, seed=seed) if before else None,
+    }
 
 
 def _facts(taken: Snapshot) -> Row:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from likewise.errors import SurveyError
+from likewise.survey.statistics import members
 from likewise.survey.statistics.members import COMPARED, TITLES
 from likewise.survey.statistics.resampling import resample
 from likewise.survey.statistics.summary import Row, records
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 RANGES = 20
 """Equal ranges of ids that the share of vanished models is shown for; ids grow with time."""
 LEAST_DAYS = 14
+_A_DAY = 86400.0
+_BY_ID = ("sample", "panel")
 
 # n drawn without replacement from M weigh like n (M - 1) / (M - n) drawn with it.
 _TOTALS = """
@@ -102,7 +105,7 @@ def growth(store: Store, snapshot: Snapshot, before: Snapshot, *, seed: int = 0)
     Models that were asked for again and are `gone` are counted apart, not as zero demand.
     Raises `SurveyError` if the snapshots share no model or are not in this order.
     """
-    days = (snapshot.taken - before.taken).total_seconds() / 86400
+    days = (snapshot.taken - before.taken).total_seconds() / _A_DAY
     if days <= 0:
         raise SurveyError(
             f"snapshot {before.number} is not earlier than snapshot {snapshot.number}",
@@ -126,20 +129,49 @@ def growth(store: Store, snapshot: Snapshot, before: Snapshot, *, seed: int = 0)
 
 
 def earlier(store: Store, snapshot: Snapshot) -> Snapshot | None:
-    """The newest snapshot at least a day earlier that has compared models in common with this one, or None."""
+    """The newest of at least a day before that has most of the compared models in common with this one, or None.
+
+    Most, because a census after a sample shares only its own type with the panel of that sample.
+    """
     names = ", ".join(f"'{name}'" for name in COMPARED)
-    for other in sorted(store.snapshots(), key=lambda one: one.taken, reverse=True):
-        if (
-            snapshot.taken - other.taken
-        ).total_seconds() < 86400:  # a census right after a sample is no panel
-            continue
-        shared = store.connection.execute(
-            f"SELECT count(*) FROM members JOIN models old USING (id) WHERE old.snapshot = ? AND method IN ({names})",
-            [other.number],
-        ).fetchone()
-        if shared and shared[0]:
-            return other
-    return None
+    query = f"SELECT count(*) FROM members JOIN models old USING (id) WHERE old.snapshot = ? AND method IN ({names})"
+    shared: dict[int, int] = {}
+    before = [one for one in store.snapshots() if (snapshot.taken - one.taken).total_seconds() >= _A_DAY]
+    for other in before:  # what was taken sooner before, such as a census right after a sample, is no panel
+        row = store.connection.execute(query, [other.number]).fetchone()
+        shared[other.number] = row[0] if row else 0
+    enough = max(1, max(shared.values(), default=0) // 2)
+    return max(
+        (one for one in before if shared[one.number] >= enough), key=lambda one: one.taken, default=None
+    )
+
+
+def today(store: Store) -> Snapshot:
+    """What speaks for today: the newest snapshot, or where that is a census the sample or panel that it completes."""
+    newest = store.snapshot()
+    drawn = [one for one in store.snapshots() if one.mode in _BY_ID and _belong(one, newest)]
+    return drawn[-1] if newest.mode == "census" and drawn else newest
+
+
+def completing(store: Store, snapshot: Snapshot) -> dict[str, Snapshot]:
+    """The newest complete census of each type taken within two weeks of a sample or panel, with the same question.
+
+    Of rare types a sample finds few, and their full list is short. Only those that `members.replaceable` allows.
+    """
+    if snapshot.mode not in _BY_ID:
+        return {}
+    found = {
+        str(one.parameters["type"]): one
+        for one in store.snapshots()
+        if one.mode == "census" and one.complete and one.parameters.get("type") and _belong(one, snapshot)
+    }
+    return {name: found[name] for name in members.replaceable(found)}
+
+
+def _belong(one: Snapshot, other: Snapshot) -> bool:
+    """Were two taken of the same site, at about the same time, with the same setting for adult content?"""
+    near = abs((one.taken - other.taken).total_seconds()) < LEAST_DAYS * _A_DAY
+    return near and one.nsfw == other.nsfw and one.parameters.get("url") == other.parameters.get("url")
 
 
 def _drawn(snapshot: Snapshot) -> dict[str, int] | None:

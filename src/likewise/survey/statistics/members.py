@@ -6,6 +6,7 @@ computes a statistic.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,29 @@ REFERENCE = "textual_inversion"
 COMPARED = tuple(method.name for method in METHODS if method.compared)
 TITLES = {method.name: method.title for method in (*METHODS, OTHER)}
 
+
+def replaceable(types: Collection[str]) -> list[str]:
+    """Which of these types may come from full lists while the others come from a sample.
+
+    A method of several types, some listed and some sampled, would have too many of the listed ones; so a type goes with
+    all the others of every method that it belongs to, or not at all.
+    """
+    there = {name.lower() for name in types}
+    mixed = [kinds for kinds in _kinds() if not kinds <= there]
+    counted = set().union(*_kinds())
+    return [name for name in types if name.lower() in counted and not any(name.lower() in k for k in mixed)]
+
+
+def listed(types: Collection[str]) -> set[str]:
+    """The methods all of whose types are among these."""
+    there = {name.lower() for name in types}
+    return {method.name for method, kinds in zip(METHODS, _kinds(), strict=True) if kinds <= there}
+
+
+def _kinds() -> list[set[str]]:
+    return [{kind.lower() for kind, _ in method.types} for method in METHODS]
+
+
 _MACROS = """
 CREATE OR REPLACE TEMP MACRO wilson_low(k, n) AS
   CASE WHEN n > 0 THEN greatest(0e0, (k/n + 3.8416e0/(2*n)
@@ -102,7 +126,9 @@ SELECT
   coalesce(m.base_model, 'not said') AS base, m.size_kb, m.first_published AS published,
   CASE WHEN m.first_published <= s.taken
     THEN greatest(1.0, date_diff('second', m.first_published, s.taken) / 86400.0) END AS age
-FROM models m JOIN snapshots s USING (snapshot) WHERE m.snapshot = ?
+FROM models m JOIN snapshots s USING (snapshot)
+WHERE m.snapshot = $snapshot AND NOT list_contains($types::TEXT[], lower(coalesce(m.type, '')))
+  OR list_contains($censuses::INTEGER[], m.snapshot)
 """
 """A model without a creator's name is a cluster of its own. The scale of stars starts at one, so a zero means
 unrated. Age is in days and at least one; where a version has no date, or one after the snapshot, it is missing."""
@@ -116,14 +142,19 @@ SELECT 'other', s.* FROM surveyed s WHERE lower(s.type) NOT IN (SELECT type FROM
 """
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, snapshot: int) -> None:
+def prepare(
+    connection: duckdb.DuckDBPyConnection, snapshot: int, censuses: Mapping[str, int] | None = None
+) -> None:
     """Make the temporary tables `surveyed` (a row per model) and `mapping`, and the view `members`.
 
-    `members` is `surveyed` with a column `method`; a model is there once per row of METHODS it belongs to.
-    The store itself is not written to, and may be open for reading only.
+    `censuses` are numbers of snapshots by the type that they list: its models come from there instead. `members`
+    is `surveyed` with a column `method`; a model is there once per row of METHODS it belongs to. The store itself
+    is not written to, and may be open for reading only.
     """
     connection.execute(_MACROS)
-    connection.execute(_SURVEYED, [snapshot])
+    listed = censuses or {}
+    values = {"snapshot": snapshot, "types": list(map(str.lower, listed)), "censuses": list(listed.values())}
+    connection.execute(_SURVEYED, values)
     connection.execute("CREATE OR REPLACE TEMP TABLE mapping (method TEXT, type TEXT, origin TEXT)")
     rows = [(method.name, kind.lower(), origin) for method in METHODS for kind, origin in method.types]
     connection.executemany("INSERT INTO mapping VALUES (?, ?, ?)", rows)

@@ -10,15 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from likewise.survey.statistics.resampling import LEAST_CREATORS, Resampled
 from likewise.survey.statistics.summary import Row
-
-if TYPE_CHECKING:
-    from likewise.survey.statistics.exposure import Exposure
 
 ALPHA = 0.05
 
@@ -103,15 +100,12 @@ def holm(values: np.ndarray) -> list[float]:
 
 
 def all_pairs(
-    methods: Sequence[str], found: Mapping[str, Mapping[str, Resampled]], exposure: Exposure | None
+    methods: Sequence[str], found: Mapping[str, Mapping[str, Resampled]], adjusted: Sequence[Difference]
 ) -> list[Row]:
-    """Every axis with the verdicts on all pairs of `methods` that have it."""
+    """Every axis with the verdicts on all pairs of `methods` that have it; `adjusted` are those of the regression."""
     answers = []
     for axis in AXES:
-        if axis.name == "adjusted":
-            differences = exposure.differences(methods) if exposure else []
-        else:
-            differences = _resampled(axis, methods, found)
+        differences = adjusted if axis.name == "adjusted" else _resampled(axis, methods, found)
         rows = decide(axis, differences) if differences else []
         answers.append({"axis": axis.name, "title": axis.title, "margin": axis.margin,
                         "logarithmic": axis.logarithmic, "pairs": rows})  # fmt: skip

@@ -1,0 +1,126 @@
+"""Mistakes that would cost a person pictures or minutes, and folders as people really have them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from likewise.cli import app, guard
+from tests.bases import pictures
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run a command in an empty folder with a blank and letters beyond ASCII in its name."""
+    place = tmp_path / "my wörk 犬"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.delenv("LIKEWISE_TRACEBACK", raising=False)
+
+    def run(*words: object) -> Result:
+        result = CliRunner().invoke(app, [str(word) for word in words], prog_name="likewise")
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert "bug" not in result.stderr
+        return result
+
+    return run
+
+
+def test_a_contact_sheet_never_takes_the_place_of_a_folder(call: Call) -> None:
+    result = call("check", pictures(Path("photos")), "--sheet", "photos")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "directory" in result.stderr
+    assert len(list(Path("photos").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", "a dog", "--base", "tiny:sd", "--steps", "1001"],
+        ["sample", "a dog", "--base", "tiny:sd", "--seed", "99999999999999999999"],
+        ["compare", "photos", "--noun", "dog", "--base", "tiny:sd", "--sample-steps", "1001"],
+        ["compare", "photos", "--noun", "dog", "--base", "tiny:sd", "--methods", ","],
+        ["teach", "photos", "--noun", "dog", "--base", "tiny:sd", "seed=99999999999999999999"],
+    ],
+    ids=lambda words: words[-2] if words[-2].startswith("--") else words[-1],
+)
+def test_what_cannot_be_meant_is_refused_at_once(call: Call, words: list[str]) -> None:
+    pictures(Path("photos"))
+    result = call(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert {path.name for path in Path().iterdir()} == {"photos"}, "nothing was begun"
+
+
+def test_where_pictures_cannot_go_is_said_before_they_are_drawn(call: Call) -> None:
+    Path("taken").touch()
+    result = call("sample", "a dog", "--base", "tiny:sd", "--out", "taken/here")
+    assert result.exit_code == 1
+    assert "taken is a file" in result.stderr
+    assert "drawing" not in result.stderr
+
+
+def test_names_that_the_output_cannot_spell_are_printed_all_the_same(tmp_path: Path) -> None:
+    """In a process of its own, whose output is a pipe of an old encoding."""
+    pictures(tmp_path / "犬")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "-m", "likewise", "check", "犬", "--sheet", "犬.png"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "contact sheet: ?.png" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(call: Call) -> None:
+    Path("locked").mkdir(mode=0o555)
+    result = call("sample", "a dog", "--base", "tiny:sd", "--out", "locked/here")
+    assert result.exit_code == 1
+    assert "locked cannot be written" in result.stderr
+
+
+def test_a_file_that_may_not_be_written_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guard.report_unexpected(PermissionError(13, "Permission denied", "/theirs/sheets")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: /theirs/sheets: Permission denied\nhint: ")
+    assert "LIKEWISE_HOME" in said
+
+
+def test_a_machine_that_is_full_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 62, dtype=torch.uint8)
+    assert guard.report_unexpected(caught.value) == 1
+    assert capsys.readouterr().err.startswith("error: out of memory\n")
+
+
+def test_the_runs_of_other_programs_do_not_hide_ours(call: Call) -> None:
+    Path("runs/other").mkdir(parents=True)
+    Path("runs/other/run.toml").write_text("speed = 3", encoding="utf-8")
+    assert "unreadable" in call("runs").stdout
+    (row,) = json.loads(call("runs", "--json").stdout)
+    assert row["status"].startswith("unreadable: ")
+    resumed = call("teach", "--resume", "other")
+    assert resumed.exit_code == 1
+    assert "does not say what to teach" in resumed.stderr
+
+
+def test_a_zip_of_a_kohya_folder_with_captions_is_understood(call: Call) -> None:
+    folder = pictures(Path("10_sks red dog"))
+    (folder / "0.txt").write_text("sks red dog auf dem Söfa", encoding="utf-8")
+    with zipfile.ZipFile("mine ü.zip", "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.as_posix())
+    found = json.loads(call("check", "mine ü.zip", "--json").stdout)
+    assert (found["token"], found["noun"]) == ("sks", "red dog")
+    assert [row["repeats"] for row in found["examples"]] == [10] * 4
+    assert found["examples"][0]["caption"] == "sks red dog auf dem Söfa"
