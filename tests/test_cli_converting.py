@@ -282,7 +282,8 @@ def test_a_run_stands_for_its_file(tmp_path: Path) -> None:
     run = Path("runs/one")
     run.mkdir(parents=True)
     file(str(run / "dog.safetensors"))
-    (run / "run.toml").write_text("", encoding="utf-8")
+    plan = 'base = "tiny:sd"\nmethod = "lora"\n[[job]]\nconcept = {name = "dog"}\nrecipe = {}\n'
+    (run / "run.toml").write_text(plan, encoding="utf-8")
     (run / "result.json").write_text(json.dumps({"files": ["dog.safetensors"]}), encoding="utf-8")
     assert call("convert", "one", "--out", "x.safetensors").exit_code == 0
     assert isinstance(open_subject(Path("x.safetensors")), type(lora()))

@@ -59,11 +59,7 @@ def sample(
       likewise sample "a sks dog" --with runs/2026-11-23-dog-lora-1:0.8 -n 8
     """
     sources, strengths = taught_files(taught or [])
-    if len(prompts) > 2 and not any(" " in prompt for prompt in prompts):
-        terminal.say(
-            f"drawing {len(prompts)} prompts of one word each; put quotes round a prompt of several",
-            "warning",
-        )
+    _warn_of_words(prompts)
     _warn_of_tokens(sources, prompts)
     out = out or Path("samples") / f"{datetime.now():%Y-%m-%d-%H%M%S}-{_slug(prompts[0])}"
     _check_writable(out)
@@ -87,6 +83,15 @@ def sample(
     for picture in gallery:
         terminal.result(terminal.short(gallery.folder / picture.file))
     terminal.result(terminal.short(_sheet(gallery, len(prompts))))
+
+
+def _warn_of_words(prompts: list[str]) -> None:
+    """Several prompts of one word each are likelier one prompt without its quotes."""
+    if len(prompts) > 2 and not any(" " in prompt for prompt in prompts):
+        terminal.say(
+            f"drawing {len(prompts)} prompts of one word each; put quotes round a prompt of several",
+            "warning",
+        )
 
 
 def _check_writable(out: Path) -> None:
