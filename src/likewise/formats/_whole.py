@@ -121,11 +121,16 @@ def cast(one: Pending, dtype: str) -> Pending:
 
         before = one.load()
         after = before.to({v: getattr(torch, k) for k, v in DTYPES.items()}[dtype])
-        if after.isinf().any() and not before.isinf().any():
+        if _infinite(after) and not _infinite(before):
             raise FormatError("a weight is too large for half precision", "save as bfloat16 or float32")
         return after
 
     return Pending(dtype, one.shape, load)
+
+
+def _infinite(tensor: Tensor) -> bool:
+    """Is its least or largest number infinite? `isinf` would need the memory of the tensor once more."""
+    return tensor.numel() > 0 and any(bool(end.isinf()) for end in tensor.aminmax())
 
 
 def reshaped(one: Pending, shape: tuple[int, ...]) -> Pending:
