@@ -284,7 +284,8 @@ def test_a_run_stands_for_its_file(tmp_path: Path) -> None:
     file(str(run / "dog.safetensors"))
     plan = 'base = "tiny:sd"\nmethod = "lora"\n[[job]]\nconcept = {name = "dog"}\nrecipe = {}\n'
     (run / "run.toml").write_text(plan, encoding="utf-8")
-    (run / "result.json").write_text(json.dumps({"files": ["dog.safetensors"]}), encoding="utf-8")
+    result = {"status": "done", "files": ["dog.safetensors"]}
+    (run / "result.json").write_text(json.dumps(result), encoding="utf-8")
     assert call("convert", "one", "--out", "x.safetensors").exit_code == 0
     assert isinstance(open_subject(Path("x.safetensors")), type(lora()))
 
