@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from likewise import methods, records
 from likewise.cache import Cache
 from likewise.errors import Interrupted, RecipeError, RunError
-from likewise.run import Finished, Run, Sampled, plan, teach
+from likewise.run import Finished, Run, Sampled, Warned, plan, teach
 from likewise.sampling import artifacts, sample
 from likewise.stack import Job
 from tests.bases import concept, pictures, tiny
@@ -176,3 +177,15 @@ def test_an_unknown_setting_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="did you mean rank"):
         teach(pictures(tmp_path / "p"), noun="dog", base="tiny:sd", out=tmp_path / "run", rnak=3)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_half_precision_cannot_hold_is_kept_in_float32_and_said(tmp_path: Path) -> None:
+    """After an hour of training the file's precision is no reason to lose anything."""
+    run = lora_run(tmp_path, tmp_path / "run", steps=2, learning_rate=1e-13)
+    events = list(run.start(base=tiny()))
+    (warned,) = [event.text for event in events if isinstance(event, Warned) and "float32" in event.text]
+    assert "kept in float32 instead" in warned
+    (path,) = run.folder.glob("*.safetensors")
+    kept = load_file(path)
+    assert {tensor.dtype for tensor in kept.values() if tensor.ndim > 1} == {torch.float32}
+    assert any(0 < tensor.abs().max() < 1e-8 for tensor in kept.values())

@@ -7,6 +7,7 @@ noise. It knows nothing of methods, recipes or training. Guidance, batching and 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from likewise.objective import Objective
 from likewise.tower import TextTower
 
 Part = Literal["backbone", "text"]
+MOST_STEPS = 1000
+"""Noise levels that Stable Diffusion and its kin were trained on; a sampler has no more steps to take."""
 
 
 class Conditioning(Protocol):
@@ -60,6 +63,19 @@ class Sampler:
     """Side in pixels; empty for the base's native size."""
     batch: int = 16
     """Pictures drawn at once."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise RecipeError(f"{self.steps} denoising steps", f"give 1 to {MOST_STEPS}")
+        if not math.isfinite(self.guidance) or self.guidance < 0:
+            raise RecipeError(
+                f"guidance {self.guidance} is no number from 0 up", "5 is usual; 1 switches it off"
+            )
+        if self.batch < 1 or (self.size is not None and self.size < 1):
+            raise RecipeError(
+                f"pictures of {self.size} pixels, {self.batch} at once, cannot be drawn",
+                "give 1 or more of each",
+            )
 
 
 class Base(ABC):
@@ -197,6 +213,8 @@ class Base(ABC):
             raise RecipeError(
                 f"{len(prompts)} prompts, {len(seeds)} seeds and {slots} slots do not make whole rows"
             )
+        if any(not 0 <= seed < 2**64 for seed in seeds):
+            raise RecipeError("a seed is a whole number from 0 to 2^64 - 1", "0, 1, 2 will do")
         size = sampler.size or self.resolution
         if size % self.grid:
             raise RecipeError(f"size {size} is not a multiple of {self.grid}, which {self.name} needs")

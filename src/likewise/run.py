@@ -22,7 +22,7 @@ from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, native_bf16
 from likewise.cache import Cache, key
 from likewise.concept import Concept
-from likewise.errors import Interrupted, RecipeError, RunError
+from likewise.errors import FormatError, Interrupted, RecipeError, RunError
 from likewise.files import write_with
 from likewise.formats import Saving
 from likewise.gallery import Gallery
@@ -279,7 +279,13 @@ class Run:
             )  # fmt: skip
             tail = f"-{slot}" if len(self.jobs) > 1 else ""
             path = self.folder / f"{job.concept.name}-{self.method}{tail}.safetensors"
-            formats.write(artifact, path, saving=KEPT[job.recipe.keep])
+            try:
+                formats.write(artifact, path, saving=KEPT[job.recipe.keep])
+            except FormatError as error:  # nothing that was taught may be lost to the precision of its file
+                if job.recipe.keep == "fp32":
+                    raise
+                yield Warned(f"{error.message}; it is kept in float32 instead")
+                formats.write(artifact, path, saving=KEPT["fp32"])
             files.append(path)
             yield Saved(str(path), path.stat().st_size)
         return files

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from likewise import families, formats, methods, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler
 from likewise.errors import RecipeError, RunError, UnsupportedError
+from likewise.files import write_text
 from likewise.gallery import Gallery
 from likewise.method import Adapter
 
@@ -88,12 +92,31 @@ def sample(
 ) -> Gallery:
     """Draw every prompt with every seed into the gallery folder `out`, with taught `concepts` (runs or files) attached.
 
-    `base` defaults to the one that the first concept was taught on.
+    `base` defaults to the one that the first concept was taught on. What `out` already holds is not drawn again; raises
+    `RunError` where it was drawn with other settings.
     """
-    taught = [artifact for source in concepts for artifact in artifacts(Path(source))]
+    sampler, sources = sampler or Sampler(), [Path(source) for source in concepts]
+    taught = [artifact for source in sources for artifact in artifacts(source)]
     if base is None:
         base = taught[0].base if taught else "pocket"
+    marks = [[str(source.absolute()), _written(source)] for source in sources]
+    name = base if isinstance(base, str) else base.name
+    _claim(Path(out), {"base": name, "with": marks, "strengths": list(strengths or []), **asdict(sampler)})
     loaded = families.load(base) if isinstance(base, str) else base
     rows = [(prompt, seed) for prompt in prompts for seed in seeds]
     with attached(loaded, taught, strengths):
-        return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler or Sampler(), Gallery(out))
+        return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, Gallery(out))
+
+
+def _claim(out: Path, facts: dict[str, Any]) -> None:
+    """Refuse a folder of pictures that were drawn otherwise: they would be taken for these and not drawn again."""
+    path, text = out / "settings.json", json.dumps(facts, indent=1, ensure_ascii=False)
+    if (out / "gallery.json").exists() and (not path.exists() or path.read_text(encoding="utf-8") != text):
+        raise RunError(f"{out} holds pictures that were drawn otherwise", "name another folder for these")
+    write_text(path, text)
+
+
+def _written(source: Path) -> int:
+    """What changes when a concept is taught anew: the time of its writing, in nanoseconds."""
+    done = source / "result.json"
+    return (done if done.exists() else source).stat().st_mtime_ns

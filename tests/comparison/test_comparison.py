@@ -382,3 +382,10 @@ def test_missing_judges_are_found_out_before_anything_is_trained(
     with pytest.raises(BaseError, match="judge is not here"):
         list(comparison.start())
     assert comparison.rows() == []
+
+
+def test_a_refused_setting_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match="did you mean rank"):
+        prepare(pictures(tmp_path / "p"), noun="dog", base="tiny:sd", recipes={"lora": {"rnk": 2}})
+    assert not Path("comparisons").exists()

@@ -65,7 +65,6 @@ def sample(
     _check_writable(out)
     wanted: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": size, "negative": negative}
     known = {key: value for key, value in wanted.items() if value is not None}
-    _check_same(out, {"base": base, "with": _marks(sources, strengths), **known})
     total = len(prompts) * count
     with _busy(f"drawing {total} picture{'s' if total > 1 else ''}"):
         from likewise.base import Sampler
@@ -101,26 +100,6 @@ def _check_writable(out: Path) -> None:
         raise RunError(f"{there} is a file, not a folder", "name another folder with --out")
     if not os.access(there, os.W_OK):
         raise RunError(f"{there} cannot be written", "name another folder with --out")
-
-
-def _check_same(out: Path, facts: dict[str, Any]) -> None:
-    """Refuse a folder of pictures that were drawn otherwise: they would be taken for these and not drawn again."""
-    import json
-
-    from likewise.files import write_text
-
-    path, text = out / "settings.json", json.dumps(facts, indent=1, ensure_ascii=False)
-    if (out / "gallery.json").exists() and (not path.exists() or path.read_text(encoding="utf-8") != text):
-        raise RunError(f"{out} holds pictures that were drawn otherwise", "name another folder with --out")
-    write_text(path, text)
-
-
-def _marks(files: Sequence[Path], strengths: Sequence[float]) -> list[tuple[str, int, float]]:
-    """What changes when a taught file does: its place, the time of its writing, and its strength."""
-    return [
-        (str(file.absolute()), file.stat().st_mtime_ns if file.exists() else 0, strength)
-        for file, strength in zip(files, strengths, strict=True)
-    ]
 
 
 def taught_files(texts: Sequence[str]) -> tuple[list[Path], list[float]]:

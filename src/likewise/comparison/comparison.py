@@ -323,9 +323,10 @@ def prepare(
     concept = Concept.read(
         pictures, token=token or identifier.pick(loaded), noun=noun, hold_out=protocol.hold_out
     )
-    folder = Path(out) if out else records.new_folder(Path("comparisons"), concept.name)
     settings = _spread(options, recipes, protocol.methods)
-    return Comparison(folder, name, concept, protocol, settings, loaded)
+    made = Comparison(Path(out or "comparisons"), name, concept, protocol, settings, loaded)
+    made.plan()  # a setting that is refused must not leave an empty folder behind
+    return made if out else replace(made, folder=records.new_folder(made.folder, concept.name))
 
 
 def _spread(

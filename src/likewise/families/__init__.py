@@ -76,6 +76,8 @@ def _load(source: str, device: str) -> Base:
         return _load_pocket(device)
     if source.startswith("tiny:"):
         return _load_tiny(source, device)
+    if not source.strip():
+        raise BaseError("the base has no name", READABLE)
     path = Path(source).expanduser()
     if path.is_dir():
         return family_of_folder(path).load(str(path), device=device)
