@@ -120,9 +120,10 @@ def _job(bench: Bench, name: str, settings: dict[str, Any]) -> Job:
 
 
 def _class_pictures(bench: Bench, job: Job) -> list[Any]:
-    count = job.recipe.prior_count if job.recipe.prior == "pictures" else 0
+    recipe = job.recipe
+    count = recipe.prior_count if recipe.prior == "pictures" else 0
     prompts, seeds = [job.concept.class_prompt()] * count, [500_000 + n for n in range(count)]
-    return list(bench.base.sample(prompts, seeds, bench.protocol.sampler))
+    return list(bench.base.sample(prompts, seeds, Sampler(guidance=recipe.prior_guidance)))
 
 
 class Scorer:

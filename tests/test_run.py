@@ -144,6 +144,23 @@ def test_class_pictures_are_drawn_once(tmp_path: Path) -> None:
     assert len(json.loads(drawn[0].read_text())) == 3
 
 
+def test_class_pictures_are_guided_as_the_recipe_says(tmp_path: Path) -> None:
+    drawn = []
+    for guidance in (1.0, 5.0):
+        settings = {"steps": 1, "prior_count": 1, "prior_guidance": guidance}
+        recipe, cache = methods.get("dreambooth").recipe().override(settings), Cache(tmp_path / f"{guidance}")
+        run = Run(
+            "tiny:sd",
+            "dreambooth",
+            (Job(concept(tmp_path), recipe),),
+            tmp_path / f"run{guidance}",
+            cache=cache,
+        )
+        list(run.start(base=tiny()))
+        drawn.append(next(cache.folder.glob("*/*/0000.png")).read_bytes())
+    assert drawn[0] != drawn[1]
+
+
 def test_a_stack_of_jobs_leaves_a_file_each(tmp_path: Path) -> None:
     recipe = methods.get("lora").recipe().override({"steps": 2, "rank": 2})
     jobs = tuple(

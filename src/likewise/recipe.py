@@ -155,6 +155,9 @@ class TrainingRecipe(Recipe):
     """Weight of the prior's loss beside the concept's."""
     prior_count: PositiveInt = 24
     """How many class pictures to draw when `prior` is `pictures`."""
+    prior_guidance: NonNegativeFloat = 5.0
+    """Guidance of the class pictures. At 1 they are drawn as the base itself distributes them, so learning them changes
+    nothing; guided ones look better and are more alike, and the class becomes like them wherever it is drawn."""
     checkpoint_every: NonNegativeInt = 100
     """Steps between resumable checkpoints; 0 keeps only the end."""
 

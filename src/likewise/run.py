@@ -261,7 +261,8 @@ class Run:
         recipe = job.recipe
         if not isinstance(recipe, TrainingRecipe) or recipe.prior != "pictures":
             return
-        prompt, sampler = job.concept.class_prompt(), Sampler(steps=20, size=recipe.resolution)
+        prompt = job.concept.class_prompt()
+        sampler = Sampler(steps=20, guidance=recipe.prior_guidance, size=recipe.resolution)
         name = key("class pictures", base.fingerprint(), prompt, sampler, recipe.seed, recipe.prior_count)
         folder = self.cache.folder_for(name)
         if not folder.exists():
