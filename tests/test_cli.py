@@ -751,7 +751,7 @@ def test_paths_are_short_and_can_be_pasted(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_line_at_least_every_tenth(capsys: pytest.CaptureFixture[str]) -> None:
-    from likewise.run import Stepped
+    from likewise.events import Stepped
 
     with progress.Lines("starting") as display:
         for step in range(1, 401):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from likewise.cli import progress
-from likewise.run import Stepped
+from likewise.events import Stepped
 
 
 @pytest.mark.parametrize(("width", "count"), [(140, 5), (50, 2), (20, 1)])

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from likewise import methods, records
 from likewise.cache import Cache
 from likewise.errors import Interrupted, RecipeError, RunError
-from likewise.run import Finished, Run, Sampled, Warned, plan, teach
+from likewise.events import Finished, Sampled, Warned
+from likewise.run import Run, plan, teach
 from likewise.sampling import artifacts, sample
 from likewise.stack import Job
 from tests.bases import concept, pictures, tiny

@@ -10,7 +10,7 @@ import json
 import shlex
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ from likewise.base import Base, Sampler, native_bf16
 from likewise.cache import Cache, key
 from likewise.concept import Concept
 from likewise.errors import FormatError, Interrupted, RecipeError, RunError
+from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, Stepped, Warned
 from likewise.files import write_with
 from likewise.formats import Saving
 from likewise.gallery import Gallery
@@ -35,75 +36,6 @@ from likewise.train import Training
 from likewise.weights import read_header, read_tensors, write_tensors
 
 KEPT = {"fp16": Saving("float16"), "fp32": Saving("float32")}
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened. `to_json` is one line of events.jsonl."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, with the event's name and the time."""
-        return {"event": type(self).__name__.lower(), "time": round(time.time(), 3), **asdict(self)}
-
-
-@dataclass(frozen=True)
-class Loaded(Event):
-    """The base is in memory."""
-
-    base: str
-    family: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Warned(Event):
-    """Something the person should know."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Attached(Event):
-    """The method is on the base. `resumed` is the number of steps already done."""
-
-    method: str
-    parameters: int
-    resumed: int
-
-
-@dataclass(frozen=True)
-class Stepped(Event):
-    """One optimizer step. Tuples have one entry per job."""
-
-    step: int
-    steps: int
-    losses: tuple[float, ...]
-    rates: dict[str, tuple[float, ...]]
-    seconds: float
-    memory: int
-
-
-@dataclass(frozen=True)
-class Sampled(Event):
-    """A preview was drawn into `folder`, a gallery."""
-
-    step: int
-    folder: str
-
-
-@dataclass(frozen=True)
-class Saved(Event):
-    """A file was written."""
-
-    path: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Finished(Event):
-    """The end; `result` is what result.json holds."""
-
-    result: dict[str, Any]
 
 
 @dataclass(frozen=True)

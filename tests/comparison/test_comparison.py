@@ -22,10 +22,10 @@ from likewise.comparison.protocol import noise_seed
 from likewise.comparison.results import Row
 from likewise.comparison.trial import Progress
 from likewise.errors import BaseError, ConceptError, Interrupted, RecipeError, RunError
+from likewise.events import Event, Stepped
 from likewise.gallery import Gallery
 from likewise.method import Method
 from likewise.methods.lora import LoRA
-from likewise.run import Event, Stepped
 from tests.bases import pictures
 from tests.metrics.judges import panel
 

@@ -6,12 +6,10 @@ import sys
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from likewise.cli import terminal
-
-if TYPE_CHECKING:
-    from likewise.run import Event, Stepped
+from likewise.events import Attached, Event, Finished, Loaded, Sampled, Stepped, Warned
 
 EVERY_SECONDS = 10.0
 LINES = 10
@@ -56,21 +54,19 @@ def show(first: str) -> Display:
 
 def follow(events: Iterable[Event]) -> dict[str, Any]:
     """Show a run's events as they come; returns the result that `Finished` brings."""
-    from likewise import run
-
     result: dict[str, Any] = {}
     with show("starting") as display:
         for event in events:
             match event:
-                case run.Loaded():
+                case Loaded():
                     display.wait("preparing the pictures")
-                case run.Attached(method=method, parameters=count, resumed=resumed):
+                case Attached(method=method, parameters=count, resumed=resumed):
                     again = f", going on after step {resumed}" if resumed else ""
                     terminal.say(f"{method}: {count:,} numbers to learn{again}")
                     display.wait("teaching")
-                case run.Sampled(step=step, folder=folder):
+                case Sampled(step=step, folder=folder):
                     terminal.say(f"preview at step {step}: {terminal.short(folder)}")
-                case run.Finished(result=found):
+                case Finished(result=found):
                     result = found
                 case _:
                     _tell(event, display, set())
@@ -79,18 +75,15 @@ def follow(events: Iterable[Event]) -> dict[str, Any]:
 
 def _tell(event: Event, display: Display, said: set[str]) -> None:
     """What reads the same in a run and in a comparison, where each trial would warn of the same again."""
-    from likewise import run
-
-    if isinstance(event, run.Stepped):
+    if isinstance(event, Stepped):
         display.step(event)
-    elif isinstance(event, run.Warned) and event.text not in said:
+    elif isinstance(event, Warned) and event.text not in said:
         said.add(event.text)
         terminal.say(event.text, "warning")
 
 
 def follow_comparison(events: Iterable[Event]) -> None:
     """Show a comparison's events as they come: a line per trial, and its steps."""
-    from likewise import run
     from likewise.comparison import comparison, trial
 
     title, last, said = "", False, set[str]()
@@ -103,7 +96,7 @@ def follow_comparison(events: Iterable[Event]) -> None:
                 case comparison.TrialStarted():
                     title, last = f"{event.number}/{event.total} {event.title}", event.number == event.total
                     display.wait(title)
-                case trial.Progress(inner=run.Finished()):
+                case trial.Progress(inner=Finished()):
                     display.wait(f"{title}: drawing")
                 case trial.Progress(inner=inner):
                     _tell(inner, display, said)

@@ -29,12 +29,13 @@ from likewise.comparison.scoring import Scored, score
 from likewise.comparison.trial import Place, Trial, execute, whole
 from likewise.concept import Concept
 from likewise.errors import ConceptError, Interrupted, RecipeError, RunError
+from likewise.events import Event
 from likewise.files import write_text, write_with
 from likewise.meter import machine
 from likewise.metrics.features import Panel, panel
 from likewise.picture import Example
 from likewise.recipe import nearest
-from likewise.run import Event, settle
+from likewise.run import settle
 
 LARGEST = 768
 """Longest side of the pictures' copies in the folder, which are also what is scored."""

@@ -29,11 +29,12 @@ from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Kind, Row, Status
 from likewise.concept import Concept
 from likewise.errors import Error, Interrupted, UnsupportedError
+from likewise.events import Event, Finished, Sampled, Stepped
 from likewise.files import write_text
 from likewise.gallery import Gallery
 from likewise.meter import Meter
 from likewise.recipe import Recipe
-from likewise.run import Event, Finished, Run, Sampled, Stepped
+from likewise.run import Run
 from likewise.sampling import artifacts, attached, draw
 from likewise.stack import Job
 
