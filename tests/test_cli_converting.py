@@ -16,6 +16,7 @@ from likewise.operations import placing
 from likewise.operations.comparing import compare
 from likewise.operations.subjects import open_subject, write_subject
 from likewise.weights import read_header
+from likewise.weights.streaming import serialise_header
 from tests.formats import whole_models
 from tests.formats.adapters import change_error
 from tests.formats.words import embedding
@@ -305,6 +306,21 @@ def test_a_run_stands_for_its_file(tmp_path: Path) -> None:
         (["resize", "dog.safetensors", "--rank", "0"], "keeps nothing"),
         (["convert", "model", "--to", "kohya"], "likewise extract"),
         (["diff", "dog.safetensors", "word.safetensors"], "no layer in common"),
+        (["merge", "dog.safetensors:1e40", "--out", "x"], "is not finite"),
+        (["convert", "packed.safetensors"], "numbers of the type"),
+        (["convert", "dog.safetensors", "--base", "model", "--out", "x"], "needs no base"),
+        (["convert", "dog.safetensors", "--out", "dog.safetensors"], "exists already"),
+        (
+            ["extract", "model", "--base", "model", "--rank", "4", "--out", "dog.safetensors"],
+            "exists already",
+        ),
+        (
+            ["resize", "dog.safetensors", "--rank", "2", "--out", "word.safetensors/x"],
+            "nothing can be written",
+        ),
+        (["convert", "model", "--to", "diffusers_folder", "--out", "model"], "inside the model"),
+        (["merge", "dog.safetensors", "--into", "model", "--out", "model/x.safetensors"], "inside the model"),
+        (["bake", "word.safetensors", "--into", "model", "--prompt", "a cat"], "every prompt alike"),
     ],
 )
 def test_every_mistake_is_one_clear_line(words: list[str], said: str, shared: Path, monkeypatch) -> None:
@@ -324,6 +340,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file(str(folder / "dog.safetensors"))
     formats.write(embedding(), folder / "word.safetensors", "embedding")
     (folder / "broken.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{")
+    packed = serialise_header({"lora_unet_x.lora_down.weight": ("F4", (8,))}, {})
+    (folder / "packed.safetensors").write_bytes(packed + bytes(4))
     whole_models.folder("sd1", folder / "model")
     return folder
 

@@ -60,6 +60,7 @@ PROOFS = {
     "lycoris": (
         "test_lycoris.py::test_a_file_of_lycoris_means_what_lycoris_does",
         "test_lycoris.py::test_what_is_written_is_the_same_file_again",
+        "test_rows.py::test_lycoris_on_a_transformer_is_read_and_written",
     ),
     "native": (
         "test_native.py::test_everything_comes_back_exactly",
@@ -109,7 +110,7 @@ BAKING = (
     ),
     (
         "`aesthetic`",
-        "for the prompts that `--prompt` names; what is missed is said",
+        "for the prompts that `--prompt` names, and the negative prompt is pulled too; what is missed is said",
         "the same",
         "with `--rank`; what is missed is said",
     ),

@@ -1,4 +1,4 @@
-"""A thousand damaged files of every layout: each is read, or refused in one line; nothing runs, nothing is left behind."""
+"""A thousand damaged files of every layout: each is converted, or refused in one line; nothing runs, nothing is left."""
 
 import os
 import pickle
@@ -14,13 +14,24 @@ from likewise import formats
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats import Saving
+from likewise.operations.placing import Wish, save
+from likewise.operations.subjects import open_subject
 from likewise.weights import write_object, write_tensors
 from tests.formats.words import embedding
 
-COUNT = 1000
+FIRST, COUNT = 0, 1000
+"""Seeds, each of a file."""
 PLACE = "backbone.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+SOURCE = torch.Generator().manual_seed(0)
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    """The same numbers in every run, as a seed names a file only then."""
+    return torch.randn(shape, generator=SOURCE)
+
+
 NETWORK = {
-    f"hypernetwork.4.{part}.linear.{n}.{kind}": torch.randn(shape)
+    f"hypernetwork.4.{part}.linear.{n}.{kind}": drawn(*shape)
     for part in ("key", "value")
     for n, sides in ((0, (8, 4)), (1, (4, 8)))
     for kind, shape in (("weight", sides), ("bias", sides[:1]))
@@ -28,13 +39,13 @@ NETWORK = {
 SMALL = [
     embedding(1, 8),
     Artifact("hypernetwork", "sd", "sks", "dog", NETWORK),
-    Artifact("aesthetic", "sd", "sks", "", {"aesthetic.mean": torch.randn(1, 8)}),
+    Artifact("aesthetic", "sd", "sks", "", {"aesthetic.mean": drawn(1, 8)}),
     Artifact("lora", "sd", "sks", "dog", {
-        f"{PLACE}.down": torch.randn(2, 8), f"{PLACE}.up": torch.randn(8, 2), f"{PLACE}.alpha": torch.tensor(2.0),
+        f"{PLACE}.down": drawn(2, 8), f"{PLACE}.up": drawn(8, 2), f"{PLACE}.alpha": torch.tensor(2.0),
     }),
     Artifact("lycoris", "sd", "sks", "dog", {
-        **{f"{PLACE}.hada_w{n}_a": torch.randn(8, 2) for n in (1, 2)},
-        **{f"{PLACE}.hada_w{n}_b": torch.randn(2, 8) for n in (1, 2)}, f"{PLACE}.alpha": torch.tensor(2.0),
+        **{f"{PLACE}.hada_w{n}_a": drawn(8, 2) for n in (1, 2)},
+        **{f"{PLACE}.hada_w{n}_b": drawn(2, 8) for n in (1, 2)}, f"{PLACE}.alpha": torch.tensor(2.0),
     }),
 ]  # fmt: skip
 WHOLE = {"checkpoint", "diffusers_folder"}
@@ -62,18 +73,18 @@ def originals(tmp_path_factory) -> list[Path]:
         for one in fitting:
             formats.write(one, folder / f"{name}-{one.method}{layout.suffix}", name, Saving("float32"))
     formats.write(SMALL[0], folder / "card.webp", "embedding_card")
-    vectors = {"*": torch.randn(1, 8)}
+    vectors = {"*": drawn(1, 8)}
     torch.save(
         {"string_to_param": vectors, "name": "x"}, folder / "legacy.pt", _use_new_zipfile_serialization=False
     )
     torch.save({"string_to_param": torch.nn.ParameterDict(vectors)}, folder / "original.pt")
-    write_object(folder / "list.pt", [{"a": torch.randn(8)}, {"b": torch.randn(2, 8)}])
+    write_object(folder / "list.pt", [{"a": drawn(8)}, {"b": drawn(2, 8)}])
     names = (
         "model.diffusion_model.input_blocks.0.0.weight",
         "model.diffusion_model.out.2.bias",
         "first_stage_model.x",
     )
-    write_tensors(folder / "checkpoint.safetensors", {name: torch.randn(4) for name in names})
+    write_tensors(folder / "checkpoint.safetensors", {name: drawn(4) for name in names})
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -105,22 +116,25 @@ def mutants(originals: list[Path], marker: Path) -> Iterator[tuple[int, Path, by
     commands = [pickle.dumps(Hostile(marker), protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
     contents = {path: path.read_bytes() for path in originals}
     others = [*contents.values(), *commands * (len(contents) // 24 + 1)]
-    for seed in range(COUNT):
+    for seed in range(FIRST, FIRST + COUNT):
         model = originals[seed % len(originals)]
         yield seed, model, damaged(contents[model], others, random.Random(seed))
 
 
-def test_damaged_files_are_read_or_refused(tmp_path, originals):
-    marker, refused = tmp_path / "ran", 0
+def test_damaged_files_are_converted_or_refused(tmp_path, originals):
+    marker, refused, out = tmp_path / "ran", 0, tmp_path / "out"
     for seed, model, data in mutants(originals, marker):
         folder = tmp_path / "x"
         path = put(model, data, folder)
         before = sorted(folder.rglob("*"))
-        for look in (portability, formats.read):
+        out.mkdir()
+        for look in (portability, lambda path: save(open_subject(path), "made", Wish(out=out))):
             answer = trouble(look, path)
             assert answer is None or isinstance(answer, FormatError), f"seed {seed}, {model.name}: {answer!r}"
             assert "\n" not in str(answer), f"seed {seed}, {model.name}"
         refused += answer is not None
+        assert len(list(out.iterdir())) == (answer is None), f"seed {seed}, {model.name} was half written"
+        shutil.rmtree(out)
         assert not marker.exists(), f"seed {seed}, {model.name} ran a command"
         assert sorted(folder.rglob("*")) == before, f"seed {seed}, {model.name} left something behind"
     assert (

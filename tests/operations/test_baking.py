@@ -10,14 +10,16 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from likewise.artifact import Artifact
+from likewise.cli import app
 from likewise.errors import FormatError
 from likewise.families.sd import StableDiffusion
-from likewise.formats import Saving
+from likewise.formats import Saving, write
 from likewise.formats._whole import TABLE, Whole
 from likewise.formats.checkpoint import open_whole
-from likewise.operations.baking import bake_lora, bake_prompts, bake_word, misses
+from likewise.operations.baking import bake, bake_lora, bake_prompts, bake_word, misses
 from likewise.operations.factors import Size
 from likewise.operations.subjects import write_subject
 from tests.formats import whole_models
@@ -177,3 +179,18 @@ def test_a_lora_of_it_says_what_it_misses(seeing: Whole) -> None:
     assert 0 < full < small < 1
     with pytest.raises(FormatError, match="for prompts"):
         bake_prompts(seeing, taught, [" "])
+
+
+def test_whoever_bakes_is_told_of_the_negative_prompt(seeing: Whole, tmp_path: Path) -> None:
+    file = write(mood(), tmp_path / "mood.pt", "webui_aesthetic")
+    words = ["bake", str(file), "--into", str(seeing.origin), "--prompt", PROMPTS[0]]
+    for more in ([], ["--rank", "2"]):
+        out = str(tmp_path / f"made{len(more)}")
+        told = CliRunner().invoke(app, [*words, *more, "--out", out], prog_name="likewise")
+        assert told.exit_code == 0, told.output
+        assert "of the pull is missed" in told.stderr
+        assert "the negative prompt" in told.stderr
+    with pytest.raises(FormatError, match="every prompt alike"):
+        bake(seeing, embedding(1, 32), PROMPTS[:1])
+    with pytest.raises(FormatError, match="stands for no words"):
+        bake(seeing, mood(), PROMPTS[:1], ["dog"])

@@ -119,3 +119,13 @@ def test_what_cannot_be_added_is_refused_in_a_line(tmp_path):
         merge_into(base, [(small, 1.0)]).tensors[f"{LINEAR}.weight"].load()
     with pytest.raises(FormatError, match="several sizes"):
         merge([(lora(), 1.0), (small, 1.0)])
+
+
+def test_a_sum_that_no_number_holds_is_refused_by_name(tmp_path):
+    base = model(tmp_path / "base")
+    with pytest.raises(FormatError, match="is not finite"):
+        merge([(lora(), 1e40)])
+    with pytest.raises(FormatError, match="is not finite"):
+        merge([(full(), 1e40)])
+    with pytest.raises(FormatError, match=LINEAR.replace(".", r"\.")):
+        merge_into(base, [(lora(), 1e40)]).tensors[f"{LINEAR}.weight"].load()

@@ -74,4 +74,4 @@ def find_run(name: str | Path) -> Path:
         raise RunError(f"there is no run in {RUNS.resolve()} yet", "start one with likewise teach")
     close = difflib.get_close_matches(Path(name).name, [path.name for path in there], n=1, cutoff=0.5)
     hint = f"did you mean {RUNS / close[0]}?" if close else "likewise runs lists what there is"
-    raise RunError(f"there is no run {str(name)!r}", hint)
+    raise RunError(f"there is no run or file {str(name)!r}", hint)

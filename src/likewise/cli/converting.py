@@ -82,6 +82,8 @@ def convert(
     subject = checkpoint.open_whole(source, averaged) if averaged else subjects.open_subject(source)
     for note in () if as_json or isinstance(subject, Artifact) else subject.notes:
         terminal.say(note, "warning")
+    if base is not None and not (isinstance(subject, Artifact) and subject.method == "dreambooth"):
+        raise FormatError(f"{source} needs no base", "--base is for weights that DreamBooth taught")
     target = placing.save(subject, source.stem, wish)
     beside = accompanying.accompany(target, subject, picture, program)
     if not as_json:
@@ -115,6 +117,7 @@ def merge(
     from likewise.artifact import Artifact
     from likewise.operations import merging, placing, subjects
 
+    wish = _wish(to, out, dtype, no_metadata)
     paths, weights = taught_files(files)
     parts = [(subjects.open_subject(path), weight) for path, weight in zip(paths, weights, strict=True)]
     stem = "-".join(path.stem for path in ([into, *paths] if into else paths))
@@ -125,7 +128,7 @@ def merge(
         made = merging.merge([(part, weight) for part, weight in parts if isinstance(part, Artifact)])
     else:
         raise FormatError("a whole model cannot be added to a LoRA", "name the model to add to by --into")
-    _told(placing.save(made, stem, _wish(to, out, dtype, no_metadata)), as_json)
+    _told(placing.save(made, stem, wish), as_json)
 
 
 @app.command()
@@ -154,10 +157,11 @@ def extract(
     from likewise.operations import extracting, placing, subjects
     from likewise.operations.factors import Size
 
+    wish = _wish(to, out, dtype, no_metadata)
     size, source = Size(rank, conv_rank, energy), _file(tuned)
     before, after = subjects.open_model(base), subjects.open_model(source, base)
     made, cut = extracting.extract(before, after, size, extracting.CLAMP if clamp else None)
-    _told(placing.save(made, f"{source.stem}-lora", _wish(to, out, dtype, no_metadata)), as_json, cut)
+    _told(placing.save(made, f"{source.stem}-lora", wish), as_json, cut)
 
 
 @app.command()
@@ -183,6 +187,7 @@ def resize(
     from likewise.operations import placing, resizing, subjects
     from likewise.operations.factors import Size
 
+    wish = _wish(to, out, dtype, no_metadata)
     size, source = Size(rank, conv_rank, energy), _file(file)
     subject = subjects.open_subject(source)
     if not isinstance(subject, Artifact):
@@ -191,7 +196,7 @@ def resize(
         )
     made, cut = resizing.resize(subject, size)
     stem = f"{source.stem}-rank{rank}" if rank else f"{source.stem}-small"
-    _told(placing.save(made, stem, _wish(to, out, dtype, no_metadata)), as_json, cut)
+    _told(placing.save(made, stem, wish), as_json, cut)
 
 
 @app.command()
@@ -237,13 +242,17 @@ def bake(
     if not isinstance(artifact, Artifact):
         raise FormatError(f"{source} is a whole model already", "`likewise merge --into` adds models up")
     size = None if rank is None and energy is None else Size(rank, energy=energy)
-    baked = baking.bake(model, artifact, prompt or [], word.split(), size)
     to = to or ("" if size else "diffusers_folder" if into.is_dir() else "checkpoint")
-    target = placing.save(baked.subject, f"{into.stem}-{source.stem}", _wish(to, out, dtype, no_metadata))
+    wish = _wish(to, out, dtype, no_metadata)
+    baked = baking.bake(model, artifact, prompt or [], word.split(), size)
+    target = placing.save(baked.subject, f"{into.stem}-{source.stem}", wish)
     if not as_json:
         for text, share in baked.missed.items():
             terminal.say(f"{text!r}: {share:.0%} of the pull is missed")
-    _told(target, as_json, baked.cut, {"missed": dict(baked.missed)} if baked.missed else {})
+        for note in baked.notes:
+            terminal.say(note, "warning")
+    more = {"missed": dict(baked.missed), "notes": list(baked.notes)}
+    _told(target, as_json, baked.cut, {key: value for key, value in more.items() if value})
 
 
 @app.command()

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from likewise.formats import _names_unet
-from likewise.formats._names import family_of, flat_part, from_kohya, unflatten
+from likewise.formats._names import DIFFUSERS, family_of, flat_part, from_kohya, unflatten
 from likewise.formats._names_transformer import Published
+from likewise.formats._rows import sides
 from likewise.formats.layout import Contents
 
 BUNDLED = "bundle_emb."
@@ -33,6 +34,13 @@ LYCORIS = frozenset(
     lokr_w2 lokr_w2_a lokr_w2_b lokr_t2 oft_blocks rescale a1.weight a2.weight b1.weight b2.weight bm.weight weight
     on_input diff diff_b w_norm b_norm""".split()  # noqa: SIM905
 )
+REFUSED = {
+    "lora_unet_double_blocks": {"AUTOMATIC1111"},
+    "lora_unet_single_blocks": {"AUTOMATIC1111"},
+    "lora_unet_joint_blocks": {"diffusers"},
+    DIFFUSERS: {"AUTOMATIC1111", "Forge", "diffusers", "kohya sd-scripts"},
+}
+"""How names start, and the programs that do not know these."""
 T = TypeVar("T")
 
 
@@ -75,15 +83,23 @@ def survey(contents: Contents) -> Flat:
     for flat, shapes in layers.items():
         part, rest = flat_part(flat) or ("", "")
         dotted = unflatten(rest)
-        shape = next((shapes[key] for key in ("down", "hada_w1_b") if key in shapes), ())
         path = _names_unet.from_original(dotted) if part == "backbone" else dotted
-        widths[f"{part}.{path}"] = shape[1] if len(shape) > 1 else 0
+        widths[f"{part}.{path}"] = sides(shapes)[1]
         if part == "backbone" and not flat.startswith("lora_transformer_"):
             originals.append(dotted)
     family = family_of(widths, originals, contents.metadata)
     bundled = sorted({name.split(".")[1] for name in contents.shapes if name.startswith(BUNDLED)})
     notes = {"left out": f"bundled embeddings: {', '.join(bundled)}"} if bundled else {}
     return Flat({flat: from_kohya(flat, family) for flat in layers}, family, notes)
+
+
+def refusing(names: Iterable[str]) -> set[str]:
+    """Programs that read files of flat names, but not these: of another family, or in LyCORIS' own spelling."""
+    refused: set[str] = set()
+    for name in names:
+        for start, programs in REFUSED.items():
+            refused |= programs if name.startswith(start) else set()
+    return refused
 
 
 def spelled(flat: str, suffix: str) -> str:

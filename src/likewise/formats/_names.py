@@ -57,6 +57,8 @@ _COMPOUNDS = frozenset(
 _WORD = re.compile(
     "(?:" + "|".join(sorted(map(re.escape, _COMPOUNDS), key=len, reverse=True)) + r")(?=_|$)|[^_]+"
 )
+DIFFUSERS = "lycoris_"
+"""How LyCORIS' own names start, and SimpleTuner's: diffusers' paths follow, which need no layers of the makers."""
 _TRANSFORMER_ROOTS = (
     "transformer_blocks.",
     "single_transformer_blocks.",
@@ -126,7 +128,7 @@ def from_dotted(part: str, dotted: str, family: str) -> Published:
         return Published(dotted, (f"{part}.{canonical_text(dotted)}",))
     if family not in TRANSFORMERS:
         return Published(dotted, (f"{part}.{_names_unet.from_original(dotted)}",))
-    if dotted.startswith(_TRANSFORMER_ROOTS):
+    if dotted.startswith(_TRANSFORMER_ROOTS) or dotted == "x_embedder":
         return Published(dotted, (f"{part}.{dotted}",))
     return _below(part, _names_transformer.from_original(family, dotted))
 

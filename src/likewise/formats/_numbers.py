@@ -19,7 +19,12 @@ def real(tensor: Any, name: str, source: object) -> Tensor:
 
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         raise FormatError(f"{source}: {name} is no tensor of real numbers")
-    found = tensor.detach().float()
+    try:
+        found = tensor.detach().float()
+    except RuntimeError:  # types of 4 bits are packed, and torch computes nothing with them
+        raise FormatError(
+            f"{source}: {name} has numbers of the type {tensor.dtype}, which is not read"
+        ) from None
     if not bool(found.isfinite().all()):
         raise FormatError(f"{source}: {name} holds numbers that are not finite", "train or fetch it again")
     return found

@@ -1,20 +1,22 @@
 """A whole model in canonical names, every tensor still in its file: what single files and folders have in common.
 
-Nothing is read before it is written elsewhere, so that a model of any size passes through little memory.
+Nothing is read before it is written elsewhere, and then piece by piece, so that a model of any size passes through little
+memory; torch is needed only where numbers change.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._metadata import token_of
-from likewise.weights.streaming import Pending, held, raw_bytes
+from likewise.weights.streaming import Pending, bytes_of, from_bytes, held, pieces, raw_bytes, torch_type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,8 +104,10 @@ def verify(whole: Whole, again: Whole) -> None:
 
 def _digest(one: Pending) -> tuple[tuple[int, ...], bytes]:
     """Shape and digest of a tensor, so that never two of them are in memory."""
-    tensor = one.load()
-    return tuple(tensor.shape), hashlib.sha256(raw_bytes(tensor)).digest()
+    digest = hashlib.sha256()
+    for data in pieces(one):
+        digest.update(data)
+    return one.shape, digest.digest()
 
 
 def taught(artifact: Artifact) -> dict[str, Pending]:
@@ -116,16 +120,19 @@ def cast(one: Pending, dtype: str) -> Pending:
     if one.dtype == dtype or not one.dtype.startswith(("F", "BF")):
         return one
 
-    def load() -> Tensor:
-        import torch
-
-        before = one.load()
-        after = before.to({v: getattr(torch, k) for k, v in DTYPES.items()}[dtype])
+    def convert(before: Tensor) -> Tensor:
+        after = before.to(torch_type(dtype))
         if _infinite(after) and not _infinite(before):
             raise FormatError("a weight is too large for half precision", "save as bfloat16 or float32")
         return after
 
-    return Pending(dtype, one.shape, load)
+    def read() -> Iterator[Any]:
+        import torch
+
+        for piece in filter(len, pieces(one)):  # torch makes no tensor of no bytes
+            yield raw_bytes(convert(torch.frombuffer(piece, dtype=torch_type(one.dtype))))
+
+    return Pending(dtype, one.shape, lambda: convert(one.load()), read if one.read else None)
 
 
 def _infinite(tensor: Tensor) -> bool:
@@ -135,7 +142,7 @@ def _infinite(tensor: Tensor) -> bool:
 
 def reshaped(one: Pending, shape: tuple[int, ...]) -> Pending:
     """The same numbers in another shape."""
-    return one if one.shape == shape else Pending(one.dtype, shape, lambda: one.load().reshape(shape))
+    return one if one.shape == shape else from_bytes(one.dtype, shape, lambda: pieces(one))
 
 
 def transposed(one: Pending) -> Pending:
@@ -148,17 +155,20 @@ def third(one: Pending, number: int) -> Pending:
     if not one.shape or one.shape[0] % 3:
         raise FormatError(f"fused queries, keys and values of shape {one.shape} do not fall into three parts")
     shape = (one.shape[0] // 3, *one.shape[1:])
-    return Pending(one.dtype, shape, lambda: one.load().chunk(3)[number].clone())
+    size = bytes_of(one.dtype, shape)
+
+    def read() -> Iterator[Any]:
+        passed = -number * size
+        for piece in pieces(one):
+            yield piece[max(0, -passed) : max(0, size - passed)]
+            passed += len(piece)
+
+    return from_bytes(one.dtype, shape, read)
 
 
 def stacked(parts: Sequence[Pending]) -> Pending:
     """Tensors below each other, in the type of the first."""
     first = parts[0]
-
-    def load() -> Tensor:
-        import torch
-
-        loaded = [part.load() for part in parts]
-        return torch.cat([tensor.to(loaded[0].dtype) for tensor in loaded])
-
-    return Pending(first.dtype, (sum(part.shape[0] for part in parts), *first.shape[1:]), load)
+    alike = [cast(part, first.dtype) for part in parts]
+    shape = (sum(part.shape[0] for part in parts), *first.shape[1:])
+    return from_bytes(first.dtype, shape, lambda: chain.from_iterable(map(pieces, alike)))

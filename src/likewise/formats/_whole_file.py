@@ -6,6 +6,7 @@ dropped. Writing gives the published names and shapes exactly, and what strict r
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from likewise.formats import _checkpoint_names as spelling
 from likewise.formats._whole import Whole, reshaped, stacked, third, transposed, verify
 from likewise.formats._whole_configs import refuse_unusual
 from likewise.formats._whole_tokenizer import refuse_new_words
-from likewise.weights import is_safetensors, read_object, tensors_in
-from likewise.weights.streaming import Pending, TensorFile, held, write_streamed
+from likewise.weights import is_safetensors
+from likewise.weights.streaming import Pending, TensorFile, from_bytes, read_pending, write_streamed
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -95,8 +96,7 @@ def _given(path: Path) -> tuple[dict[str, Pending], dict[str, str]]:
         file = TensorFile(path)
         given, facts = {name: file.pending(name) for name in file.header.shapes}, dict(file.header.metadata)
     else:
-        tree = read_object(path)
-        given, facts = {name: held(tensor) for name, tensor in tensors_in(tree, path).items()}, {}
+        (tree, given), facts = read_pending(path), {}
         inner = dict.get(tree, "state_dict", tree)
         for table in (tree, inner):
             step = dict.get(table, "global_step") if isinstance(table, dict) else None
@@ -142,11 +142,10 @@ def _clip(inner: Mapping[str, Pending]) -> dict[str, Pending]:
 
 def _with_positions(tower: Mapping[str, Pending]) -> dict[str, Pending]:
     """With the one buffer that strict readers of SD 1 ask for."""
-    import torch
-
     count = tower["text_model.embeddings.position_embedding.weight"].shape[0]
     own = {name: one for name, one in tower.items() if name.startswith("text_model.")}
-    return {**own, POSITIONS: held(torch.arange(count)[None])}
+    numbers = struct.pack(f"<{count}q", *range(count))
+    return {**own, POSITIONS: from_bytes("I64", (1, count), lambda: iter((numbers,)))}
 
 
 def _open_clip(inner: Mapping[str, Pending], version: str) -> dict[str, Pending]:
@@ -218,9 +217,7 @@ def _velocity(path: Path, facts: Mapping[str, str], version: str) -> tuple[bool,
 
 def _mark() -> Pending:
     """An empty tensor whose name says it all."""
-    import torch
-
-    return held(torch.zeros(0))
+    return from_bytes("F32", (0,), lambda: iter(()))
 
 
 def _below(given: Mapping[str, Pending], prefix: str) -> dict[str, Pending]:

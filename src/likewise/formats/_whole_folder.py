@@ -21,8 +21,8 @@ from likewise.formats._whole_tokenizer import (
     tokenizer_sources,
     write_tokenizer,
 )
-from likewise.weights import is_safetensors, read_tensors
-from likewise.weights.streaming import Pending, TensorFile, held, write_streamed
+from likewise.weights import is_safetensors
+from likewise.weights.streaming import Pending, TensorFile, read_pending, write_streamed
 
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 TEXT_STEM = "model"
@@ -105,7 +105,7 @@ def _shards(index: Path) -> dict[str, Pending]:
 
 def _pending(path: Path) -> dict[str, Pending]:
     if not is_safetensors(path):
-        return {name: held(tensor) for name, tensor in read_tensors(path).items()}
+        return read_pending(path)[1]
     file = TensorFile(path)
     return {name: file.pending(name) for name in file.header.shapes}
 

@@ -46,9 +46,9 @@ class Kohya(Layout):
         return _flat.is_flat(contents.shapes) and "lora_down.weight" in found and not found & _flat.LYCORIS
 
     def portability(self, contents: Contents) -> Mapping[str, str]:
-        """diffusers takes no SD 3 file of this layout."""
-        sd3 = any("joint_blocks" in name for name in contents.shapes)
-        return {name: how for name, how in self.readers.items() if not (sd3 and name == "diffusers")}
+        """Not every program takes every family."""
+        others = _flat.refusing(contents.shapes)
+        return {name: how for name, how in self.readers.items() if name not in others}
 
     def read(self, contents: Contents) -> Artifact:
         """Layers that a file keeps as one (SD 3, Flux) are taken apart; embeddings that ride along are left out."""

@@ -1,7 +1,7 @@
 """The LyCORIS layout: kohya's flat names with other factorisations than a plain low-rank pair.
 
 LoCon with a Tucker core, LoHa, LoKr, OFT, BOFT, GLoRA, (IA)3, full differences, norms and DoRA. Tensors are kept as
-they are: only their names change.
+they are and only their names change, but where the makers of SD 3 and Flux keep several layers as one.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from pathlib import Path
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats import _flat
-from likewise.formats._deltas import algorithm
 from likewise.formats._metadata import describe, seal
 from likewise.formats._modules import Modules, adopt, group, read_finite, rounded
-from likewise.formats._names import TRANSFORMERS, to_kohya
+from likewise.formats._names import DIFFUSERS, FAMILIES, TRANSFORMERS, flatten, to_kohya
+from likewise.formats._rows import apart
 from likewise.formats.layout import Contents, Layout, Saving
 from likewise.weights import write_tensors
 
-FAMILIES = frozenset({"sd", "sdxl"})
 DORA = {
     "AUTOMATIC1111": "different: it takes magnitudes for those of inputs, and files have mostly those of outputs",
     "ComfyUI": "different: it divides by the norm of the base where magnitudes are those of outputs",
@@ -46,9 +45,9 @@ class Lycoris(Layout):
     }
 
     def unsupported(self, artifact: Artifact) -> str | None:
-        """SD 3 and Flux keep several layers as one, which only plain pairs can be rewritten for."""
+        """Families without published names have no place in it."""
         if artifact.method in self.methods and artifact.family not in FAMILIES:
-            return f"{self.title} files are written for SD and SDXL, not {artifact.family}"
+            return f"{self.title} has no names for the layers of {artifact.family}"
         return super().unsupported(artifact)
 
     def sniff(self, contents: Contents) -> bool:
@@ -56,8 +55,10 @@ class Lycoris(Layout):
         return _flat.is_flat(contents.shapes) and bool(found & _flat.LYCORIS)
 
     def portability(self, contents: Contents) -> Mapping[str, str]:
-        """A DoRA is read by all, and differently."""
-        return DORA if "dora_scale" in _flat.suffixes(contents.shapes) else self.readers
+        """A DoRA is read by all, and differently; not every program takes every family."""
+        known = DORA if "dora_scale" in _flat.suffixes(contents.shapes) else self.readers
+        others = _flat.refusing(contents.shapes)
+        return {program: how for program, how in known.items() if program not in others}
 
     def read(self, contents: Contents) -> Artifact:
         found = _flat.survey(contents)
@@ -69,15 +70,10 @@ class Lycoris(Layout):
         modules: Modules = {}
         for flat, own in _flat.by_layer(read_finite(contents)).items():
             layer = found.layers[flat]
-            if len(layer.paths) > 1 or (
-                found.family in TRANSFORMERS and layer.paths[0].startswith("backbone.")
-            ):
-                kind = algorithm(own)
-                raise FormatError(
-                    f"{contents.path} changes {flat} of {found.family} by {kind}, which cannot be read",
-                    "LyCORIS files of SD and SDXL can; of other families only plain LoRA",
-                )
-            modules[layer.paths[0]] = own
+            try:
+                modules |= zip(layer.paths, apart(own, layer), strict=True)
+            except FormatError as error:
+                raise FormatError(f"{contents.path}: {error.message}", error.hint) from None
         notes = dict(found.notes)
         if any("dora_scale" in own for own in modules.values()):
             notes["portability"] = (
@@ -88,10 +84,18 @@ class Lycoris(Layout):
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         dtype, tensors = saving.torch_dtype(), {}
         for own_path, own in group(artifact.tensors).items():
-            flat = to_kohya(own_path, artifact.family).name
+            flat = _name(own_path, artifact.family)
             for suffix, tensor in own.items():
                 tensors[_flat.spelled(flat, suffix)] = rounded(suffix, tensor, dtype)
         return write_tensors(path, tensors, seal(describe(artifact, saving, self.name), tensors))
+
+
+def _name(path: str, family: str) -> str:
+    """kohya's name; LyCORIS' own for backbones whose makers keep several layers as one."""
+    part, _, rest = path.partition(".")
+    if part == "backbone" and family in TRANSFORMERS:
+        return DIFFUSERS + flatten(rest)
+    return to_kohya(path, family).name
 
 
 LAYOUT = Lycoris()

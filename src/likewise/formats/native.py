@@ -7,10 +7,15 @@ from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
+from likewise.formats._deltas import algorithm
+from likewise.formats._modules import group, paired, ungroup
+from likewise.formats._numbers import real
 from likewise.formats.layout import Contents, Layout, Saving
 from likewise.weights import read_tensors, write_tensors
 
 VERSION = "1"
+REQUIRED = {"aesthetic": "aesthetic.mean", "textual_inversion": "vectors"}
+"""What files of a method hold, however they were taught."""
 
 
 class Native(Layout):
@@ -36,15 +41,25 @@ class Native(Layout):
             raise FormatError(
                 f"{contents.path} has format version {version}; this is version {VERSION}", "update likewise"
             )
-        tensors = read_tensors(contents.path)
-        note = "likewise.note."
+        tensors = {
+            name: real(tensor, name, contents.path) if tensor.is_floating_point() else tensor
+            for name, tensor in read_tensors(contents.path).items()
+        }
+        method, note = facts.get("likewise.method", ""), "likewise.note."
+        if method == "lora":
+            tensors = ungroup(paired(contents, group(tensors)))
+        if method == "lycoris":
+            for own in group(tensors).values():
+                algorithm(own)
+        if REQUIRED.get(method, "") not in {"", *tensors}:
+            raise FormatError(f"{contents.path} lacks the tensor {REQUIRED[method]}", "fetch the file again")
         try:
             return Artifact(
                 method=facts["likewise.method"],
                 family=facts["likewise.family"],
                 token=facts["likewise.token"],
                 noun=facts["likewise.noun"],
-                tensors={n: t.float() if t.is_floating_point() else t for n, t in tensors.items()},
+                tensors=tensors,
                 recipe=json.loads(facts["likewise.recipe"]),
                 base=facts["likewise.base"],
                 notes={n.removeprefix(note): text for n, text in facts.items() if n.startswith(note)},

@@ -39,8 +39,15 @@ class Baked:
     """What no weight or low-rank pair holds; None where everything has a place."""
     missed: Mapping[str, float] = field(default_factory=dict)
     """Of an aesthetic embedding, by prompt: see `misses`."""
+    notes: tuple[str, ...] = ()
+    """What else is to be known of it, in sentences."""
 
 
+NEGATIVE = (
+    "the negative prompt is read by the same text encoder, so what is baked pulls it as well; "
+    "the embedding itself does that only if it is told to"
+)
+"""How a baked aesthetic embedding differs from itself, however well it is baked."""
 TOWERS = {"vectors": "text", "vectors_2": "text_2"}
 """Which tower the vectors of an embedding are for."""
 
@@ -54,17 +61,21 @@ def bake(
 ) -> Baked:
     """`artifact` in the weights of `model`, or with `size` in a LoRA for it; raises `FormatError` where neither can be.
 
-    `prompts` are for aesthetic embeddings, `words` for embeddings.
+    `prompts` are for aesthetic embeddings, `words` for embeddings; others are refused with them.
     """
+    if prompts and artifact.method in ("textual_inversion", "hypernetwork"):
+        raise FormatError(f"{artifact.token} acts on every prompt alike", "leave --prompt out")
+    if words and artifact.method != "textual_inversion":
+        raise FormatError(f"{artifact.token} stands for no words", "leave --word out")
     if artifact.method == "textual_inversion" and size is None:
         return Baked(bake_word(model, artifact, words))
     if artifact.method == "hypernetwork":
         return Baked(*(flat_lora(model, artifact, size) if size else flatten(model, artifact)))
     if size is None:
         whole = bake_prompts(model, artifact, prompts)
-        return Baked(whole, None, misses(model, artifact, whole, prompts))
+        return Baked(whole, None, misses(model, artifact, whole, prompts), (NEGATIVE,))
     made, cut = bake_lora(model, artifact, prompts, size)
-    return Baked(made, cut, misses(model, artifact, made, prompts))
+    return Baked(made, cut, misses(model, artifact, made, prompts), (NEGATIVE,))
 
 
 def bake_word(model: Whole, artifact: Artifact, words: Sequence[str] = ()) -> Whole:

@@ -15,6 +15,7 @@ from likewise.formats._deltas import needs_weight, weight_change
 from likewise.formats._lowrank import difference
 from likewise.formats._modules import group
 from likewise.formats._numbers import real
+from likewise.formats._whole import Whole
 from likewise.operations.factors import plain
 from likewise.operations.merging import DELTAS, Layer
 from likewise.operations.subjects import Subject, weights_of
@@ -71,11 +72,12 @@ def _places(subject: Subject) -> dict[str, Callable[[], Layer]]:
     """What is compared, by name: layers of changes, else tensors by themselves."""
     if getattr(subject, "method", "") in DELTAS:
         return {path: partial(dict, own) for path, own in group(subject.tensors).items()}  # type: ignore[arg-type]
-    return {name: partial(_alone, name, one) for name, one in weights_of(subject).items()}
+    source = subject.origin if isinstance(subject, Whole) else subject.token
+    return {name: partial(_alone, source, name, one) for name, one in weights_of(subject).items()}
 
 
-def _alone(name: str, one: Pending) -> Layer:
-    return {"diff": real(one.load(), name, "one of the two")}
+def _alone(source: object, name: str, one: Pending) -> Layer:
+    return {"diff": real(one.load(), name, source)}
 
 
 def _norms(name: str, first: Layer, second: Layer) -> Norms:

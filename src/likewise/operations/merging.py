@@ -105,7 +105,7 @@ def _side_by_side(path: str, pairs: Sequence[tuple[Pair, float]]) -> Pair:
         up = torch.cat([pair["up"] * weight for pair, weight in pairs], dim=1)
     except RuntimeError:
         raise FormatError(f"the changes of {path} are of several sizes", "are both for one model?") from None
-    return {"down": down, "up": up, "alpha": torch.tensor(float(len(down)))}
+    return {"down": down, "up": _finite(path, up), "alpha": torch.tensor(float(len(down)))}
 
 
 def _full(path: str, terms: Sequence[tuple[Layer, float]]) -> Pair:
@@ -120,7 +120,7 @@ def _full(path: str, terms: Sequence[tuple[Layer, float]]) -> Pair:
     try:
         weights = [weight_change(own) * weight for own, weight in terms]
         shape = max((change.shape for change in weights), key=len)
-        found = {names[0]: torch.stack([change.reshape(shape) for change in weights]).sum(0)}
+        found = {names[0]: _finite(path, torch.stack([change.reshape(shape) for change in weights]).sum(0))}
         biases = [(bias_change(own), weight) for own, weight in terms]
         changed = [bias * weight for bias, weight in biases if bias is not None]
         if changed:
@@ -128,6 +128,12 @@ def _full(path: str, terms: Sequence[tuple[Layer, float]]) -> Pair:
     except RuntimeError:
         raise FormatError(f"the changes of {path} are of several sizes", "are both for one model?") from None
     return found
+
+
+def _finite(path: str, summed: Tensor) -> Tensor:
+    if not bool(summed.isfinite().all()):
+        raise FormatError(f"the sum for {path} is not finite", "is a weight too large, or a file damaged?")
+    return summed
 
 
 def _changes(part: Subject) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -158,9 +164,10 @@ def _summed(name: str, one: Pending, terms: Sequence[tuple[Callable[[Tensor], Te
     def load() -> Tensor:
         value = one.load().float()
         try:
-            return value + sum(change(value) * weight for change, weight in terms)
+            return _finite(name, value + sum(change(value) * weight for change, weight in terms))
         except FormatError as error:
-            raise FormatError(f"{name}: {error.message}", error.hint) from None
+            message = error.message if name in error.message else f"{name}: {error.message}"
+            raise FormatError(message, error.hint) from None
         except RuntimeError:
             raise FormatError(
                 f"{name} has another shape than its change", "taught on another model?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,11 @@ class Wish:
     install: Path | None = None
     """A program's folder; the file goes where that looks for its kind."""
     saving: Saving = field(default_factory=Saving)
+
+    def __post_init__(self) -> None:
+        """Raise `FormatError` for places that cannot be: before anything is computed for them."""
+        if self.out is not None and not self.out.is_dir():
+            refuse_place(self.out)
 
 
 @dataclass(frozen=True)
@@ -98,9 +104,19 @@ def save(subject: Subject, stem: str, wish: Wish) -> Path:
         suffix = formats.get(layout).suffix
         known = not suffix or wish.out.suffix.lower() in SUFFIXES
         target = wish.out if known else wish.out.with_name(wish.out.name + suffix)
-    if target.exists():
-        raise FormatError(f"{target} exists already", "name another file by --out, or remove it")
+    refuse_place(target)
     return write_subject(subject, target, layout, wish.saving)
+
+
+def refuse_place(path: Path) -> None:
+    """Raise `FormatError` unless something new can be put at `path`; never into the folder of a model."""
+    if path.exists():
+        raise FormatError(f"{path} exists already", "name another file by --out, or remove it")
+    above = [folder for folder in path.absolute().parents if folder.exists()]
+    if not above[0].is_dir() or not os.access(above[0], os.W_OK):
+        raise FormatError(f"nothing can be written to {above[0]}", "name another folder by --out")
+    if model := next((folder for folder in above if (folder / "model_index.json").is_file()), None):
+        raise FormatError(f"{path} would lie inside the model {model.name}", "name another place by --out")
 
 
 def method_of(subject: Subject) -> str:

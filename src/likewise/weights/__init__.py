@@ -11,12 +11,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from likewise.errors import FormatError
 from likewise.files import write_with
 from likewise.weights.archive import write_object
-from likewise.weights.pickled import Inert, brief, unpickle
+from likewise.weights.pickled import Inert, Unread, brief, unpickle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,10 +30,12 @@ __all__ = [
     "read_shapes",
     "read_tensors",
     "tensors_in",
+    "unread_in",
     "write_object",
     "write_tensors",
 ]
 
+T = TypeVar("T")
 MAX_HEADER = 100_000_000
 """Bytes; the bound of the safetensors specification."""
 MOST_LEVELS, MOST_NODES = 8, 100_000
@@ -99,8 +101,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     path = Path(path)
     if is_safetensors(path):
         return dict(read_header(path).shapes)
-    tensors = tensors_in(unpickle(path, shapes_only=True), path)
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return {name: tensor.shape for name, tensor in unread_in(unpickle(path, unread=True), path).items()}
 
 
 def read_object(path: Path) -> Any:
@@ -108,7 +109,7 @@ def read_object(path: Path) -> Any:
 
     Raises `FormatError` naming the first thing in it that is not on the list. Nothing is executed.
     """
-    return unpickle(Path(path), shapes_only=False)
+    return unpickle(Path(path), unread=False)
 
 
 def tensors_in(tree: Any, path: Path) -> dict[str, Tensor]:
@@ -117,10 +118,21 @@ def tensors_in(tree: Any, path: Path) -> dict[str, Tensor]:
     Names of nested ones are joined by dots, places in lists and tuples counted from 0: `768.0.linear.0.weight`. A
     bare tensor is called "".
     """
+    from torch import Tensor
+
+    return _named(tree, path, Tensor)
+
+
+def unread_in(tree: Any, path: Path) -> dict[str, Unread]:
+    """The same of a tree that was read without its data."""
+    return _named(tree, path, Unread)
+
+
+def _named(tree: Any, path: Path, kind: type[T]) -> dict[str, T]:
     # `dict.get(tree, ...)`: a pickle can hang attributes named `get` and `items` on its dictionaries
     inner = dict.get(tree, "state_dict", tree) if isinstance(tree, dict) else tree
-    found: dict[str, Tensor] = {}
-    for name, tensor in _walk(inner, path):
+    found: dict[str, T] = {}
+    for name, tensor in _walk(inner, path, kind):
         if name in found:
             raise FormatError(f"{path} holds two tensors called {name!r}")
         found[name] = tensor
@@ -129,21 +141,19 @@ def tensors_in(tree: Any, path: Path) -> dict[str, Tensor]:
     return found
 
 
-def _walk(tree: Any, path: Path) -> Iterator[tuple[str, Tensor]]:
+def _walk(tree: Any, path: Path, kind: type[T]) -> Iterator[tuple[str, T]]:
     """Every tensor of a tree in its order, with its name."""
-    from torch import Tensor
-
     pending: list[tuple[tuple[str, ...], Any]] = []
-    if isinstance(tree, dict | list | tuple | Tensor):
+    if isinstance(tree, dict | list | tuple | kind):
         pending = [((), tree)]
     seen = 0
     while pending:
         place, node = pending.pop()
-        if isinstance(node, Tensor):
+        if isinstance(node, kind):
             yield ".".join(place), node
             continue
         named = dict.items(node) if isinstance(node, dict) else enumerate(node)
-        children = [(str(k), child) for k, child in named if isinstance(child, dict | list | tuple | Tensor)]
+        children = [(str(k), child) for k, child in named if isinstance(child, dict | list | tuple | kind)]
         seen += len(children)
         if seen > MOST_NODES or (children and len(place) == MOST_LEVELS):
             raise FormatError(f"{path} is nested beyond all measure", "nothing of it was run")

@@ -6,6 +6,7 @@ reading. Both of torch's layouts are understood: the zip archive since 1.6, and 
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import struct
@@ -89,15 +90,42 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return str(text).encode("latin1")
 
 
+@dataclass
+class Place:
+    """Bytes that were left in the file."""
+
+    length: int
+    begin: int = 0
+    crc: int | None = None
+    """Of all of them, where the file has it."""
+
+    def nbytes(self) -> int:
+        """As torch's storages tell it."""
+        return self.length
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A tensor whose numbers are still in the file."""
+
+    place: Place
+    dtype: Any
+    """As torch calls it."""
+    offset: int
+    """Of the first number in `place`, in numbers."""
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class _Stored:
     """Raw bytes with the type that the file says they have."""
 
-    raw: UntypedStorage
+    raw: UntypedStorage | Place
     dtype: Any
 
 
-def _tensor(stored: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+def _tensor(stored: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor | Unread:
     """A view of `stored`, refused unless it lies inside."""
     import torch
 
@@ -108,7 +136,9 @@ def _tensor(stored: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor
     last = -1 if 0 in size else offset + sum(steps)
     if (last + 1) * stored.dtype.itemsize > stored.raw.nbytes():
         raise FormatError("it holds a tensor that is larger than its data")
-    empty = torch.empty(0, dtype=stored.dtype, device=stored.raw.device)
+    if isinstance(stored.raw, Place):
+        return Unread(stored.raw, stored.dtype, offset, tuple(size), tuple(stride))
+    empty = torch.empty(0, dtype=stored.dtype)
     return empty.set_(stored.raw, offset, tuple(size), tuple(stride))
 
 
@@ -170,7 +200,7 @@ BYSTANDERS = frozenset(
 class _Unpickler(pickle.Unpickler):
     """Looks every name up in our list and never imports anything."""
 
-    def __init__(self, file: IO[bytes], store: Callable[[Any, str, int], UntypedStorage]) -> None:
+    def __init__(self, file: IO[bytes], store: Callable[[Any, str, int], UntypedStorage | Place]) -> None:
         super().__init__(file, encoding="utf-8")
         self._store = store
 
@@ -206,17 +236,17 @@ def brief(error: Exception) -> str:
     return (lines[0][:200] if lines else "") or type(error).__name__
 
 
-def unpickle(path: Path, shapes_only: bool) -> Any:
-    """The tree of a pickled file; with `shapes_only` its tensors are on the meta device and no data is read.
+def unpickle(path: Path, unread: bool) -> Any:
+    """The tree of a pickled file; with `unread` no data is read, and an `Unread` stands for every tensor.
 
     Raises `FormatError` naming the first thing that is not on the list.
     """
     try:
         with path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":
-                return _unpickle_zip(file, shapes_only)
+                return _unpickle_zip(file, unread)
             file.seek(0)
-            return _unpickle_legacy(file, path.stat().st_size, shapes_only)
+            return _unpickle_legacy(file, path.stat().st_size, unread)
     except FormatError as error:
         raise FormatError(f"{path} is refused: {error.message}", error.hint) from None
     except Exception as error:  # a hostile or damaged pickle can raise anything; all of it means the same
@@ -224,7 +254,7 @@ def unpickle(path: Path, shapes_only: bool) -> Any:
         raise FormatError(reason, "fetch the file again") from None
 
 
-def _unpickle_zip(file: IO[bytes], shapes_only: bool) -> Any:
+def _unpickle_zip(file: IO[bytes], unread: bool) -> Any:
     """torch's zip format (1.6 on): `NAME/data.pkl`, and the raw bytes in `NAME/data/KEY`."""
     import torch
 
@@ -238,17 +268,21 @@ def _unpickle_zip(file: IO[bytes], shapes_only: bool) -> Any:
         root = roots[0]
         if f"{root}byteorder" in entries and archive.read(f"{root}byteorder").strip() == b"big":
             raise FormatError("its numbers are big-endian")
-        stores: dict[str, UntypedStorage] = {}
+        stores: dict[str, UntypedStorage | Place] = {}
 
-        def store(_dtype: Any, key: str, length: int) -> UntypedStorage:
+        def store(_dtype: Any, key: str, length: int) -> UntypedStorage | Place:
             info = entries[f"{root}data/{key}"]
             if info.compress_type != zipfile.ZIP_STORED or info.file_size < length:
                 raise FormatError(f"its data {key!r} is shorter than the tensors in it, or is compressed")
-            if key not in stores:
-                stores[key] = torch.UntypedStorage(info.file_size, device="meta" if shapes_only else "cpu")
-                if not shapes_only:
-                    with archive.open(info) as member:
-                        _fill(member, stores[key])
+            if key not in stores and unread:
+                archive.open(info).close()  # refuses members whose own header says otherwise
+                file.seek(info.header_offset + 26)
+                named, more = struct.unpack("<HH", file.read(4))
+                stores[key] = Place(info.file_size, info.header_offset + 30 + named + more, info.CRC)
+            elif key not in stores:
+                stores[key] = raw = torch.UntypedStorage(info.file_size)
+                with archive.open(info) as member:
+                    _fill(member, raw)
             return stores[key]
 
         if entries[f"{root}data.pkl"].compress_type != zipfile.ZIP_STORED:
@@ -257,18 +291,17 @@ def _unpickle_zip(file: IO[bytes], shapes_only: bool) -> Any:
             return _Unpickler(member, store).load()
 
 
-def _unpickle_legacy(file: IO[bytes], size: int, shapes_only: bool) -> Any:
+def _unpickle_legacy(file: IO[bytes], size: int, unread: bool) -> Any:
     """torch's older format: five pickles (magic, version, machine, object, keys), then the raw bytes."""
     import torch
 
-    stores: dict[str, tuple[UntypedStorage, int]] = {}
+    stores: dict[str, tuple[UntypedStorage | Place, int]] = {}
 
-    def store(dtype: Any, key: str, length: int) -> UntypedStorage:
+    def store(dtype: Any, key: str, length: int) -> UntypedStorage | Place:
         if length > size:
             raise FormatError("it is shorter than the tensors in it")
         if key not in stores:
-            raw = torch.UntypedStorage(length, device="meta" if shapes_only else "cpu")
-            stores[key] = (raw, dtype.itemsize)
+            stores[key] = (Place(length) if unread else torch.UntypedStorage(length), dtype.itemsize)
         return stores[key][0]
 
     magic, _version, machine = (_Unpickler(file, store).load() for _ in range(3))
@@ -278,13 +311,16 @@ def _unpickle_legacy(file: IO[bytes], size: int, shapes_only: bool) -> Any:
         raise FormatError("its numbers are big-endian")
     tree = _Unpickler(file, store).load()
     keys = _Unpickler(file, store).load()
-    if shapes_only:
-        return tree
     for key in keys:
         raw, width = stores[str(key)]
         if int.from_bytes(file.read(8), "little") * width != raw.nbytes():
             raise FormatError(f"its data {key!r} has another length than it says")
-        _fill(file, raw)
+        if isinstance(raw, Place):
+            raw.begin = file.tell()
+            if file.seek(raw.length, os.SEEK_CUR) > size:
+                raise FormatError("it ends too early", "fetch the file again")
+        else:
+            _fill(file, raw)
     return tree
 
 

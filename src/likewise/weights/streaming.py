@@ -1,6 +1,7 @@
 """Streaming: safetensors files read and written one tensor at a time, so that memory holds no more than one.
 
-The order on disk is the one of the `safetensors` library: equal tensors give an equal payload, whoever wrote it.
+What only moves from file to file passes in pieces, without torch. The order on disk is the one of the `safetensors` library:
+equal tensors give an equal payload, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import json
 import math
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from likewise.errors import FormatError
 from likewise.files import write_with
-from likewise.weights import BITS, read_header
+from likewise.weights import BITS, read_header, unread_in
+from likewise.weights.pickled import Place, Unread, unpickle
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 DIGEST = "payload-sha256".center(64, "_")
@@ -33,6 +37,9 @@ _TORCH = {
 """What safetensors calls torch's types, in the order in which tensors of them lie in a file."""
 _RANK = {dtype: place for place, dtype in enumerate(_TORCH)}
 
+PIECE = 1 << 20
+"""Bytes that are in memory at a time while a tensor passes from file to file; whole numbers of any type."""
+
 _LETTERS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B"}
 
 
@@ -44,6 +51,8 @@ class Pending:
     """As safetensors spells it."""
     shape: tuple[int, ...]
     load: Callable[[], Tensor]
+    read: Callable[[], Iterator[Any]] | None = None
+    """Its bytes, `PIECE` by `PIECE`, where they can be had without the tensor."""
 
 
 class TensorFile:
@@ -59,21 +68,7 @@ class TensorFile:
 
     def tensor(self, name: str) -> Tensor:
         """The tensor `name`, in memory of its own (a mapped file would stay in memory page by page)."""
-        import torch
-
-        one = self.pending(name)
-        if one.dtype not in _TORCH:
-            raise FormatError(f"{self.path}: {name} has the type {one.dtype}, which is not read here")
-        made = torch.empty(one.shape, dtype=getattr(torch, _TORCH[one.dtype]))
-        view = memoryview(raw_bytes(made))
-        with self.path.open("rb") as file:
-            file.seek(self._places[name])
-            while view:
-                count = file.readinto(view)
-                if not count:
-                    raise FormatError(f"{self.path} ends inside {name}", "fetch the file again")
-                view = view[count:]
-        return made
+        return self.pending(name).load()
 
     def number(self, name: str) -> float | None:
         """The value of a tensor of one element, without torch; None for types that plain Python does not know."""
@@ -90,7 +85,78 @@ class TensorFile:
         """The tensor `name`, to be read later; raises `FormatError` where the file does not have it."""
         if name not in self.header.shapes:
             raise FormatError(f"{self.path} lacks the tensor {name}")
-        return Pending(self.header.dtypes[name], self.header.shapes[name], lambda: self.tensor(name))
+        dtype, shape = self.header.dtypes[name], self.header.shapes[name]
+        place = Place(bytes_of(dtype, shape), self._places[name])
+        return from_bytes(dtype, shape, lambda: _stretch(self.path, name, place))
+
+
+def read_pending(path: Path) -> tuple[Any, dict[str, Pending]]:
+    """The tree of a pickled file with no numbers in it, and its tensors by name, each read when it is asked for.
+
+    Raises `FormatError` as `read_object` and `tensors_in` do.
+    """
+    tree = unpickle(Path(path), unread=True)
+    return tree, {name: _unread(Path(path), name, one) for name, one in unread_in(tree, path).items()}
+
+
+def _unread(path: Path, name: str, one: Unread) -> Pending:
+    dtype = spelled(one)
+    steps = [math.prod(one.shape[side + 1 :]) for side in range(len(one.shape))]
+    straight = all(
+        side == 1 or step == own for side, step, own in zip(one.shape, steps, one.stride, strict=True)
+    )
+    if straight or 0 in one.shape:
+        length, begin = bytes_of(dtype, one.shape), one.place.begin + one.offset * one.dtype.itemsize
+        place = one.place if length == one.place.length else Place(length, begin)
+        return from_bytes(dtype, one.shape, lambda: _stretch(path, name, place))
+
+    def load() -> Tensor:
+        count = one.place.length // one.dtype.itemsize
+        stored = from_bytes(dtype, (count,), lambda: _stretch(path, name, one.place)).load()
+        return stored.as_strided(one.shape, one.stride, one.offset).contiguous()
+
+    return Pending(dtype, one.shape, load)
+
+
+def _stretch(path: Path, name: str, place: Place) -> Iterator[bytearray]:
+    left, found = place.length, 0
+    with path.open("rb") as file:
+        file.seek(place.begin)
+        while left:
+            piece = bytearray(min(left, PIECE))
+            if file.readinto(piece) != len(piece):
+                raise FormatError(f"{path} ends inside {name}", "fetch the file again")
+            left, found = left - len(piece), found if place.crc is None else zlib.crc32(piece, found)
+            yield piece
+    if found != (place.crc or 0):
+        raise FormatError(f"{path}: the numbers of {name} are damaged", "fetch the file again")
+
+
+def from_bytes(dtype: str, shape: tuple[int, ...], read: Callable[[], Iterator[Any]]) -> Pending:
+    """A tensor whose bytes `read` gives, piece by piece."""
+
+    def load() -> Tensor:
+        import torch
+
+        made, done = torch.empty(shape, dtype=torch_type(dtype)), 0
+        view = memoryview(raw_bytes(made))
+        for piece in read():
+            view[done : done + len(piece)] = piece
+            done += len(piece)
+        return made
+
+    return Pending(dtype, shape, load, read)
+
+
+def pieces(one: Pending, name: str = "a tensor") -> Iterator[Any]:
+    """The bytes of `one`, in pieces where it can be read so; raises `FormatError` if it is not as announced."""
+    if one.read is not None:
+        return one.read()
+    tensor = one.load()
+    if (spelled(tensor), tuple(tensor.shape)) != (one.dtype, one.shape):
+        found = f"{spelled(tensor)} {tuple(tensor.shape)}"
+        raise FormatError(f"{name} came as {found}, not as the {one.dtype} {one.shape} that was announced")
+    return iter((raw_bytes(tensor),))
 
 
 def held(tensor: Tensor) -> Pending:
@@ -114,10 +180,10 @@ def write_streamed(
         with temporary.open("wb") as file:
             file.write(header)
             for name in names:
-                data = _checked_bytes(name, pending[name])
-                digest.update(data)
-                file.write(data)
-                del data  # else it would stay in memory while the next is loaded
+                for data in pieces(pending[name], name):
+                    digest.update(data)
+                    file.write(data)
+                    del data  # else it would stay in memory while the next is loaded
             file.seek(0)
             file.write(header.replace(DIGEST.encode(), digest.hexdigest().encode()))
 
@@ -125,9 +191,13 @@ def write_streamed(
 
 
 def in_order(dtypes: Iterable[tuple[str, str]]) -> list[str]:
-    """Names of (name, type) pairs in the order in which safetensors lays their tensors out."""
-    found = sorted(dtypes, key=lambda pair: (_RANK[pair[1]], pair[0].encode()))
-    return [name for name, _ in found]
+    """Names of (name, type) pairs in the order in which safetensors lays their tensors out; raises `FormatError` for types
+    that are never written here."""
+    pairs = list(dtypes)
+    for name, dtype in pairs:
+        if dtype not in _RANK:
+            raise FormatError(f"{name} has the type {dtype}, which is not written here")
+    return [name for name, _ in sorted(pairs, key=lambda pair: (_RANK[pair[1]], pair[0].encode()))]
 
 
 def serialise_header(
@@ -137,7 +207,7 @@ def serialise_header(
     table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     begin = 0
     for name, (dtype, shape) in entries.items():
-        end = begin + math.prod(shape) * BITS[dtype] // 8
+        end = begin + bytes_of(dtype, shape)
         table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
         begin = end
     text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
@@ -151,7 +221,22 @@ def payload(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
         yield raw_bytes(tensors[name].detach().cpu())
 
 
-def spelled(tensor: Tensor) -> str:
+def bytes_of(dtype: str, shape: tuple[int, ...]) -> int:
+    """How many bytes a tensor has in a file."""
+    return math.prod(shape) * BITS[dtype] // 8
+
+
+def torch_type(dtype: str) -> torch.dtype:
+    """What torch calls a type; raises `FormatError` for one that it does not have."""
+    import torch
+
+    if dtype not in _TORCH:
+        raise FormatError(f"numbers of the type {dtype} are not read here")
+    found: torch.dtype = getattr(torch, _TORCH[dtype])
+    return found
+
+
+def spelled(tensor: Tensor | Unread) -> str:
     """What safetensors calls the type of `tensor`; raises `FormatError` for one that it cannot keep."""
     name = str(tensor.dtype).removeprefix("torch.")
     for dtype, torch_name in _TORCH.items():
@@ -165,11 +250,3 @@ def raw_bytes(tensor: Tensor) -> Any:
     import torch
 
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-
-
-def _checked_bytes(name: str, one: Pending) -> Any:
-    tensor = one.load()
-    if (spelled(tensor), tuple(tensor.shape)) != (one.dtype, one.shape):
-        found = f"{spelled(tensor)} {tuple(tensor.shape)}"
-        raise FormatError(f"{name} came as {found}, not as the {one.dtype} {one.shape} that was announced")
-    return raw_bytes(tensor)
