@@ -7,8 +7,6 @@ stage. With --coverage N, how often the sample's 95 % interval held the true num
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import finish, numbers, parse, parser, table
+from likewise.meter import Meter
 
 MOST_SECONDS, MOST_MEGABYTES = 60, 1000
 """Of reading, analysing and reporting 100,000 models on two cores; of any number of models."""
 SAMPLED = 1500
 """Ids of each sample whose interval is checked."""
-_UNITS = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -59,11 +57,11 @@ def read_out(folder: Path) -> list[dict[str, Any]]:
     path, rows = folder / "survey.duckdb", []
 
     def timed(stage: str, function: Callable[[], Any]) -> Any:
-        wall, busy = time.perf_counter(), time.process_time()
-        result = function()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNITS / 1e6
-        spent = {"s": time.perf_counter() - wall, "processor s": time.process_time() - busy}
-        rows.append({"stage": stage, **spent, "peak MB so far": peak})
+        busy = time.process_time()
+        with Meter() as meter:
+            result = function()
+        spent = {"s": meter.seconds, "processor s": time.process_time() - busy}
+        rows.append({"stage": stage, **spent, "peak, MB": meter.peak / 1e6})
         return result
 
     with stores.open(path) as store:
@@ -73,7 +71,7 @@ def read_out(folder: Path) -> list[dict[str, Any]]:
         found = timed("analyse", lambda: analyse(store))
     timed("report", lambda: report.build(found, folder / "survey.html"))
     total = {key: sum(row[key] for row in rows) for key in ("s", "processor s")}
-    rows.append({"stage": "all", **total, "peak MB so far": rows[-1]["peak MB so far"]})
+    rows.append({"stage": "all", **total, "peak, MB": max(row["peak, MB"] for row in rows)})
     return [{"models": count, **row} for row in rows]
 
 

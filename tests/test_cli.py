@@ -327,7 +327,7 @@ def test_settings_are_told_from_pictures(tmp_path: Path, monkeypatch: pytest.Mon
         (["teach", "photos"], 2, "--noun dog"),
         (["teach", "--noun", "dog"], 2, "PICTURES"),
         (["teach", "--resume", "nope", "steps=4"], 2, "--resume"),
-        (["teach", "--resume", "nope"], 1, "there is no run 'nope'"),
+        (["teach", "--resume", "nope"], 1, "there is no run or file 'nope'"),
         (["teach", "phots", "--noun", "dog"], 3, "photos"),
         (["teach", "photos", "--noun", "dog", "--base", "pockt"], 1, "pocket"),
         (["teach", "photos", "--noun", "dog", "--token", "two words", "--base", "tiny:sd"], 3, "two words"),

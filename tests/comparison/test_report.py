@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from likewise.cli import app
 from likewise.comparison import report
 from likewise.errors import RunError
 from likewise.page import wording
@@ -232,9 +234,15 @@ def test_a_folder_with_nothing_but_its_plan(folder: Path) -> None:
 
 
 def test_a_missing_or_damaged_folder_is_an_error_with_a_hint(folder: Path) -> None:
-    with pytest.raises(RunError, match=r"comparison\.json") as caught:
-        report.build(folder / "nowhere")
-    assert caught.value.hint
+    for wrong, said in (
+        ("nowhere", "there is no folder"),
+        ("results.jsonl", "no folder"),
+        ("pictures", "holds no c"),
+    ):
+        with pytest.raises(RunError, match=said) as caught:
+            report.build(folder / wrong)
+        assert "Errno" not in str(caught.value)
+        assert caught.value.hint
     text = (folder / "results.jsonl").read_text().splitlines()
     (folder / "results.jsonl").write_text("\n".join([text[0], "{torn", text[1]]))
     with pytest.raises(RunError, match="line 2"):
@@ -309,6 +317,9 @@ def test_scores_are_on_the_page_with_their_interval_and_place(folder: Path) -> N
     assert "n 8 · 40 % of the way" in numbers
     assert "f/1" in numbers
     assert len(page.of("path", **{"class": "spot"})) == 2 * len(TRIALS)  # the wide plane and the narrow one
+    wide, narrow = page.text.split('<svg class="plane ')[1:]
+    assert wide.rindex('class="spot"') < wide.index('class="name"')  # no mark is drawn over a name
+    assert 'class="name"' not in narrow.partition("</svg>")[0]  # the key below it has the names
     json.dumps(report.summary(folder))
 
 
@@ -326,6 +337,13 @@ def test_support_is_a_fact_beside_the_cost_and_enters_nothing(folder: Path, tmp_
     first, last = plain.index("Where the files can go"), counted.index("All numbers")
     assert counted[:first] == plain[:first]
     assert counted[last:] == plain[plain.index("All numbers") :]
+    done = CliRunner().invoke(app, ["report", str(folder), "--survey", str(survey)])
+    assert done.exit_code == 0, done.output
+    assert Page(folder / "report.html").words == counted
+    told = CliRunner().invoke(app, ["report", str(folder), "--survey", str(survey), "--json"])
+    assert json.loads(told.stdout)["summary"]["common"]["kinds"]["lora"]["low"] > 0
+    lost = CliRunner().invoke(app, ["report", str(folder), "--survey", str(tmp_path / "none.duckdb")])
+    assert (lost.exit_code, "there is no" in lost.stderr) == (1, True)
 
 
 def test_torch_is_not_imported() -> None:

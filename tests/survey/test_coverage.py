@@ -49,6 +49,18 @@ def test_totals_are_the_formula_and_need_random_ids() -> None:
     assert analyse(written(rows, mode="census", largest=10_000))["totals"] is None
 
 
+def test_checkpoints_of_unknown_origin_are_not_none_of_the_trained() -> None:
+    rows = [model(n, "Checkpoint", downloads=10) for n in range(1, 41)]
+    asked = {n: n <= 40 for n in range(1, 101)}
+    origins = {"checkpoint_trained", "checkpoint_merge"}
+    store = written(rows, mode="sample", asked=asked, largest=1000)
+    found = analyse(store)["totals"]
+    assert found["checkpoint_unknown"]["models"] == 400
+    assert not origins & found.keys()
+    store.set_checkpoint_types(1, [(1, "Merge")])
+    assert origins < analyse(store)["totals"].keys()
+
+
 def test_a_sample_of_everything_has_no_error() -> None:
     rows = [model(n, downloads=10) for n in range(1, 41)]
     asked = {n: n <= 40 for n in range(1, 101)}

@@ -125,9 +125,19 @@ def test_a_rare_type_is_probed_by_another_order(catalogue: Catalogue, store: Sto
     assert sum(dict(request.pairs).get("ids") is not None for request in site.requests) <= 3
 
 
-def test_a_type_that_nobody_has_is_not_called_complete_quietly(store: Store, tmp_path: Path) -> None:
-    with Rehearsal(generate(50)) as site:
-        _, outcome = taken(Plan("census", site.url, type="Lora"), tmp_path, store)
+def test_a_type_that_nobody_has_makes_no_snapshot(store: Store, tmp_path: Path) -> None:
+    with Rehearsal(generate(50)) as site, pytest.raises(SurveyError, match="no model of type 'Lora'"):
+        taken(Plan("census", site.url, type="Lora"), tmp_path, store)
+    assert store.snapshots() == []
+
+
+def test_a_census_that_nothing_else_confirms_says_so(store: Store, tmp_path: Path) -> None:
+    """Models of the future, which no probe counts: nothing was found by another way."""
+    catalogue = generate(400)
+    with Rehearsal(catalogue) as site:
+        plan = Plan("census", site.url, type="Hypernetwork", begun="2020-01-01T00:00:00")
+        number, outcome = taken(plan, tmp_path, store)
+    assert len(store.ids(number)) == catalogue.totals()["Hypernetwork"]
     assert "nothing says how complete" in outcome.notes[0]
 
 
@@ -209,6 +219,7 @@ def test_a_panel_asks_for_the_same_models_again(catalogue: Catalogue, store: Sto
         plan, notes = fetching.panel(site.url, store, 0)
         assert "only 0 days" in notes[0]
         number, outcome = taken(plan, tmp_path, store)
+        assert len(site.requests) == plan.requests  # checkpoints are known from before
     assert outcome.complete
     assert store.snapshot(number).mode == "panel"
     rows = store.connection.execute(

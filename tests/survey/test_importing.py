@@ -58,6 +58,16 @@ def test_separators_and_a_mark_at_the_front(tmp_path: Path, separator: str, suff
     assert [(row["id"], row["type"], row["rating"]) for row in rows] == [(7, "LORA", 4.5)]
 
 
+def test_numbers_that_no_store_holds_are_missing(tmp_path: Path) -> None:
+    lines = "id,type,versions,downloads\n1,lora,99999999999,9007199254740992m\n2,lora,2,3\n"
+    rows, _ = imported(tmp_path / "sheet.csv", lines)
+    assert [(row["versions"], row["downloads"]) for row in rows] == [(None, None), (2, 3)]
+    rows, _ = imported(
+        tmp_path / "dump.json", '{"id": 5, "nsfwLevel": 1099511627776, "stats": {"downloadCount": 7}}'
+    )
+    assert [(row["nsfw_level"], row["downloads"]) for row in rows] == [(None, 7)]
+
+
 def test_a_comma_for_the_point(tmp_path: Path) -> None:
     rows, _ = imported(tmp_path / "sheet.csv", "id;type;rating\n7;lora;4,75\n")
     assert rows[0]["rating"] == 4.75
@@ -93,6 +103,9 @@ def test_dumps_of_the_api_in_every_shape(tmp_path: Path, shape: str) -> None:
         ("dump.json", "[]", "holds no model"),
         ("dump.json", "7", "holds no model"),
         ("dump.json.gz", "not packed", "cannot be read"),
+        ("dump.json", "[" * 100_000, "cannot be read"),
+        ("dump.jsonl", '{"id": 1}\n\n{"id": 2', "cannot be read: line 3"),
+        ("sheet.csv", 'type,rating\n"lora,5\nlora,4\n', "cannot be read: unexpected end of data"),
     ],
 )
 def test_what_cannot_be_read_is_said_and_leaves_no_snapshot(

@@ -248,6 +248,13 @@ def test_kept_pages_fill_another_store(catalogue: Catalogue, call: Call) -> None
     assert f"snapshot 1 (census): {catalogue.totals()['Hypernetwork']} models" in result.stderr
 
 
+def test_what_is_no_store_is_said_before_the_first_request(catalogue: Catalogue, call: Call) -> None:
+    Path("survey.duckdb").write_text("not a database, " * 1000)
+    with Rehearsal(catalogue) as site:
+        result = call("fetch", "--sample", 500, "--url", site.url, "--pause", 0)
+    assert (result.exit_code, "is not a store" in result.stderr, site.requests) == (1, True, [])
+
+
 def test_a_limit_ends_a_fetch_and_the_same_command_goes_on(catalogue: Catalogue, call: Call) -> None:
     with Rehearsal(catalogue) as site:
         words = ("fetch", "--sample", 500, "--url", site.url, "--pause", 0)

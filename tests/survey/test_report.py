@@ -188,6 +188,14 @@ def test_the_table_has_empty_cells_for_what_is_missing(tmp_path: Path) -> None:
     assert low_rank["votes.share"] == "0.75"
 
 
+def test_the_table_holds_no_formula(tmp_path: Path) -> None:
+    found = analyse(written([model(1, downloads=5)]))
+    found["methods"][0] |= {"title": "=1+1", "note": "@sum", "models": -5}
+    with report.write_csv(found, tmp_path / "table.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert (row["title"], row["note"], row["models"]) == ("'=1+1", "'@sum", "-5")
+
+
 def test_the_same_analysis_gives_the_same_page(found: dict[str, Any], tmp_path: Path) -> None:
     first = report.build(found, tmp_path / "a.html").read_bytes()
     assert report.build(found, tmp_path / "deep" / "b.html").read_bytes() == first

@@ -122,6 +122,7 @@ def test_numbers_in_any_spelling(value: object, number: float | None) -> None:
 
 def test_counts_are_whole() -> None:
     assert (count("12"), count(12.0), count(12.5), count(2**60)) == (12, 12, None, None)
+    assert (count(7, 7), count("8", 7), count(8, 7)) == (7, None, None)
 
 
 @pytest.mark.parametrize("value", ["2024-02-03T10:11:12Z", "2024-02-03T11:11:12+01:00", 1706955072000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 import zipfile
@@ -208,6 +209,15 @@ def test_more_rows_than_a_sheet_takes_go_on_another(
         sheets = [book.read(f"xl/worksheets/sheet{n}.xml").decode().count("<row ") for n in (2, 3)]
     assert sum(sheets) == 2 + len(rows(full, 1))
     assert sheets[0] == 101
+
+
+@pytest.mark.parametrize("kind", stores.EXPORTS)
+def test_a_file_that_cannot_be_is_an_error_of_the_system(full: Store, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"models.{kind}"
+    (tmp_path / f".{path.name}.{os.getpid()}.tmp").mkdir()  # in the way of the temporary file
+    with pytest.raises(OSError, match="directory"):
+        stores.export(full, path, kind)
+    assert not path.exists()
 
 
 def test_csv_of_all_snapshots_names_them(full: Store, tmp_path: Path) -> None:

@@ -220,17 +220,26 @@ def list_runs(
 @app.command("report")
 def rebuild_report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", hidden=True)],
+    survey: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A store of the survey: also say how common each kind of file is."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Build a comparison's report again.
 
+    How common a kind of file is has weight zero in everything else that the report says.
+
     \b
     Example:
       likewise report comparisons/2026-11-23-cat-1
+      likewise report comparisons/2026-11-23-cat-1 --survey survey.duckdb
     """
     from likewise.comparison import report
 
     if as_json:
-        terminal.result_json({"summary": report.summary(folder), "table": report.table(folder)})
+        terminal.result_json(
+            {"summary": report.summary(folder, survey=survey), "table": report.table(folder)}
+        )
         return
-    terminal.result(terminal.short(report.build(folder)))
+    terminal.result(terminal.short(report.build(folder, survey=survey)))

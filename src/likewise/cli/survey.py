@@ -90,6 +90,7 @@ def fetch(
             terminal.say(note, "warning")
     else:
         mode = "sample" if sample else "census"
+        stores.open(store).close()  # what is no store, or is in use, is said before the first request
         plan = fetching.Plan(mode, where, size=sample, type=census, nsfw=nsfw, seed=seed)  # type: ignore[arg-type]
     planned = plan.requests
     budget = requests or (_MOST if planned is None else planned + planned // 2 + 20)
@@ -102,8 +103,9 @@ def fetch(
 def _announce(plan: Plan, client: Client) -> None:
     """How many requests, and for how long, before the first is sent."""
     about = f"about {plan.requests:,} requests" if plan.requests else "as many requests as the list has pages"
+    said = f"asking {plan.url}: {about}, at most {client.budget:,}"
     least = terminal.duration(client.budget * client.pause)
-    terminal.say(f"asking {plan.url}: {about}, at most {client.budget:,}, which would take {least} or more")
+    terminal.say(said + (f", which would take {least} or more" if client.pause else ""))
 
 
 def _followed(plan: Plan, root: Path, client: Client) -> Archive:

@@ -12,6 +12,13 @@ from typing import Any
 from likewise.page import scale
 from likewise.page.wording import Row, finite, interval, time_text
 
+_Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+_Place = tuple[str, float, float, float, float]
+"""Of a name: its anchor, that anchor's x and y, and from where to where it reaches."""
+_NAMED = 600
+"""Pixels of a plane that has room for names; on a narrower one the key below says whose the marks are."""
+
 
 def bars(methods: list[Row], key: str, title: str, note: str, write: Callable[[Any], str]) -> Row:
     """One cost of every method as bars on a logarithmic scale that starts and ends at a power of ten."""
@@ -67,33 +74,54 @@ def plane(rows: list[Row], ceilings: Row, width: int, height: int) -> Row | None
         x0, px, x1 = map(x, interval(row["scores"]["prompt"]))
         y0, py, y1 = map(y, interval(row["scores"]["fidelity"]))
         points.append({"row": row, "x": px, "x0": x0, "x1": x1, "y": py, "y0": y0, "y1": y1})
-    _label(points, lines, left, top, right, bottom)
+    named = width >= _NAMED
+    _label(points, lines, (left, top, right, bottom), named)
     return {
-        "width": width, "height": height, "left": left, "top": top, "right": right, "bottom": bottom,
+        "named": named, "width": width, "height": height, "left": left, "top": top, "right": right, "bottom": bottom,
         "xticks": [(x(tick), f"{tick:.4g}") for tick in _ticks(across, width // 110)],
         "yticks": [(y(tick), f"{tick:.4g}") for tick in _ticks(up, 5)],
         "lines": lines, "points": points, "left_out": [row for row in rows if row not in both],
     }  # fmt: skip
 
 
-def _label(points: list[Row], lines: list[Row], left: int, top: int, right: int, bottom: int) -> None:
-    """Give every name in the plane the place that covers least of what is drawn already."""
-    drawn = [(-999, 0, left, 999), (right, 0, 2999, 999), (0, -99, 2999, top), (0, bottom, 2999, 999)]
-    drawn += [(p["x"] - 10, p["y"] - 10, p["x"] + 10, p["y"] + 10) for p in points]
-    drawn += [(p["x0"], p["y"] - 3, p["x1"], p["y"] + 3) for p in points if None not in (p["x0"], p["x1"])]
-    drawn += [(p["x"] - 3, p["y1"], p["x"] + 3, p["y0"]) for p in points if None not in (p["y0"], p["y1"])]
-    drawn += [(left, line["y"] - 2, right, line["y"] + 2) for line in lines]
+def _label(points: list[Row], lines: list[Row], area: tuple[int, int, int, int], named: bool) -> None:
+    """Give every name in the plane the place that covers least of what is drawn; twice, as earlier ones may give way.
 
-    def covered(place: tuple[str, float, float, float, float]) -> float:
+    Names have a rim, so crossing a line costs little; another name or a mark must not be covered.
+    """
+    left, top, right, bottom = area
+    frame = [(-999, 0, left, 999), (right, 0, 2999, 999), (0, -99, 2999, top), (0, bottom, 2999, 999)]
+    marks = [(p["x"] - 10, p["y"] - 10, p["x"] + 10, p["y"] + 10) for p in points]
+    thin = [(p["x0"], p["y"] - 3, p["x1"], p["y"] + 3) for p in points if None not in (p["x0"], p["x1"])]
+    thin += [(p["x"] - 3, p["y1"], p["x"] + 3, p["y0"]) for p in points if None not in (p["y0"], p["y1"])]
+    thin += [(left, line["y"] - 2, right, line["y"] + 2) for line in lines]
+    names: dict[int, _Box] = {}
+
+    def covered(place: _Place, number: int) -> float:
         _, _, y, x0, x1 = place
-        across = ((max(0, min(x1, box[2]) - max(x0, box[0])), box) for box in drawn)
-        return sum(wide * max(0, min(y + 4, box[3]) - max(y - 13, box[1])) for wide, box in across)
+        box, others = (x0, y - 13, x1, y + 4), [at for other, at in names.items() if other != number]
+        return _overlap(box, thin) + 10 * _overlap(box, [*frame, *marks, *others])
 
-    for item in [*lines, *points]:
-        wide = 8 * len(item["row"]["title"] if "row" in item else item["text"])
-        start, end = (item["x"] + 13, item["x"] - 13) if "row" in item else (left + 6, right - 6)
-        rows = [round(item["y"] + down, 2) for down in ((-9, 17, -26, 34) if "row" in item else (-7, 17))]
-        ends = [("start", start, start, start + wide), ("end", end, end - wide, end)]
-        places = [(anchor, x, y, x0, x1) for y in rows for anchor, x, x0, x1 in ends]
-        item["anchor"], item["lx"], item["ly"], x0, x1 = min(places, key=covered)
-        drawn.append((x0, item["ly"] - 13, x1, item["ly"] + 4))
+    for number, item in 2 * list(enumerate([*lines, *(points if named else [])])):
+        place = min(_places(item, left, right), key=lambda place: covered(place, number))
+        item["anchor"], item["lx"], item["ly"], x0, x1 = place
+        names[number] = (x0 - 8, item["ly"] - 15, x1 + 8, item["ly"] + 6)
+
+
+def _overlap(box: _Box, others: Iterable[_Box]) -> float:
+    """How much area a box shares with others, in all."""
+    x0, y0, x1, y1 = box
+    return sum(max(0, min(x1, b[2]) - max(x0, b[0])) * max(0, min(y1, b[3]) - max(y0, b[1])) for b in others)
+
+
+def _places(item: Row, left: int, right: int) -> list[_Place]:
+    """Where a name may stand, the best first: beside its mark, above and below, then at the ends of its upright bar."""
+    wide = 8 * len(item["row"]["title"] if "row" in item else item["text"])
+    start, end = (item["x"] + 13, item["x"] - 13) if "row" in item else (left + 6, right - 6)
+    rows = [round(item["y"] + down, 2) for down in ((-9, 17, -26, 34) if "row" in item else (-7, 17))]
+    ends = [("start", start, start, start + wide), ("end", end, end - wide, end)]
+    places = [(anchor, x, y, x0, x1) for y in rows for anchor, x, x0, x1 in ends]
+    if "row" in item and None not in (item["y0"], item["y1"]):
+        x, half = item["x"], wide / 2
+        places += [("middle", x, y, x - half, x + half) for y in (item["y1"] - 7, item["y0"] + 17)]
+    return places

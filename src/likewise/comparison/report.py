@@ -61,11 +61,12 @@ def build(folder: Path, out: Path | None = None, *, survey: Path | None = None) 
     return page.write(Path(__file__).parent, view, out)
 
 
-def summary(folder: Path) -> Row:
-    """What the page says, as plain data: comparison.json, the trials in order, how many ended how."""
+def summary(folder: Path, *, survey: Path | None = None) -> Row:
+    """What the page says, as plain data: comparison.json, the trials in order, how many ended how, who reads the files."""
     comparison, rows = _read(Path(folder))
     counts = {status: sum(row["status"] == status for row in rows) for status in _STATUS}
-    return {**comparison, "finished": bool(comparison.get("finished")), "counts": counts, "trials": rows}
+    facts = {"finished": bool(comparison.get("finished")), "counts": counts, "trials": rows}
+    return {**comparison, **facts, **_support(_methods(rows), survey)}
 
 
 def table(folder: Path) -> list[Row]:
@@ -88,8 +89,13 @@ def _read(folder: Path) -> tuple[Row, list[Row]]:
     path = folder / "comparison.json"
     try:
         comparison = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        said = f"{folder} holds no comparison.json" if folder.is_dir() else f"there is no folder {folder}"
+        raise RunError(said, "name one that `likewise compare` wrote") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: {error}", "name a folder that `likewise compare` wrote") from None
+        raise RunError(
+            f"{path} cannot be read: {error}", "name a folder that `likewise compare` wrote"
+        ) from None
     if not isinstance(comparison, dict) or comparison.get("schema", 1) != 1:
         raise RunError(f"{path} is no comparison that this likewise knows (schema 1)", "update likewise")
     file = folder / "results.jsonl"
@@ -110,6 +116,10 @@ def _read(folder: Path) -> tuple[Row, list[Row]]:
     return comparison, sorted(
         rows.values(), key=lambda row: {"floor": 0, "description": 1}.get(row["kind"], 2)
     )
+
+
+def _methods(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["kind"] not in ("floor", "description")]
 
 
 def _metrics(comparison: Row, rows: list[Row]) -> list[Row]:
@@ -220,7 +230,7 @@ def _webp(file: Path, side: int, quality: int) -> bytes:
 
 def _view(folder: Path, comparison: Row, rows: list[Row], album: _Album) -> Row:
     metrics, seeds = _metrics(comparison, rows), list(comparison.get("seeds") or [])
-    methods = [row for row in rows if row["kind"] not in ("floor", "description")]
+    methods = _methods(rows)
     for number, row in enumerate(rows):
         row["number"], row["tone"] = number, "method" if row in methods else row["kind"]
         row["hue"] = methods.index(row) % 8 if row in methods else None

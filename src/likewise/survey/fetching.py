@@ -17,12 +17,11 @@ from typing import Any, Literal
 from likewise.errors import SurveyError
 from likewise.survey.archive import Archive, find
 from likewise.survey.civitai import Asked, Client, Unavailable, asked
-from likewise.survey.shapes import Model, Page
+from likewise.survey.shapes import SMALL, Model, Page
 from likewise.survey.store import Snapshot, Store
 
 LIMIT = 100
 """Models of one page, and ids of one request; the site gives no more."""
-LARGEST_ID = 2**31 - 1
 CHECKPOINT = "Checkpoint"
 CHECKPOINT_TYPES = ("Trained", "Merge")
 PROBES, PROBE_PAGES, PROBE_HITS = 20, 5, 500
@@ -34,6 +33,7 @@ MOST_BROKEN = 5
 CLIMBS = 5
 """Requests for ids above the largest that was seen."""
 PANEL_DAYS = 14
+_NONE = "types are spelled as on the site, such as LORA or TextualInversion; a sample needs ids enough to find some"
 FRESH = timedelta(minutes=5)
 """The site answers from its memory for so long."""
 
@@ -165,7 +165,7 @@ def program(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model
         found = _by_id(plan, source, outcome)
     for models in found:
         new = {model.id: model for model in models if model.id not in outcome.seen}
-        outcome.seen |= new.keys()
+        outcome.seen.update(new)  # in place; |= would copy the whole set for each page
         yield list(new.values())
     if plan.mode == "census" and outcome.complete:
         _probe(plan, source, outcome)
@@ -187,11 +187,12 @@ def _by_id(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model]
         models = _all(source, outcome, ids=some, **common)
         if models is None:
             continue
-        there = {model.id for model in models}
+        wanted, there = set(some), {model.id for model in models}
         outcome.asked.update((number, number in there) for number in some)
         checkpoints += [model.id for model in models if model.type == CHECKPOINT]
-        yield [model for model in models if model.id in set(some)]
-    if outcome.unanswered:  # asked when all are known, so that they are asked for in the same hundreds
+        yield [model for model in models if model.id in wanted]
+    # Asked when all are known, so that they are asked for in the same hundreds; a panel knows from before.
+    if outcome.unanswered or plan.mode == "panel":
         return
     for some in _hundreds(list(dict.fromkeys(checkpoints))):
         for kind in CHECKPOINT_TYPES:
@@ -217,7 +218,7 @@ def _largest(plan: Plan, source: Source) -> int:
     page = source.ask(asked(sort="Newest", limit=LIMIT, nsfw=plan.nsfw))
     largest = max((model.id for model in page.models), default=0)
     for _ in range(CLIMBS):
-        above = range(largest + 1, min(largest + LIMIT, LARGEST_ID) + 1)
+        above = range(largest + 1, min(largest + LIMIT, SMALL) + 1)
         if not above:
             break
         page = source.ask(asked(ids=above, limit=LIMIT, nsfw=plan.nsfw, archived=True))
@@ -332,7 +333,7 @@ def plan_of(archive: Archive) -> Plan:
     try:
         facts = dict(archive.plan)
         return Plan(**facts | {"ids": tuple(facts["ids"])})
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, ValueError):
         raise SurveyError(f"{archive.folder} was made by another version of likewise") from None
 
 
@@ -360,7 +361,9 @@ def load(archive: Archive, store: Store) -> tuple[int, Outcome]:
 
     with store.transaction():
         number = store.begin(snapshot)
-        store.add(number, rows())
+        if not store.add(number, rows()):
+            of = f" of type {plan.type!r}" if plan.mode == "census" else ""
+            raise SurveyError(f"{archive.folder} has no model{of}", _NONE)
         store.ask(number, outcome.asked.items())
         known = store.checkpoint_types() if plan.mode == "panel" else outcome.checkpoint_types
         store.set_checkpoint_types(number, known.items())

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from likewise.errors import SurveyError
 from likewise.survey import fetching
 from likewise.survey.archive import Archive
-from likewise.survey.shapes import count, quantity, read, text, when
+from likewise.survey.shapes import LARGEST, SMALL, count, quantity, read, text, when
 from likewise.survey.store import FORMULA, MODELS, Snapshot, Store
 
 NAMES = {
@@ -86,7 +86,7 @@ def load(path: Path, store: Store) -> tuple[int, list[str]]:
                 raise SurveyError(f"{path} holds no model that can be read", f"it may be {_SUFFIXES}")
     except OSError as error:
         raise SurveyError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, EOFError, ValueError, csv.Error) as error:
+    except (UnicodeDecodeError, EOFError, ValueError, RecursionError, csv.Error) as error:
         raise SurveyError(f"{path} cannot be read: {error}", f"it may be {_SUFFIXES}") from None
     return number, notes
 
@@ -109,9 +109,7 @@ def _dump(file: TextIO) -> Iterator[dict[str, Any]]:
     """Models in the API's own shape: a list, a page, or a model or page per line."""
     first = file.readline()
     try:
-        values: Iterator[Any] = chain(
-            [json.loads(first)], (json.loads(line) for line in file if line.strip())
-        )
+        values: Iterator[Any] = chain([json.loads(first)], _lines(file))
     except ValueError:  # one value over many lines
         values = iter([json.loads(first + file.read())])
     for value in values:
@@ -120,11 +118,21 @@ def _dump(file: TextIO) -> Iterator[dict[str, Any]]:
             yield from (model.row() for item in items if (model := read(item)))
 
 
+def _lines(file: TextIO) -> Iterator[Any]:
+    """The values of all lines but the first."""
+    for number, line in enumerate(file, start=2):
+        try:
+            if line.strip():
+                yield json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+
+
 def _table(path: Path, file: TextIO, notes: list[str]) -> Iterator[dict[str, Any]]:
     """Rows of a table whose first line names its columns. A row without an id gets its negative line number."""
     titles = file.readline()
     file.seek(0)
-    reader = csv.DictReader(file, delimiter=max(",;\t", key=titles.count))
+    reader = csv.DictReader(file, delimiter=max(",;\t", key=titles.count), strict=True)
     known = _columns(reader.fieldnames or ())
     if not {"type", "downloads", "rating"} & known.keys():
         raise SurveyError(
@@ -165,9 +173,11 @@ def _row(number: int, cells: Mapping[str, str | None]) -> dict[str, Any]:
         cell = (cells.get(column) or "").strip()
         if cell.startswith("'") and re.match(FORMULA, cell):  # as `store.export` writes it
             cell = cell[1:]
-        if kind in ("BIGINT", "INTEGER", "DOUBLE"):
+        if kind == "DOUBLE":
+            row[column] = _number(cell)
+        elif kind in ("BIGINT", "INTEGER"):
             value = _number(cell)
-            row[column] = value if kind == "DOUBLE" or value is None else round(value)
+            row[column] = count(value and round(value), SMALL if kind == "INTEGER" else LARGEST)
         elif kind == "BOOLEAN":
             row[column] = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(
                 cell.lower()

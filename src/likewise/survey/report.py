@@ -21,6 +21,7 @@ from likewise.survey.statistics.exposure import BASES, FITTED_ON
 from likewise.survey.statistics.members import COMPARED, TITLES
 from likewise.survey.statistics.ratings import FITTED_ON as VOTES_ON
 from likewise.survey.statistics.summary import Row
+from likewise.survey.store import defused
 
 MISSING = "—"
 WARNING = (
@@ -36,8 +37,11 @@ def build(found: Row, out: Path) -> Path:
 
 
 def write_csv(found: Row, out: Path) -> Path:
-    """Write the table, a line per method; what is missing is an empty cell."""
+    """Write the table, a line per method; what is missing is an empty cell, and no text is a formula."""
     rows = [_flat(row) for row in found["methods"]]
+    rows = [
+        {name: defused(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows
+    ]
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -87,9 +91,12 @@ def _view(found: Row) -> Row:
     rows = found["methods"]
     by_name = {row["method"]: row for row in rows}
     compared = [name for name in COMPARED if name in by_name]
-    taken = datetime.fromisoformat(found["snapshot"]["taken"])
+    snapshot = found["snapshot"]
+    taken = datetime.fromisoformat(snapshot["taken"])
     return {
-        "f": found, "s": found["snapshot"], "rows": [row for row in rows if row["part_of"] != "mistake"],
+        "f": found, "s": snapshot, "source": snapshot["source"].partition(", begun ")[0], "moment": moment_text,
+        "query": {key: value for key, value in snapshot["parameters"].items() if value is not None},
+        "rows": [row for row in rows if row["part_of"] != "mistake"],
         "by_name": by_name, "compared": compared, "titles": TITLES, "warning": WARNING, "missing": MISSING,
         "hues": {name: k for k, name in enumerate(COMPARED)}, "date": f"{taken.day} {taken:%B} {taken.year}",
         "models": sum(row["models"] for row in rows if row["part_of"] is None),
@@ -153,6 +160,11 @@ def share_text(value: Any) -> str:
 def kilobytes_text(value: Any) -> str:
     """Kilobytes of 1024 bytes, as the site counts them, in units that people know."""
     return MISSING if value is None else size_text(1024 * value)
+
+
+def moment_text(moment: str) -> str:
+    """A moment in ISO's spelling, to the minute: 2026-11-23 13:12."""
+    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M}"
 
 
 def interval_text(ends: Any, write: Any = number_text) -> str:

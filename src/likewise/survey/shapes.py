@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-_LARGEST = 2**53
+LARGEST = 2**53
 """Counts beyond this are not counts."""
+SMALL = 2**31 - 1
+"""The most of an id, and of what the store keeps as an INTEGER."""
 _GROUPS = re.compile(r",(?=\d{3}(?!\d))")
 """The commas of 1,234,567, and not that of 4,75."""
 _LONGEST = 1000
@@ -112,7 +114,7 @@ def read(item: object) -> Model | None:
         type=text(item.get("type")),
         creator=text(creator.get("username") if isinstance(creator, dict) else creator),
         nsfw=_truth(item.get("nsfw")),
-        nsfw_level=count(item.get("nsfwLevel")),
+        nsfw_level=count(item.get("nsfwLevel"), SMALL),
         archived=item.get("mode") == "Archived",
         downloads=count(stats.get("downloadCount")),
         likes=count(stats.get("thumbsUpCount")),
@@ -161,15 +163,15 @@ def quantity(value: object) -> float | None:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if 0 <= value <= _LARGEST and math.isfinite(value) else None
+    return float(value) if 0 <= value <= LARGEST and math.isfinite(value) else None
 
 
-def count(value: object) -> int | None:
-    """A whole number that is not negative, else None."""
-    if type(value) is int and 0 <= value <= _LARGEST:
+def count(value: object, most: int = LARGEST) -> int | None:
+    """A whole number that is not negative and at most `most`, else None."""
+    if type(value) is int and 0 <= value <= most:
         return value
     number = quantity(value)
-    return int(number) if number is not None and number == int(number) else None
+    return int(number) if number is not None and number == int(number) <= most else None
 
 
 def text(value: object) -> str | None:

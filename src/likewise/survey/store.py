@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -231,12 +232,16 @@ def export(store: Store, path: Path, kind: str, snapshot: int | None = None) -> 
     changed = ", ".join(f"{text} AS {name}" for name, text in plain.items())
     columns = f"* REPLACE ({changed})" if changed else "*"
     query = f"SELECT {columns} FROM models WHERE {chosen} ORDER BY snapshot, id"
-    if kind == "xlsx":
-        return write_with(path, lambda temporary: _write_sheets(store, query, chosen, temporary))
-    options = {"parquet": "FORMAT parquet", "csv": "FORMAT csv, HEADER"}[kind]
-    return write_with(
-        path, lambda temporary: store.connection.execute(f"COPY ({query}) TO ? ({options})", [str(temporary)])
-    )
+
+    def fill(temporary: Path) -> None:
+        temporary.write_bytes(b"")  # where no file can be, Python's own error says so
+        if kind == "xlsx":
+            _write_sheets(store, query, chosen, temporary)
+            return
+        options = {"parquet": "FORMAT parquet", "csv": "FORMAT csv, HEADER"}[kind]
+        store.connection.execute(f"COPY ({query}) TO ? ({options})", [str(temporary)])
+
+    return write_with(path, fill)
 
 
 def _write_sheets(store: Store, query: str, chosen: str, path: Path) -> None:
@@ -320,13 +325,18 @@ def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, An
         yield batch
 
 
+def defused(text: str) -> str:
+    """A cell of CSV: text that begins like a formula gets an apostrophe before it."""
+    return re.sub(FORMULA, r"'\g<0>", text)
+
+
 @contextmanager
 def _as_json(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The rows in a temporary file of JSON lines, which DuckDB reads a hundred times faster than parameters."""
-    handle, name = tempfile.mkstemp(prefix="likewise-", suffix=".jsonl")
+    """The rows in a temporary file of JSON, which DuckDB reads a hundred times faster than parameters."""
+    handle, name = tempfile.mkstemp(prefix="likewise-", suffix=".json")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, default=_plain) + "\n" for row in rows)
+            file.write(json.dumps(rows, default=_plain))
         yield name
     finally:
         os.unlink(name)
@@ -335,7 +345,7 @@ def _as_json(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _from_json(columns: Mapping[str, str]) -> str:
     """SQL that reads such a file, whose name is the parameter."""
     kinds = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
-    return f"read_json(?, format = 'newline_delimited', columns = {{{kinds}}})"
+    return f"read_json(?, format = 'array', columns = {{{kinds}}})"
 
 
 def _plain(value: object) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from likewise.survey.rehearsal.catalogue import Catalogue
+from likewise.survey.shapes import SMALL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,6 @@ QUIRKS = {
     "unknown-fields": "fields that nobody has heard of, and items that are no models",
 }
 SORTS = {"Oldest": ("last", 1), "Newest": ("last", -1), "Most Downloaded": ("downloads", -1)}
-LARGEST_ID = 2**31 - 1
 _CHECKPOINTS = {"Trained": 1, "Merge": 2}
 _TEXTS = 100_000
 """Answered models that are kept as text, in case they are asked for again."""
@@ -115,7 +115,7 @@ class Site:
         return shown
 
     def _by_id(self, text: str, shown: NDArray[np.bool_]) -> NDArray[np.intp]:
-        numbers = [int(word) for word in text.split(",") if word.isdigit() and 0 < int(word) <= LARGEST_ID]
+        numbers = [int(word) for word in text.split(",") if word.isdigit() and 0 < int(word) <= SMALL]
         ids = self.catalogue["id"]
         wanted = np.array(sorted(set(numbers)), dtype=np.int64)
         where = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)

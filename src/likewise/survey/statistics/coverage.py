@@ -75,12 +75,15 @@ def totals(store: Store, snapshot: Snapshot) -> dict[str, Row] | None:
 
     N = M k / n for k hits among n ids drawn from 1 to M, with the standard error of a share drawn without
     replacement. `low` and `high` are Wilson's interval, which also holds for rare methods and for k = 0.
-    Downloads are heavy-tailed: their standard error is itself uncertain where there are few hits.
+    Downloads are heavy-tailed: their standard error is itself uncertain where there are few hits. Where the site told
+    the origin of no checkpoint at all, trained and merged ones are left out: none known is not none there.
     """
     values = _drawn(snapshot)
     if values is None or not _any_asked(store, snapshot):
         return None
     rows = {row.pop("method"): row for row in records(store.connection, _TOTALS, values)}
+    if rows["checkpoint_unknown"]["hits"] == rows["checkpoint_any"]["hits"] > 0:
+        del rows["checkpoint_trained"], rows["checkpoint_merge"]
     return {name: rows[name] for name in TITLES if name in rows}
 
 
