@@ -178,7 +178,7 @@ def test_losses_stay_on_the_device_of_their_pictures(made: Path, monkeypatch: py
     network = JudgeNet({head: len(names) for head, names in train_judge.classes(known.world).items()}).to(
         "meta"
     )
-    seen = known.paint(train_judge.views(known, 2, 1))
+    seen = known.paint(train_judge.seen_again(known, 4, 1))
     losses = [
         train_vae.step_loss(vae, batch.pixels),
         train_judge.step_loss(network, vae, batch, seen),
@@ -186,6 +186,24 @@ def test_losses_stay_on_the_device_of_their_pictures(made: Path, monkeypatch: py
     ]
     assert [loss.device.type for loss in losses] == ["meta"] * 3
     assert all(loss.requires_grad for loss in losses)
+
+
+def test_a_judge_learns_shapes_in_one_colour_and_colours_of_one_shape(made: Path) -> None:
+    """Else colour alone tells things apart, and an orange star passes for an orange cat."""
+    from workshop import train_judge
+
+    known = Composer(made, variants=4)
+    batches = [train_judge.identities(known, 16, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(len(set(things)) == 16 for things in batches)
+    crowds = [things for things in batches if things[0][1] >= 0]
+    assert 0 < len(crowds) < len(batches)
+    for things in crowds:
+        tints = [tint for _, tint in things]
+        assert sorted(tints.count(tint) for tint in set(tints)) == [4, 12]
+        assert len({cut for cut, _ in things}) == 12
+    labels = known.paint(train_judge.seen_again(known, 16, 3)).labels
+    counts = torch.unique(train_judge.who(labels), return_counts=True)[1]
+    assert counts.tolist() == [train_judge.VIEWS] * 16
 
 
 def test_a_backbone_learns_in_bfloat16(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,8 @@ from workshop.train_vae import NOISE
 
 SEED = 505
 VIEWS = 4
-IDS = {"taught": "pocket-judge-v2", "whole": "pocket-judge-whole-v2"}
+TEMPERATURE = 0.07
+IDS = {"taught": "pocket-judge-v3", "whole": "pocket-judge-whole-v3"}
 
 
 def classes(known: world.World) -> dict[str, tuple[str, ...]]:
@@ -78,24 +79,44 @@ def write_card(path: Path, right: dict[str, float], known: world.World) -> None:
     path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-def views(wide: Planner, cuts: int, seed: int) -> Order:
-    """``VIEWS`` pictures each of some cut-outs, alone, in different contexts and sizes."""
-    rng = np.random.default_rng(seed)
+def identities(wide: Planner, count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """(cut-out, tint or -1) of different things: in their own colours, or all in one and a quarter in another as well.
+
+    In a crowd of one colour only the shape tells a thing, beside its twin of another only the colour. Without
+    crowds colour suffices, and an orange star passes for an orange cat.
+    """
+    cuts = rng.choice(len(wide.rows), count, replace=False).tolist()
+    if rng.random() < 0.5:
+        return [(cut, -1) for cut in cuts]
+    one, other = rng.choice(len(world.TINTS), 2, replace=False).tolist()
+    twins = count // 4
+    return [(cut, one) for cut in cuts[twins:]] + [(cut, other) for cut in cuts[-twins:]]
+
+
+def views(wide: Planner, things: list[tuple[int, int]], rng: np.random.Generator) -> Order:
+    """``VIEWS`` pictures of each thing, alone, in different contexts and sizes."""
     plans = []
-    for cut in rng.choice(len(wide.rows), cuts, replace=False):
+    for cut, tint in things:
         for _ in range(VIEWS):
-            plan = Plan(
-                int(cut),
-                -1,
-                world.DESIGNS.index(wide.rows[cut]["design"]),
-                small=bool(rng.random() < 0.1),
-            )
+            style = world.DESIGNS.index(wide.rows[cut]["design"])
+            plan = Plan(cut, -1, style, small=bool(rng.random() < 0.1), tint=tint)
             if rng.random() < 0.7:
                 plan.scene = int(rng.integers(len(SCENES)))
             else:
                 plan.plain = int(rng.integers(len(COLOURS)))
             plans.append(plan)
     return wide.order(plans, rng)
+
+
+def seen_again(wide: Planner, count: int, seed: int) -> Order:
+    """A batch for the identity embedding."""
+    rng = np.random.default_rng(seed)
+    return views(wide, identities(wide, count, rng), rng)
+
+
+def who(labels: dict[str, torch.Tensor]) -> torch.Tensor:
+    """A number for each picture's thing: its cut-out in its colour."""
+    return labels["cut"] * (len(world.TINTS) + 1) + labels["tint"]
 
 
 @torch.no_grad()
@@ -122,11 +143,11 @@ def roughen(pixels: torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
     return out.clamp(-1, 1)
 
 
-def contrast(marks: torch.Tensor, cuts: torch.Tensor) -> torch.Tensor:
-    """Supervised contrast: views of one cut-out attract each other."""
-    itself = torch.eye(len(cuts), dtype=torch.bool, device=cuts.device)
-    alike = (cuts[:, None] == cuts) & ~itself
-    logits = (marks @ marks.T / 0.1).masked_fill(itself, -1e4)
+def contrast(marks: torch.Tensor, things: torch.Tensor) -> torch.Tensor:
+    """Supervised contrast: views of one thing attract each other."""
+    itself = torch.eye(len(things), dtype=torch.bool, device=things.device)
+    alike = (things[:, None] == things) & ~itself
+    logits = (marks @ marks.T / TEMPERATURE).masked_fill(itself, -1e4)
     return -(logits.log_softmax(1) * alike).sum(1).div(alike.sum(1)).mean()
 
 
@@ -152,8 +173,8 @@ def together(parts: list[Batch]) -> Batch:
 
 
 @torch.no_grad()
-def ceilings(judge: JudgeNet, known: tuple[Composer, ...], wide: Composer, batches: int) -> dict[str, float]:
-    """Accuracies on fresh true pictures, and how well identities separate."""
+def ceilings(judge: JudgeNet, known: tuple[Composer, ...], batches: int) -> dict[str, float]:
+    """Accuracies on fresh true pictures."""
     judge.eval()
     right = {k: [0, 0] for k in judge.heads}
     for k in range(batches):
@@ -164,21 +185,42 @@ def ceilings(judge: JudgeNet, known: tuple[Composer, ...], wide: Composer, batch
             right[name][0] += int((out[name].argmax(1) == batch.labels[name])[use].sum())
             right[name][1] += int(use.sum())
     result = {k: a / max(1, b) for k, (a, b) in right.items()}
-    same, other, nearest = [], [], []
-    for k in range(batches):
-        batch = wide.paint(views(wide, 16, step_seed(SEED + 10, k)))
-        marks, cuts = judge(batch.pixels)["identity"], batch.labels["cut"]
-        near = (marks @ marks.T).fill_diagonal_(-2)
-        alike = (cuts[:, None] == cuts) & (near > -2)
-        same.append(near[alike].mean())
-        other.append(near[cuts[:, None] != cuts].mean())
-        nearest.append((cuts[near.argmax(1)] == cuts).float().mean())
-    result |= {
-        "identity_same": float(torch.stack(same).mean()),
-        "identity_other": float(torch.stack(other).mean()),
-    }
     judge.train()
-    return {**result, "identity_nearest": float(torch.stack(nearest).mean())}
+    return result
+
+
+@torch.no_grad()
+def separation(judge: JudgeNet, wide: Composer, batches: int) -> dict[str, float]:
+    """How near pictures of one thing are to each other and to those of fifteen others, in their own colours and all in one.
+
+    `nearest` is the share whose nearest picture shows the same thing.
+    """
+    judge.eval()
+    result = {}
+    for case in ("identity", "one_colour"):
+        same, other, nearest = [], [], []
+        for k in range(batches):
+            rng = np.random.default_rng(step_seed(SEED + 10, k))
+            tint = int(rng.integers(len(world.TINTS))) if case == "one_colour" else -1
+            things = [
+                (int(cut), tint) for cut in rng.choice(len(wide.rows), min(16, len(wide.rows)), replace=False)
+            ]
+            batch = wide.paint(views(wide, things, rng))
+            marks, label = judge(batch.pixels)["identity"], who(batch.labels)
+            near = (marks @ marks.T).fill_diagonal_(-2)
+            alike = label[:, None] == label
+            same.append(near[alike & (near > -2)].mean())
+            other.append(near[~alike].mean())
+            nearest.append((label[near.argmax(1)] == label).float().mean())
+        for name, values in {"same": same, "other": other, "nearest": nearest}.items():
+            result[f"{case}_{name}"] = float(torch.stack(values).mean())
+    judge.train()
+    return result
+
+
+def measured(judge: JudgeNet, known: tuple[Composer, ...], wide: Composer, batches: int) -> dict[str, float]:
+    """Everything the card tells of the judge."""
+    return ceilings(judge, known, batches) | separation(judge, wide, batches)
 
 
 def step_loss(judge: JudgeNet, vae: AutoencoderKL, told: Batch, seen: Batch) -> torch.Tensor:
@@ -188,7 +230,7 @@ def step_loss(judge: JudgeNet, vae: AutoencoderKL, told: Batch, seen: Batch) -> 
         out = judge(pixels)
     out = {name: value.float() for name, value in out.items()}
     heads = head_loss({k: v[:n] for k, v in out.items()}, told.labels)
-    return heads + contrast(out["identity"][n:], seen.labels["cut"])
+    return heads + contrast(out["identity"][n:], who(seen.labels))
 
 
 def train(judge: JudgeNet, known: tuple[Composer, ...], wide: Composer, args: argparse.Namespace) -> None:
@@ -204,8 +246,8 @@ def train(judge: JudgeNet, known: tuple[Composer, ...], wide: Composer, args: ar
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(args.device)
     told = [one.batches(args.batch // len(known), SEED + 30 + i) for i, one in enumerate(known)]
     began, start = time.time(), step
-    cuts = min(args.batch // VIEWS, len(wide.rows))
-    seen = Ahead(lambda step: views(wide, cuts, step_seed(SEED + 1, step)), args.device)
+    things = min(args.batch // VIEWS, len(wide.rows))
+    seen = Ahead(lambda step: seen_again(wide, things, step_seed(SEED + 1, step)), args.device)
     while course.share(step) < 1:
         for group in optimizer.param_groups:
             group["lr"] = course.rate(step, args.rate, 100, 0.02)
@@ -221,7 +263,7 @@ def train(judge: JudgeNet, known: tuple[Composer, ...], wide: Composer, args: ar
         if step % 200 == 0:
             state = {"model": judge.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
             save_atomic({**state, **course.state()}, point)
-            log_line(folder / "judge.jsonl", step=step, **ceilings(judge, known, wide, 4))
+            log_line(folder / "judge.jsonl", step=step, **measured(judge, known, wide, 4))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -243,7 +285,7 @@ def main(argv: list[str] | None = None) -> None:
     known, wide = (composer(args), composer(args, taught=True)), composer(args, ("world", "other"))
     judge = JudgeNet({head: len(names) for head, names in classes(args.world).items()}).to(args.device)
     train(judge, known, wide, args)
-    result = ceilings(judge, known, wide, 1 if args.smoke else 20)
+    result = measured(judge, known, wide, 1 if args.smoke else 20)
     out.mkdir(parents=True, exist_ok=True)
     weights = {k: v.cpu().contiguous() for k, v in judge.eval().state_dict().items()}
     save_file(weights, out / "model.safetensors")

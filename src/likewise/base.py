@@ -12,8 +12,8 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Protocol, Self, cast
 
 import torch
 from PIL import Image
@@ -57,7 +57,8 @@ class Sampler:
     """Settings of one drawing; the same object for everything that is to be compared."""
 
     steps: int = 20
-    guidance: float = 5.0
+    guidance: float | None = None
+    """Empty: what the base's makers advise, else 5."""
     negative: str = ""
     size: int | None = None
     """Side in pixels; empty for the base's native size."""
@@ -67,7 +68,7 @@ class Sampler:
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MOST_STEPS:
             raise RecipeError(f"{self.steps} denoising steps", f"give 1 to {MOST_STEPS}")
-        if not math.isfinite(self.guidance) or self.guidance < 0:
+        if self.guidance is not None and not (math.isfinite(self.guidance) and self.guidance >= 0):
             raise RecipeError(
                 f"guidance {self.guidance} is no number from 0 up", "5 is usual; 1 switches it off"
             )
@@ -97,6 +98,8 @@ class Base(ABC):
     """Picture sides must be multiples of this."""
     advice: Mapping[str, Mapping[str, Any]]
     """Recipe settings per method that suit this base better than the method's defaults."""
+    guidance: float = 5.0
+    """How strictly to follow the prompt where nothing is said."""
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __init__(self) -> None:
@@ -199,6 +202,12 @@ class Base(ABC):
                 digest.update(flat[:: max(1, flat.numel() // 256)].float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
+    def settled(self, sampler: Sampler | None) -> Sampler:
+        """`sampler` with its empty fields filled: what is really drawn with."""
+        sampler = sampler or Sampler()
+        guidance = self.guidance if sampler.guidance is None else sampler.guidance
+        return replace(sampler, guidance=guidance, size=sampler.size or self.resolution)
+
     @torch.no_grad()
     def sample(
         self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler | None = None, *, slots: int = 1
@@ -208,14 +217,14 @@ class Base(ABC):
         The starting noise of a row is drawn on the CPU from its seed alone. With `slots` adapters attached the rows are
         slot-major and every slot has as many. A picture that comes out not finite is returned black.
         """
-        sampler = sampler or Sampler()
+        sampler = self.settled(sampler)
         if len(prompts) != len(seeds) or len(prompts) % slots:
             raise RecipeError(
                 f"{len(prompts)} prompts, {len(seeds)} seeds and {slots} slots do not make whole rows"
             )
         if any(not 0 <= seed < 2**64 for seed in seeds):
             raise RecipeError("a seed is a whole number from 0 to 2^64 - 1", "0, 1, 2 will do")
-        size = sampler.size or self.resolution
+        size = cast(int, sampler.size)
         if size % self.grid:
             raise RecipeError(f"size {size} is not a multiple of {self.grid}, which {self.name} needs")
         each = len(prompts) // slots
@@ -240,7 +249,8 @@ class Base(ABC):
         latents = noise.to(self.device) * scheduler.init_noise_sigma
         with self.autocast():
             given = self.encode_prompts(prompts)
-            guided = sampler.guidance != 1.0
+            guidance = cast(float, sampler.guidance)  # settled
+            guided = guidance != 1.0
             count, rows = len(prompts), list(range(len(prompts)))
             order = _with_unconditional(count, slots) if guided else rows
             if guided:
@@ -252,7 +262,7 @@ class Base(ABC):
                 wide = wide[[r % count for r in order]]
                 answer = self.denoise(wide, level.expand(len(order)).to(self.device), given).float()[back]
                 if guided:
-                    answer = self.combine(answer[:count], answer[count:], sampler.guidance)
+                    answer = self.combine(answer[:count], answer[count:], guidance)
                 latents = scheduler.step(answer, level, latents).prev_sample
         return latents
 

@@ -121,10 +121,12 @@ def test_inpainting_models_are_refused(folder, tmp_path):
 def test_advice_is_read_from_the_folder(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "m")
     (tmp_path / "m/likewise.toml").write_text(
-        'reserved_tokens = ["zwx"]\n[recipe.lora]\nlearning_rate = 1e-3\nsteps = 300\n'
+        'reserved_tokens = ["zwx"]\nguidance = 3\n[recipe.lora]\nlearning_rate = 1e-3\nsteps = 300\n'
     )
     loaded = families.load(str(tmp_path / "m"))
     assert loaded.reserved_tokens == ("zwx",)
+    assert loaded.settled(None).guidance == 3.0
+    assert loaded.settled(Sampler(guidance=1.5)).guidance == 1.5
     assert loaded.advice == {"lora": {"learning_rate": 1e-3, "steps": 300}}
     assert families.load(str(folder)).advice == {}
 

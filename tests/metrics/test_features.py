@@ -199,3 +199,11 @@ def test_the_shipped_judge_knows_its_own_pictures() -> None:
     assert shipped.card["heads"]["scene"][:2] == ["beach", "snow"]
     assert "on a beach" in shipped.phrases, "the scene head must be good enough to check with"
     assert torch.allclose(shipped.images([picture()]).norm(dim=1), torch.ones(1), atol=1e-5)
+
+
+@pytest.mark.skipif(not SHIPPED, reason="the embedded judge is not built yet")
+def test_the_shipped_judge_was_taught_shapes_as_well_as_colours() -> None:
+    """What the workshop measured on true pictures: the nearest of 64, when all wear one colour, shows the same thing."""
+    ceilings = embedded.load().card["ceilings"]
+    assert ceilings["identity_nearest"] > 0.95
+    assert ceilings["one_colour_nearest"] > 0.8

@@ -135,14 +135,15 @@ def read_tokenizer(source: Path | str, **changes: Any) -> Any:
 
 @dataclass(frozen=True)
 class Advice:
-    """What the maker of a base advises: recipe settings by method, and tokens that it never saw."""
+    """What the maker of a base advises: recipe settings by method, tokens that it never saw, and how to draw."""
 
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reserved_tokens: tuple[str, ...] = ()
+    guidance: float = 5.0
 
 
 def read_advice(path: Path) -> Advice:
-    """`likewise.toml` of a model folder: `[recipe.METHOD]` tables and `reserved_tokens`; empty without the file."""
+    """`likewise.toml` of a model folder: `[recipe.METHOD]`, `reserved_tokens` and `guidance`; empty without the file."""
     if not path.is_file():
         return Advice()
     try:
@@ -151,8 +152,11 @@ def read_advice(path: Path) -> Advice:
         raise BaseError(
             f"{path}: {error}", "it holds tables such as [recipe.lora] with learning_rate = 1e-3"
         ) from None
-    tables = data.get("recipe", {})
+    tables, guidance = data.get("recipe", {}), data.get("guidance", Advice.guidance)
+    if not isinstance(guidance, int | float) or not guidance >= 0:
+        raise BaseError(f"{path}: guidance = {guidance!r} is no number from 0 up", "5 is usual")
     return Advice(
         {name: table for name, table in tables.items() if isinstance(table, dict)},
         tuple(str(token) for token in data.get("reserved_tokens", ())),
+        float(guidance),
     )

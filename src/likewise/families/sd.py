@@ -102,7 +102,7 @@ class StableDiffusion(Base):
     def __init__(self, name: str, parts: Parts, device: str = "cpu") -> None:
         super().__init__()
         self.name, self.advice, self.notes = name, parts.advice.recipes, parts.notes
-        self.reserved_tokens = parts.advice.reserved_tokens
+        self.reserved_tokens, self.guidance = parts.advice.reserved_tokens, parts.advice.guidance
         self.backbone: Any = parts.unet
         self.vae: Any = parts.vae
         self._schedule = _read_schedule(parts.schedule)
