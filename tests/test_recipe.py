@@ -19,7 +19,24 @@ def test_a_rate_has_pieces() -> None:
     assert Rate.parse(3e-4) == Rate.parse("3e-4")
 
 
-@pytest.mark.parametrize("text", ["", "fast", "-1", "nan", "inf", "1e-3,1e-4", "1:5,2:5", "1:9,2:3,4", "1:x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "fast",
+        "-1",
+        "nan",
+        "inf",
+        "1e-3,1e-4",
+        "1:5,2:5",
+        "1:9,2:3,4",
+        "1:x",
+        "1e-3:",
+        "1:0",
+        "1:-5",
+        "1,",
+    ],
+)
 def test_a_rate_that_does_not_read_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Rate.parse(text)
@@ -48,6 +65,7 @@ def test_settings_are_read_as_they_are_written(pair: str, value: object) -> None
     [
         ("stpes=4", "did you mean steps?"),
         ("steps=-1", "steps = -1"),
+        ("steps=0", "steps = 0"),
         ("steps=1.5", "steps"),
         ("steps", "key=value"),
         ("=4", "key=value"),
@@ -88,3 +106,15 @@ def test_a_file_of_other_json_names_itself(text: str, tmp_path: Path) -> None:
 def test_a_text_that_is_no_toml_stays_a_text() -> None:
     assert setting("initialiser=old dog") == ("initialiser", "old dog")
     assert setting(" steps = 4 ") == ("steps", 4)
+
+
+def test_a_setting_of_training_is_missed_where_nothing_trains() -> None:
+    class StillRecipe(Recipe):
+        """Its own."""
+
+        slerp: bool = False
+
+    with pytest.raises(RecipeError, match=r"'steps' for Still .*nothing trains.* its settings are .*slerp"):
+        StillRecipe().override(["steps=5"])
+    with pytest.raises(RecipeError, match=r"'slrp' for Still .*did you mean slerp\?"):
+        StillRecipe().override(["slrp=true"])

@@ -101,14 +101,20 @@ def test_stacked_equals_separate_with_a_prior(prior: str, tmp_path: Path) -> Non
             assert torch.allclose(together[slot][name], value, rtol=1e-4, atol=1e-6), name
 
 
-def test_a_shorter_job_stands_still_once_it_is_done(tmp_path: Path) -> None:
-    jobs = jobs_of("lora", tmp_path, steps=4)
-    longer = Stack(
-        (jobs.jobs[0], type(jobs.jobs[1])(jobs.jobs[1].concept, jobs.jobs[1].recipe.override({"steps": 9})))
-    )
-    together, _ = trained("lora", longer, tmp_path)
-    (alone,), _ = trained("lora", Stack((jobs.jobs[0],)), tmp_path)
-    assert apart(together[0], alone) <= 1e-4
+@pytest.mark.parametrize("method", STACKABLE)
+def test_a_shorter_job_stands_still_once_it_is_done(method: str, tmp_path: Path) -> None:
+    short, long, _ = jobs_of(method, tmp_path, steps=4).jobs
+    jobs = Stack((short, type(long)(long.concept, long.recipe.override({"steps": 9}))))
+    base = tiny()
+    with methods.get(method).attach(base, jobs) as adapter:
+        for step in Training(base, adapter, jobs, cache=Cache(tmp_path / "cache")):
+            if step.number == 4:
+                done, other = adapter.state(0), adapter.state(1)
+        last = adapter.state(0)
+        assert all(torch.equal(last[name], value) for name, value in done.items())
+        assert apart(adapter.state(1), other) > 0, "the longer one goes on"
+    (alone,), _ = trained(method, Stack((short,)), tmp_path)
+    assert apart(last, alone) <= 1e-4
 
 
 @pytest.mark.parametrize(

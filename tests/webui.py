@@ -23,7 +23,7 @@ GLOBALS = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"} | {
 """What our files may name; the loaders know a few more."""
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU, "leakyrelu": nn.LeakyReLU, "elu": nn.ELU, "swish": nn.Hardswish, "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid, "softsign": nn.Softsign, "mish": nn.Mish,
+    "sigmoid": nn.Sigmoid, "softsign": nn.Softsign, "mish": nn.Mish, "silu": nn.SiLU, "gelu": nn.GELU,
 }  # fmt: skip
 
 

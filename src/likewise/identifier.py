@@ -6,58 +6,82 @@ means something brings its meaning along: `sks`, the habit of the field, is a ri
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from likewise.base import Base
 from likewise.errors import BaseError
 
 KNOWN = {"sks": "a rifle", "tok": "an everyday abbreviation"}
+UNWANTED = {
+    "01cccf00", "1837bc2c", "2044b408", "32c655bb", "4119d174", "5ab9752a", "5b62cca3", "84e9794d", "8c7e4078",
+    "a7f53974", "a815760b", "b46130a4", "be223741", "c6603565", "e59a19b5", "e7e44cd4", "f734fa00",
+}  # fmt: skip
+"""Insults, drugs and the like among CLIP's words of consonants: the first eight digits of each one's SHA-256."""
+COMMON = 0.75
+"""Vocabularies list byte-pair merges by falling frequency: what stands in this first share of one was seen often."""
 
 
 def pick(base: Base) -> str:
-    """A reserved token of the base, else the rarest short single token of its vocabulary that is no known word.
-
-    Vocabularies list byte-pair merges by falling frequency, so the highest ids are the rarest.
-    """
+    """A reserved token of the base, else the rarest short single token of its vocabulary that is no known word."""
     if base.reserved_tokens:
         return base.reserved_tokens[0]
     return candidates(base, 1)[0]
 
 
 def candidates(base: Base, count: int) -> list[str]:
-    """The `count` rarest single tokens of three or four consonant-heavy letters."""
+    """The `count` rarest single tokens of three or four letters: consonants alone, then those with one vowel.
+
+    What can be spoken is mostly a name, a word or part of one, and an insult more often than one would think.
+    """
     vocabulary = base.towers[0].tokenizer.get_vocab()
-    short = (
-        (rank, token.removesuffix("</w>"))
-        for token, rank in vocabulary.items()
-        if re.fullmatch(r"[a-z]{3,4}</w>", token) and not re.search(r"[aeiou]{2}|[aeiou].?[aeiou]", token)
+    ends = (
+        (token.removesuffix("</w>"), rank) for token, rank in vocabulary.items() if token.endswith("</w>")
     )
-    found = [
-        word
-        for _, word in sorted(short, reverse=True)
-        if not KNOWN.get(word) and len(re.findall("[aeiouy]", word)) < 2
-    ]
+    found = [word for word, _ in sorted(ends, key=lambda end: (_vowels(end[0]), -end[1])) if _suits(word)]
     if len(found) < count:
         raise BaseError(f"{base.name}'s vocabulary has no rare short token", "name one with --token")
     return found[:count]
+
+
+def _vowels(word: str) -> int:
+    return len(re.findall("[aeiouy]", word))
+
+
+def _suits(word: str) -> bool:
+    if not re.fullmatch("[a-z]{3,4}", word) or _vowels(word) > 1 or re.search(r"(.)\1\1", word):
+        return False
+    return word not in KNOWN and hashlib.sha256(word.encode()).hexdigest()[:8] not in UNWANTED
 
 
 def warnings(base: Base, token: str) -> list[str]:
     """What a person should know about their choice, a sentence each; empty if there is nothing."""
     if token in base.reserved_tokens:
         return []
-    found = []
+    found, better = [], _better(base)
     pieces = base.towers[0].pieces(token)
     if len(pieces) != 1:
         spelt = " + ".join(piece.removesuffix("</w>") for piece in pieces)
         found.append(
-            f"{token!r} splits into {len(pieces)} tokens ({spelt}); a single rare one binds better, such as {_try(base)}"
+            f"{token!r} splits into {len(pieces)} tokens ({spelt}); a single rare one binds better; try {better}"
         )
     meaning = KNOWN.get(token.lower())
     if meaning:
-        found.append(f"{token!r} is {meaning} to many bases and will bring that along; try {_try(base)}")
+        found.append(f"{token!r} is {meaning} to many bases and will bring that along; try {better}")
+    elif len(pieces) == 1 and _common(base, pieces[0]) and repr(token.lower()) != better:
+        found.append(
+            f"{token!r} is a common word to {base.name} and will bring its meaning along; try {better}"
+        )
     return found
 
 
-def _try(base: Base) -> str:
-    return repr(pick(base))
+def _common(base: Base, piece: str) -> bool:
+    vocabulary = base.towers[0].tokenizer.get_vocab()
+    return bool(vocabulary[piece] < COMMON * len(vocabulary))
+
+
+def _better(base: Base) -> str:
+    try:
+        return repr(pick(base))
+    except BaseError:
+        return "a rarer one"

@@ -42,11 +42,17 @@ class Rate:
         """Read `1e-4` or `0.005:100, 1e-3:1000, 1e-4`; raises ValueError with the part that does not read."""
         pieces: list[tuple[float, int | None]] = []
         for part in str(text).split(","):
-            value, _, until = part.strip().partition(":")
-            rate, last = float(value), int(until) if until else None
+            value, colon, until = (piece.strip() for piece in part.partition(":"))
+            try:
+                rate, last = float(value), int(until) if colon else None
+            except ValueError:
+                raise ValueError(
+                    f"{part.strip()!r} does not read like 1e-4 or, up to step 100, 1e-4:100"
+                ) from None
             if not 0.0 <= rate < float("inf"):
                 raise ValueError(f"a learning rate must be a number of at least 0, not {value!r}")
-            if pieces and (pieces[-1][1] is None or (last is not None and last <= pieces[-1][1])):
+            before = pieces[-1][1] if pieces else 0
+            if before is None or (last is not None and last <= before):
                 raise ValueError(f"in {text!r} the steps must grow, and only the last part may be open-ended")
             pieces.append((rate, last))
         return cls(tuple(pieces))
@@ -65,6 +71,7 @@ def _check_rate(value: Any) -> str | float:
 
 
 LearningRate = Annotated[float | str, BeforeValidator(_check_rate)]
+Steps = PositiveInt
 
 
 class Recipe(BaseModel):
@@ -86,7 +93,7 @@ class Recipe(BaseModel):
         known = type(self).model_fields
         for key in pairs:
             if key not in known:
-                raise RecipeError(f"unknown setting {key!r} in a {type(self).__name__}", nearest(key, known))
+                raise RecipeError(f"unknown setting {key!r} for {self._owner()}", self._instead_of(key))
         pairs = {key: None if _empty(value, known[key]) else value for key, value in pairs.items()}
         try:
             return type(self)(**{**self.model_dump(), **pairs})
@@ -95,6 +102,17 @@ class Recipe(BaseModel):
             where = ".".join(str(part) for part in first["loc"][:1]) or "recipe"
             message = first["msg"].removeprefix("Value error, ")
             raise RecipeError(f"{where} = {pairs.get(where)!r}: {message}", _advice(known, where)) from None
+
+    @classmethod
+    def _owner(cls) -> str:
+        return cls.__name__.removesuffix("Recipe")
+
+    @classmethod
+    def _instead_of(cls, key: str) -> str:
+        """The way out for a setting that is not there; a setting of training is missed where nothing trains."""
+        if key in TrainingRecipe.model_fields and not issubclass(cls, TrainingRecipe):
+            return f"nothing trains before it draws; its settings are {', '.join(sorted(cls.model_fields))}"
+        return nearest(key, cls.model_fields)
 
     @classmethod
     def read(cls, path: Path) -> dict[str, Any]:
@@ -118,7 +136,7 @@ class Recipe(BaseModel):
 class TrainingRecipe(Recipe):
     """Hyperparameters that every method shares which trains before sampling."""
 
-    steps: NonNegativeInt = 800
+    steps: Steps = 800
     """Optimizer steps."""
     learning_rate: LearningRate = 1e-4
     """Learning rate; piecewise as `0.005:100, 1e-3:1000`."""
@@ -141,7 +159,8 @@ class TrainingRecipe(Recipe):
     clip: NonNegativeFloat = 1.0
     """Largest gradient norm of one job; 0 turns clipping off. diffusers and kohya use 1."""
     snr_gamma: Annotated[float, Field(gt=0)] | None = None
-    """Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556); 5 is customary. Empty: off."""
+    """Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556); 5 is customary. It weighs the prior's rows too, as in kohya:
+    they are noised alike. diffusers leaves them out. Empty: off."""
     noise_offset: NonNegativeFloat = 0.0
     """Per-channel constant added to the noise; 0.05 to 0.1 helps very dark or bright pictures."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -153,8 +172,8 @@ class TrainingRecipe(Recipe):
     `predicted` noise for the class prompt, which needs no pictures."""
     prior_weight: NonNegativeFloat = 1.0
     """Weight of the prior's loss beside the concept's."""
-    prior_count: PositiveInt = 24
-    """How many class pictures to draw when `prior` is `pictures`."""
+    prior_count: PositiveInt = 100
+    """How many class pictures to draw when `prior` is `pictures`. diffusers' default; the paper has 200 per picture."""
     prior_guidance: NonNegativeFloat = 5.0
     """Guidance of the class pictures. At 1 they are drawn as the base itself distributes them, so learning them changes
     nothing; guided ones look better and are more alike, and the class becomes like them wherever it is drawn."""

@@ -31,6 +31,7 @@ FORMS: list[dict[str, Any]] = [
     {"layer_structure": [1, 1]},
     {"layer_structure": [1, 1.5, 1.5, 1], "activation_func": "mish", "activate_output": False},
     {"activation_func": "swish", "activate_output": True},
+    {"activation_func": "silu", "activate_output": False},
     {"activation_func": "relu"},  # without `activate_output`, which then is on
     {
         "layer_structure": [1, 2, 2, 1],
@@ -189,6 +190,7 @@ def test_dropout_shifts_the_names_of_others_files_and_not_of_ours(tmp_path):
         ({"use_dropout": True, "dropout_structure": [0, 0.3, 0]}, "dropout stays on"),
         ({"is_layer_norm": True, "activation_func": "relu", "activate_output": False}, "layer normalisation"),
         ({"activation_func": "relu"}, "for lack of `activate_output`"),
+        ({"activation_func": "gelu", "activate_output": False}, "does not know the activation gelu"),
         ({"is_layer_norm": True}, None),
         ({}, None),
     ],
@@ -289,7 +291,7 @@ def broken(change: Any) -> dict[Any, Any]:
         (lambda t: t.update({"layer_structure": [2, 1]}), "begin and end with 1"),
         (lambda t: t.update({"layer_structure": [1, float("nan"), 1]}), "no list of multiples"),
         (lambda t: t.update({"layer_structure": "1,2,1"}), "no list of multiples"),
-        (lambda t: t.update({"activation_func": "gelu"}), "activation 'gelu', which is not known"),
+        (lambda t: t.update({"activation_func": "prelu"}), "activation 'prelu', which is not known"),
         (lambda t: t.update({4: t[4][:1]}), "no pair of networks"),
         (lambda t: t.update({-4: t[4]}), "no pair of networks"),
         (lambda t: t.update({5: 3}), "no pair of networks"),

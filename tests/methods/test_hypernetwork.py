@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,7 +16,13 @@ from likewise.concept import Concept
 from likewise.errors import FormatError, RecipeError, UnsupportedError
 from likewise.families.sd import StableDiffusion
 from likewise.method import Adapter
-from likewise.methods.hypernetwork import METHOD, HypernetworkAdapter, HypernetworkRecipe
+from likewise.methods.hypernetwork import (
+    ACTIVATIONS,
+    METHOD,
+    Activation,
+    HypernetworkAdapter,
+    HypernetworkRecipe,
+)
 from likewise.picture import Example
 from likewise.stack import Job, Stack
 
@@ -29,6 +35,18 @@ TORCH_LAYERS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "softsign": nn.Softsign,
     "mish": nn.Mish,
+    "celu": nn.CELU,
+    "gelu": nn.GELU,
+    "hardshrink": nn.Hardshrink,
+    "hardsigmoid": nn.Hardsigmoid,
+    "hardtanh": nn.Hardtanh,
+    "logsigmoid": nn.LogSigmoid,
+    "relu6": nn.ReLU6,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "softshrink": nn.Softshrink,
+    "tanhshrink": nn.Tanhshrink,
 }
 CONCEPT = Concept("toy", "sks", "toy", (Example(Path("none.png")),))
 
@@ -89,10 +107,21 @@ LAYOUTS: list[dict[str, Any]] = [
     {"activation": "leakyrelu", "layer_norm": True},
     {"structure": (1, 2, 1), "layer_norm": True},
     {"activation": "elu", "layer_norm": True, "dropout": (0, 0.5, 0), "activate_output": True},
-    {"activation": "tanh"},
     {"activation": "sigmoid", "activate_output": True},
-    {"activation": "softsign"},
+    *({"activation": name} for name in TORCH_LAYERS),
 ]
+
+
+def test_every_activation_is_compared_with_torchs() -> None:
+    """All of torch's that act on single numbers, without parameters or chance, by the web UI's names for them."""
+    assert TORCH_LAYERS.keys() | {"linear"} == ACTIVATIONS.keys() == set(get_args(Activation))
+    found = {
+        name.lower()
+        for name, kind in vars(nn.modules.activation).items()
+        if isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__.endswith(".activation")
+    }
+    others = "glu multiheadattention prelu rrelu softmax softmax2d softmin logsoftmax threshold"
+    assert found - set(others.split()) == ACTIVATIONS.keys() - {"linear", "swish"} | {"hardswish"}
 
 
 @pytest.mark.parametrize("settings", LAYOUTS, ids=str)
@@ -331,7 +360,7 @@ def test_recipes_refuse_what_cannot_be_built(base: StableDiffusion) -> None:
         ("structure=[2, 1]", "begin and end with 1"),
         ("structure=[1]", "begin and end with 1"),
         ("structure=[1, 0, 1]", "above 0"),
-        ("activation=gelu", "activation"),
+        ("activation=prelu", "activation"),
         ("dropout=[0, 0.3]", "it needs 3 numbers"),
         ("dropout=[0, 0.3, 0.3]", "begin and end with 0"),
         ("dropout=[0, 1.0, 0]", "below 1"),

@@ -7,7 +7,7 @@ import torch
 
 from likewise import methods
 from likewise.artifact import Artifact
-from likewise.errors import FormatError
+from likewise.errors import FormatError, RecipeError
 from likewise.families.sd import StableDiffusion
 
 FIRST = "backbone.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -80,3 +80,9 @@ def test_factors_of_another_width_are_refused(base: StableDiffusion) -> None:
     wide = {**artifact.tensors, f"{FIRST}.down": torch.zeros(2, 999)}
     with pytest.raises(FormatError, match="this base needs"):
         methods.get("lora").restore(base, [Artifact("lora", "sd", "sks", "dog", wide)])
+
+
+@pytest.mark.parametrize("pair", ["dropout=1", "dropout=1.5", "dropout=-0.1", "rank=0", "rank=1025"])
+def test_settings_that_cannot_train_are_refused(pair: str) -> None:
+    with pytest.raises(RecipeError, match=pair.replace("=", " = ")):
+        methods.get("lora").recipe().override([pair])

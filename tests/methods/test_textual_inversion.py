@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from likewise import methods
+from likewise.artifact import Artifact
 from likewise.cache import Cache
 from likewise.errors import RecipeError
 from likewise.families.sd import StableDiffusion
@@ -64,9 +65,65 @@ def test_one_to_sixteen_vectors(base: StableDiffusion, tmp_path: Path) -> None:
         assert [group.parameters for group in adapter.groups()] == [(adapter.vectors,)]
 
 
-def test_an_initialiser_without_tokens_is_refused(base: StableDiffusion, tmp_path: Path) -> None:
+def test_a_start_at_zeros_is_one_that_moves(base: StableDiffusion, tmp_path: Path) -> None:
+    settings = {"initialiser": "zeros", "vectors": 2, "steps": 2}
+    jobs = stack([concept(tmp_path)], [METHOD.recipe().override(settings)])
+    with METHOD.attach(base, jobs) as adapter:
+        assert not adapter.state(0)["vectors"].any()
+        for _ in Training(base, adapter, jobs, cache=Cache(tmp_path / "cache")):
+            pass
+        assert adapter.state(0)["vectors"].any(dim=1).all()
+
+
+def kept(base: StableDiffusion, recipe: dict[str, object], noun: str = "dog") -> tuple[Tensor, Artifact]:
+    """Vectors that were taught in two steps, and the file of them."""
+    taught = rows(base, "red cat") + torch.tensor([[1.0], [-1.0]])
+    return taught, Artifact("textual_inversion", "sd", "sks", noun, {"vectors": taught}, recipe)
+
+
+@pytest.mark.parametrize(("initialiser", "start"), [(None, "dog dog"), ("dog cat", "dog cat")])
+def test_a_strength_lies_between_the_start_and_what_was_taught(
+    initialiser: str | None, start: str, base: StableDiffusion
+) -> None:
+    taught, artifact = kept(base, {"initialiser": initialiser, "seed": 3})
+    prompts = ["a sks dog"]
+    plain = base.encode_text(prompts).states
+    with METHOD.restore(base, [artifact]) as adapter:
+        full = base.encode_text(prompts).states
+        for strength in (0.5, -0.5, 2.0):
+            adapter.strength = strength
+            (word,) = base.towers[0].words
+            begun = rows(base, start)
+            torch.testing.assert_close(word.vectors[0], begun + strength * (taught - begun))
+            assert not torch.equal(base.encode_text(prompts).states, full)
+        assert torch.equal(adapter.state(0)["vectors"], taught), "what is kept does not change"
+        adapter.strength = 1.0
+        assert torch.equal(base.encode_text(prompts).states, full)
+        adapter.strength = 0.0
+        assert torch.equal(base.encode_text(prompts).states, plain)
+
+
+def test_a_strength_that_cannot_act_says_so(base: StableDiffusion, caplog: pytest.LogCaptureFixture) -> None:
+    """Files of other programs hold vectors and a name, and nothing of where they started."""
+    _, artifact = kept(base, {}, noun="")
+    with METHOD.restore(base, [artifact]) as adapter:
+        full = base.encode_text(["a sks dog"]).states
+        adapter.strength = 0.0
+        adapter.strength = 1.0
+        assert not caplog.records
+        adapter.strength = 0.5
+        assert torch.equal(base.encode_text(["a sks dog"]).states, full)
+    (said,) = caplog.messages
+    assert "'sks'" in said
+    assert "strength 0.5 does what 1 does" in said
+
+
+def test_what_is_refused_leaves_no_word_behind(base: StableDiffusion, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no tokens"):
         attach(base, tmp_path, initialiser="   ")
+    with pytest.raises(RecipeError, match="initialiser"):
+        METHOD.restore(base, [kept(base, {"initialiser": 7})[1]])
+    assert not base.towers[0].words
 
 
 @pytest.mark.parametrize("pulled", [True, False])

@@ -26,10 +26,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PARTS = ("key", "value")
-ACTIVATIONS = (
+PORTABLE = (
     "linear", "relu", "leakyrelu", "elu", "swish", "tanh", "sigmoid", "softsign", "mish"
 )  # fmt: skip
-"""What both the web UI and ComfyUI know, `linear` being none at all. The web UI alone takes every one of torch's."""
+"""What both the web UI and ComfyUI know, `linear` being none at all."""
+ACTIVATIONS = (
+    *PORTABLE, "celu", "gelu", "hardshrink", "hardsigmoid", "hardtanh", "logsigmoid", "relu6", "selu", "silu",
+    "softplus", "softshrink", "tanhshrink",
+)  # fmt: skip
+"""The web UI takes every one of torch's. Left out are those with parameters, chance or a view of several numbers."""
 SPELLINGS = {"hardswish": "swish"}
 INITS = {
     "normal": "Normal", "xavier_uniform": "XavierUniform", "xavier_normal": "XavierNormal",
@@ -113,6 +118,7 @@ class WebUIHypernetwork(Layout):
         form = _form(tree, contents.path)
         curved = form.activation != "linear"
         reasons = {
+            f"it does not know the activation {form.activation}": form.activation not in PORTABLE,
             "it draws differently each time, because dropout stays on": bool(tree.get("use_dropout")),
             "it activates the last layer once more, because of the layer normalisation": form.layer_norm
             and curved,

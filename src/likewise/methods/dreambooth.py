@@ -17,14 +17,14 @@ from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError
 from likewise.method import Adapter, Group, Method
-from likewise.recipe import LearningRate, Rate, TrainingRecipe
+from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.stack import Stack
 
 
 class DreamBoothRecipe(TrainingRecipe):
     """How fast, and whether the text tower learns as well."""
 
-    steps: int = 800
+    steps: Steps = 800
     """diffusers' example with prior preservation trains 800 steps."""
     learning_rate: LearningRate = 2e-6
     """2e-6 to 5e-6 for Stable Diffusion (paper, diffusers, kohya); small models take more."""
@@ -111,8 +111,8 @@ class DreamBooth(Method[DreamBoothRecipe]):
     title = "DreamBooth"
     paper = "Ruiz et al. 2022, arXiv 2208.12242"
     summary = (
-        "Fine-tunes every weight of the backbone on the pictures while a prior keeps the class as it was. Resembles the "
-        "subject most closely, costs the most memory, and leaves a whole model behind."
+        "Fine-tunes every weight of the backbone on the pictures while a prior keeps the class as it was. Costs the most "
+        "memory and leaves a whole model behind; on large bases it usually resembles the subject most closely."
     )
     recipe = DreamBoothRecipe
     stackable = False

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeInt, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -22,23 +22,21 @@ from likewise.artifact import Artifact
 from likewise.base import Base, Site
 from likewise.errors import FormatError, RecipeError, UnsupportedError
 from likewise.method import Adapter, Group, Method
-from likewise.recipe import LearningRate, Rate, Recipe, TrainingRecipe
+from likewise.recipe import LearningRate, Rate, Recipe, Steps, TrainingRecipe
 from likewise.stack import Stack, stream
 
 Part = Literal["key", "value"]
-Activation = Literal["linear", "relu", "leakyrelu", "elu", "swish", "tanh", "sigmoid", "softsign", "mish"]
+Activation = Literal[
+    "linear", "relu", "leakyrelu", "elu", "swish", "tanh", "sigmoid", "softsign", "mish",
+    "celu", "gelu", "hardshrink", "hardsigmoid", "hardtanh", "logsigmoid", "relu6", "selu", "silu", "softplus",
+    "softshrink", "tanhshrink",
+]  # fmt: skip
 
 PARTS: tuple[Part, Part] = ("key", "value")
+# What the web UI calls swish is Hardswish, not SiLU.
+_SPELT = {"leakyrelu": "leaky_relu", "swish": "hardswish"}
 ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor] | None] = {
-    "linear": None,
-    "relu": F.relu,
-    "leakyrelu": F.leaky_relu,
-    "elu": F.elu,
-    "swish": F.hardswish,  # what the web UI calls swish is Hardswish, not SiLU
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "softsign": F.softsign,
-    "mish": F.mish,
+    name: None if name == "linear" else getattr(F, _SPELT.get(name, name)) for name in get_args(Activation)
 }
 SHAPE = ("structure", "activation", "activate_output", "layer_norm", "dropout", "sizes")
 """Settings that all jobs of one stack must share, because they decide how the networks are computed."""
@@ -47,7 +45,7 @@ SHAPE = ("structure", "activation", "activate_output", "layer_norm", "dropout", 
 class HypernetworkRecipe(TrainingRecipe):
     """The networks' form, in the words of the web UI's "Create hypernetwork" tab."""
 
-    steps: NonNegativeInt = 10_000
+    steps: Steps = 10_000
     """Guides for the web UI give 10,000 to 20,000; with a higher rate than its default, fewer do."""
     learning_rate: LearningRate = 1e-5
     """The web UI's default, which may be piecewise: `5e-5:100, 5e-6:1500, 5e-7`. From 5e-5 on, networks for
@@ -56,7 +54,8 @@ class HypernetworkRecipe(TrainingRecipe):
     """Widths of the layers as multiples of the input's. [1, 2, 1] is NovelAI's and the web UI's default."""
     activation: Activation = "linear"
     """Activation between the layers. `linear`, none at all, is NovelAI's layout and the web UI's default;
-    `swish` is Hardswish, as there. The list is what both the web UI and ComfyUI understand."""
+    `swish` is Hardswish, as there. The web UI knows all of these, which are torch's that act on single numbers;
+    ComfyUI knows `mish` and those before it."""
     activate_output: bool = False
     """Whether the last layer is activated too. Off, as in the web UI: a ReLU there could only add."""
     layer_norm: bool = False

@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError, RecipeError
 from likewise.method import Adapter, Group, Method
-from likewise.recipe import LearningRate, Rate, TrainingRecipe
+from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.stack import Stack, by_slot, stream, to_slots
 
 Size = tuple[int, float]
@@ -30,20 +30,20 @@ Size = tuple[int, float]
 class LoRARecipe(TrainingRecipe):
     """What to change, how finely, and how fast."""
 
-    steps: int = 500
+    steps: Steps = 500
     """diffusers' DreamBooth-LoRA example trains 500 steps."""
     learning_rate: LearningRate = 1e-4
     """1e-4 is the usual backbone rate for SD (kohya practice, cloneofsimo); small models take more."""
     text_rate: LearningRate | None = None
     """Learning rate of the text tower's share; half to a tenth of the backbone's. Empty: the tower stays as it is."""
-    rank: PositiveInt = 8
-    """Size of the change. 4 to 32 is usual; the file grows in proportion."""
+    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Size of the change. 4 to 32 is usual; file and memory grow in proportion, so 1024 is the most."""
     alpha: PositiveFloat | None = None
     """Scale, as `alpha / rank`. Empty: equal to the rank, as in diffusers. kohya's default is 1."""
     targets: Literal["attention", "transformer", "all"] = "attention"
     """`attention`: its projections; `transformer`: every linear and 1x1 convolution in transformer blocks (kohya's set);
     `all`: the ResNet blocks' layers as well (LoCon)."""
-    dropout: NonNegativeFloat = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the inner features dropped in training."""
 
 
@@ -196,7 +196,8 @@ class LoRA(Method[LoRARecipe]):
     paper = "Hu et al. 2021, arXiv 2106.09685"
     summary = (
         "Adds small low-rank matrices beside the layers of the backbone (and, if asked, of the text tower). "
-        "A few megabytes, close to full fine-tuning in likeness, can be dialled up and down and combined."
+        "A few megabytes, can be dialled up and down and combined; on large bases usually close to full fine-tuning in "
+        "likeness."
     )
     recipe = LoRARecipe
 

@@ -6,6 +6,7 @@ stands, so no other row of the embedding table can move.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -17,15 +18,17 @@ from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError, RecipeError
 from likewise.method import Adapter, Group, Method
-from likewise.recipe import LearningRate, Rate, TrainingRecipe
+from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.stack import Stack, stream, to_slots
 from likewise.tower import TextTower, Word
+
+logger = logging.getLogger(__name__)
 
 
 class TextualInversionRecipe(TrainingRecipe):
     """How many vectors, where they start and what holds them."""
 
-    steps: int = 3000
+    steps: Steps = 3000
     """diffusers' example trains 3000 steps; the paper 5000."""
     learning_rate: LearningRate = 5e-3
     """The paper's rate (rinongal/textual_inversion); kohya's generic 2e-6 learns nothing here."""
@@ -37,7 +40,7 @@ class TextualInversionRecipe(TrainingRecipe):
     """Vectors per token. More hold more detail and follow prompts less."""
     initialiser: str | None = None
     """Words to start from, one token per vector, cycled when there are fewer (kohya's rule). Empty: the noun;
-    `random`: drawn with the table's own spread."""
+    `random`: drawn with the table's own spread; `zeros`: nothing, as the web UI starts without words."""
     norm_pull: bool = True
     """After each step pull each vector's length towards the table's mean length (cloneofsimo/lora)."""
 
@@ -47,29 +50,60 @@ class TextualInversionAdapter(Adapter):
 
     trains_text = True
 
-    def __init__(self, tower: TextTower, tokens: Sequence[str], counts: Sequence[int]) -> None:
-        self.tower, self.slots = tower, len(tokens)
+    def __init__(
+        self,
+        tower: TextTower,
+        tokens: Sequence[str],
+        vectors: Sequence[Tensor],
+        starts: Sequence[Tensor | None],
+    ) -> None:
+        """`vectors` [n, width] of each slot, and where its training started, None where nobody knows."""
+        self.tower, self.slots, self.tokens = tower, len(tokens), list(tokens)
         weight = tower.table.weight
-        self.vectors = nn.Parameter(torch.zeros(self.slots, max(counts), tower.width, device=weight.device))
-        self.counts = list(counts)
+        self.counts = [len(taught) for taught in vectors]
+        padded = torch.zeros(self.slots, max(self.counts), tower.width, device=weight.device)
+        for slot, taught in enumerate(vectors):
+            padded[slot, : len(taught)] = taught
+        self.vectors, self.starts = nn.Parameter(padded), list(starts)
         self.rates: tuple[Rate, ...] = ()
         self.pulled = torch.zeros(self.slots, device=weight.device)
         self.typical = weight.detach().float().norm(dim=1).mean()
-        self._words = [Word(token, k, counts[k], self.vectors) for k, token in enumerate(tokens)]
+        self._words: list[Word] = []
         self._slots_before = tower.slots
         tower.slots = self.slots
         self.strength = 1.0
 
     @property
     def strength(self) -> float:
-        """A switch: 0 gives the token back its own meaning; anything else means the vectors as taught."""
+        """0 gives the token back its own meaning; else the vectors are `start + strength * (taught - start)`.
+
+        Files of other programs do not say where their vectors started; these stay as taught, with a warning.
+        """
         return self._strength
 
     @strength.setter
     def strength(self, value: float) -> None:
         self._strength = value
         others = [word for word in self.tower.words if word not in self._words]
-        self.tower.words = others + (self._words if value else [])
+        shown = self.vectors if value in (0.0, 1.0) else self._mixed(value)
+        named = enumerate(zip(self.tokens, self.counts, strict=True))
+        self._words = [Word(token, k, count, shown) for k, (token, count) in named] if value else []
+        self.tower.words = others + self._words
+
+    @torch.no_grad()
+    def _mixed(self, strength: float) -> Tensor:
+        mixed = self.vectors.detach().clone()
+        for slot, start in enumerate(self.starts):
+            if start is None:
+                logger.warning(
+                    "%r: its file does not say where its vectors started; strength %g does what 1 does",
+                    self.tokens[slot],
+                    strength,
+                )
+            else:
+                mine, begun = mixed[slot, : len(start)], start.to(mixed)
+                mine.copy_(begun + strength * (mine - begun))
+        return mixed
 
     def groups(self) -> list[Group]:
         """The vectors."""
@@ -82,12 +116,12 @@ class TextualInversionAdapter(Adapter):
     def after_step(self, rates: Mapping[str, Tensor]) -> None:
         """`v <- v / |v| * (|v| + k (typical - |v|))` with `k = min(1, 100 rate)`."""
         with torch.no_grad():
-            pull = (rates["vectors"].to(self.pulled) * 100).clamp(max=1) * self.pulled
+            pull = to_slots((rates["vectors"].to(self.pulled) * 100).clamp(max=1) * self.pulled, self.vectors)
             length = self.vectors.norm(dim=-1, keepdim=True)
-            wanted = length + to_slots(pull, self.vectors) * (self.typical - length)
-            self.vectors.copy_(
-                torch.where(length > 0, self.vectors * wanted / length.clamp_min(1e-12), self.vectors)
-            )
+            wanted = length + pull * (self.typical - length)
+            scaled = self.vectors * wanted / length.clamp_min(1e-12)
+            # Where nothing pulls not even rounding may act: a slot that is done stands perfectly still.
+            self.vectors.copy_(torch.where((pull > 0) & (length > 0), scaled, self.vectors))
 
     def detach(self) -> None:
         """Forget the words."""
@@ -103,7 +137,8 @@ class TextualInversion(Method[TextualInversionRecipe]):
     paper = "Gal et al. 2022, arXiv 2208.01618"
     summary = (
         "Learns one to sixteen vectors that stand for a new word; the model itself stays as it is. A few kilobytes, can be "
-        "used with anything else, follows prompts well, and resembles the subject least closely of the trained methods."
+        "used with anything else and follows prompts well; on large bases it usually resembles the subject least closely "
+        "of the trained methods."
     )
     recipe = TextualInversionRecipe
 
@@ -119,14 +154,13 @@ class TextualInversion(Method[TextualInversionRecipe]):
         """Vectors of every job, starting at its initialiser."""
         tower = base.towers[0]
         recipes: list[TextualInversionRecipe] = [job.recipe for job in stack.jobs]  # type: ignore[misc]
-        adapter = TextualInversionAdapter(
-            tower, [job.concept.token for job in stack.jobs], [recipe.vectors for recipe in recipes]
-        )
+        starts = [
+            _start(tower, recipe, recipe.vectors, job.concept.noun)
+            for job, recipe in zip(stack.jobs, recipes, strict=True)
+        ]
+        adapter = TextualInversionAdapter(tower, [job.concept.token for job in stack.jobs], starts, starts)
         adapter.rates = tuple(Rate.parse(recipe.learning_rate) for recipe in recipes)
         adapter.pulled = torch.tensor([float(r.norm_pull) for r in recipes], device=adapter.vectors.device)
-        with torch.no_grad():
-            for slot, (job, recipe) in enumerate(zip(stack.jobs, recipes, strict=True)):
-                adapter.vectors[slot, : recipe.vectors].copy_(_start(tower, recipe, job.concept.noun))
         return adapter
 
     def restore(self, base: Base, artifacts: Sequence[Artifact]) -> TextualInversionAdapter:
@@ -145,24 +179,35 @@ class TextualInversion(Method[TextualInversionRecipe]):
                     f"{artifact.token} has vectors of width {vectors.shape[-1]}; {base.name} reads {tower.width}",
                     "an embedding fits only bases with the same text tower",
                 )
-        adapter = TextualInversionAdapter(tower, [a.token for a in artifacts], [v.shape[0] for v in taught])
-        with torch.no_grad():
-            for slot, vectors in enumerate(taught):
-                adapter.vectors[slot, : vectors.shape[0]].copy_(vectors)
-        return adapter
+        starts = [
+            _started(tower, artifact, len(vectors))
+            for artifact, vectors in zip(artifacts, taught, strict=True)
+        ]
+        return TextualInversionAdapter(tower, [a.token for a in artifacts], taught, starts)
 
 
-def _start(tower: TextTower, recipe: TextualInversionRecipe, noun: str) -> Tensor:
+def _started(tower: TextTower, artifact: Artifact, count: int) -> Tensor | None:
+    """The vectors that training started from, by the recipe in the file; None where another program wrote it."""
+    if not artifact.noun or "initialiser" not in artifact.recipe:
+        return None
+    told = {key: artifact.recipe[key] for key in ("initialiser", "seed") if key in artifact.recipe}
+    return _start(tower, TextualInversionRecipe().override(told), count, artifact.noun)
+
+
+def _start(tower: TextTower, recipe: TextualInversionRecipe, count: int, noun: str) -> Tensor:
+    """The `count` vectors [n, width] that a job's training starts from."""
     table = tower.table.weight.detach().float()
+    if recipe.initialiser == "zeros":
+        return torch.zeros(count, tower.width, device=table.device)
     if recipe.initialiser == "random":
-        drawn = torch.randn(recipe.vectors, tower.width, generator=stream(recipe.seed, "vectors", 0))
+        drawn = torch.randn(count, tower.width, generator=stream(recipe.seed, "vectors", 0))
         return drawn.to(table.device) * table.std()
     ids = tower.ids(recipe.initialiser or noun)
     if not ids:
         raise RecipeError(
-            f"initialiser {recipe.initialiser!r} has no tokens", "write one or more words, or random"
+            f"initialiser {recipe.initialiser!r} has no tokens", "write one or more words, random or zeros"
         )
-    return table[[ids[n % len(ids)] for n in range(recipe.vectors)]]
+    return table[[ids[n % len(ids)] for n in range(count)]]
 
 
 METHOD = TextualInversion()
