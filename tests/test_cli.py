@@ -491,6 +491,17 @@ def test_teach_prints_the_folder_and_everything_else_aside(call: Call) -> None:
     assert json.loads(call("runs", "--json").stdout)[0]["steps"] == 2
 
 
+def test_a_finished_folder_takes_no_other_job_for_its_own(call: Call) -> None:
+    folder = finished_run(call)
+    words = ["teach", "photos", "--noun", "dog", "--token", "sks", *QUICK, "--out", folder]
+    same = call(*words)
+    assert (same.exit_code, same.stdout) == (0, f"{folder}\n")
+    assert "\ntaught before: 2 steps" in same.stderr
+    other = call(*words, "rank=1")
+    assert (other.exit_code, other.stdout) == (1, "")
+    assert "holds another run" in other.stderr
+
+
 def test_settings_files_previews_and_out_arrive_where_they_act(call: Call) -> None:
     from likewise.run import Run
 
@@ -593,7 +604,7 @@ def test_ctrl_c_once_saves_and_resume_finishes(tmp_path: Path) -> None:
     out, errors = process.communicate(timeout=240)
     assert process.returncode == 130, errors
     assert out == ""
-    assert "stopping after this step" in errors
+    assert "stopping as soon as" in errors
     assert "go on: likewise teach --resume mine" in errors
     assert (tmp_path / "mine" / "checkpoint" / "state.safetensors").is_file()
     again = subprocess.Popen(
@@ -609,6 +620,25 @@ def test_ctrl_c_once_saves_and_resume_finishes(tmp_path: Path) -> None:
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=240)
     assert again.returncode == 130
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process there")
+def test_ctrl_c_at_the_very_start_is_not_lost(tmp_path: Path) -> None:
+    pictures(tmp_path / "photos")
+    words = ["teach", "photos", "--noun", "dog", "--token", "sks", "--base", "tiny:sd", "--out", "mine"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "likewise", *words, "steps=100000", "checkpoint_every=0"],
+        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line == "starting\n":
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 130, errors
+    assert "stopped after step 1 of 100000, saved" in errors
+    assert not (tmp_path / "mine" / "stop-asked").exists()
 
 
 def test_the_second_ctrl_c_ends_at_once() -> None:
@@ -681,6 +711,26 @@ def test_demo_compares_every_method_on_the_bundled_concept(
     assert [trial.name for trial in found.plan() if trial.method] == methods.names()
     assert found.recipes["lora"] == {"steps": 7, "rank": 2}
     assert found.concept.held_out
+
+
+def test_a_comparison_in_which_nothing_was_taught_is_no_success(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from likewise.comparison import comparison
+
+    monkeypatch.setattr(comparison, "panel", lambda pocket: panel())
+    pictures(Path("photos"), 4)
+    Path("prompts.txt").write_text("a {} at night\n")
+    words = ["--noun", "dog", "--token", "sks", "--base", "tiny:sd", "--methods", "lora,textual-inversion"]
+    words += ["--prompts", "prompts.txt", "--seeds", "1", "--sample-steps", "1", "--out", "mine", "steps=2"]
+    wrong = ["lora.learning_rate=1e30", "lora.clip=0"]
+    partly = call("compare", "photos", *words, *wrong)
+    assert (partly.exit_code, partly.stdout) == (0, "mine/report.html\n")
+    assert re.search(r"^warning: LoRA, failed: the loss of .+ is not finite", partly.stderr, re.MULTILINE)
+    words[words.index("lora,textual-inversion")] = "lora"
+    nothing = call("compare", "photos", *words, *wrong)
+    assert (nothing.exit_code, nothing.stdout) == (1, "mine/report.html\n")
+    assert "error: no method could teach this\n" in nothing.stderr
 
 
 def test_a_table_on_a_narrow_terminal_becomes_blocks(

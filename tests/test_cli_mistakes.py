@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -59,6 +60,22 @@ def test_what_cannot_be_meant_is_refused_at_once(call: Call, words: list[str]) -
     result = call(*words)
     assert (result.exit_code, result.stdout) == (2, "")
     assert {path.name for path in Path().iterdir()} == {"photos"}, "nothing was begun"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a folder that even root cannot write")
+@pytest.mark.parametrize("command", ["sample", "teach", "compare", "demo"])
+def test_where_nothing_can_be_written_is_said_before_anything_is_loaded(call: Call, command: str) -> None:
+    words = {"sample": ["a dog"], "demo": []}.get(command, [str(pictures(Path("photos"))), "--noun", "dog"])
+    result = call(command, *words, *([] if command == "demo" else ["--base", "nope"]), "--out", "/proc/here")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "error: /proc cannot be written: " in result.stderr
+    assert "hint: name another folder with --out" in result.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOENT, errno.ENOTDIR])
+def test_a_home_that_cannot_be_written_is_no_bug(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert guard.report_unexpected(OSError(number, os.strerror(number), "/home/of/cache")) == 1
+    assert "LIKEWISE_HOME" in capsys.readouterr().err
 
 
 def test_where_pictures_cannot_go_is_said_before_they_are_drawn(call: Call) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from likewise import records
@@ -54,3 +59,78 @@ def test_an_event_cut_off_by_a_crash_is_skipped(tmp_path: Path) -> None:
     with (tmp_path / "events.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"event": "ste')
     assert [event["text"] for event in records.events(tmp_path)] == ["ünï"]
+
+
+def test_a_repeated_step_counts_once_and_only_what_a_later_start_kept(tmp_path: Path) -> None:
+    def write(*done: tuple[int, float], resumed: int) -> None:
+        records.append_event(tmp_path, {"event": "attached", "resumed": resumed})
+        for step, seconds in done:
+            records.append_event(tmp_path, {"event": "stepped", "step": step, "seconds": seconds})
+
+    write((1, 1.0), (2, 2.0), (3, 4.0), resumed=0)
+    write((2, 8.0), (3, 16.0), resumed=1)
+    write((3, 32.0), (4, 64.0), resumed=2)
+    steps, earlier = records.steps(tmp_path)
+    assert [step["seconds"] for step in steps] == [1.0, 8.0, 32.0, 64.0]
+    assert earlier == 1.0 + 8.0
+    assert records.steps(tmp_path / "empty") == ([], 0.0)
+
+
+@pytest.fixture
+def sleeper() -> Iterator[psutil.Process]:
+    """Another process that is alive."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield psutil.Process(child.pid)
+    child.kill()
+    child.wait()
+
+
+def test_a_lock_says_who_holds_it_and_since_when_that_one_lives(tmp_path: Path) -> None:
+    with records.locked(tmp_path / "new" / "folder"):
+        number, began = (tmp_path / "new" / "folder" / "lock").read_text().split()
+    assert int(number) == os.getpid()
+    assert float(began) == psutil.Process().create_time()
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
+def test_a_lock_of_the_living_is_respected(tmp_path: Path, sleeper: psutil.Process) -> None:
+    (tmp_path / "lock").write_text(f"{sleeper.pid} {sleeper.create_time()}")
+    records.ask_to_stop(tmp_path)
+    with pytest.raises(RunError, match=f"trained by process {sleeper.pid}"), records.locked(tmp_path):
+        pass
+    assert records.stop_asked(tmp_path), "which was meant for the one that holds it"
+
+
+@pytest.mark.parametrize("left", ["{pid} 1.5", "", "no number", "-1 0.0", "{pid} soon"])
+def test_a_lock_that_nobody_holds_is_taken_over(tmp_path: Path, sleeper: psutil.Process, left: str) -> None:
+    """A process of the same number that began at another time is another process."""
+    (tmp_path / "lock").write_text(left.format(pid=sleeper.pid))
+    records.ask_to_stop(tmp_path)
+    with records.locked(tmp_path):
+        assert not records.stop_asked(tmp_path), "the dead one was asked"
+
+
+def test_a_filesystem_without_links_has_locks_all_the_same(
+    tmp_path: Path, sleeper: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    (tmp_path / "lock").write_text(f"{sleeper.pid} {sleeper.create_time()}")
+    with pytest.raises(RunError, match="is being trained"), records.locked(tmp_path):
+        pass
+    (tmp_path / "lock").unlink()
+    with records.locked(tmp_path):
+        assert (tmp_path / "lock").read_text().startswith(f"{os.getpid()} ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_be_written_is_tried_and_leaves_nothing(tmp_path: Path) -> None:
+    records.check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="is a file, not a folder"):
+        records.check_writable(tmp_path / "file" / "x")
+    with pytest.raises(RunError, match="cannot be written"):
+        records.check_writable(tmp_path / ("x" * 300))

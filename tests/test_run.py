@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from likewise import methods, records
 from likewise.cache import Cache
-from likewise.errors import Interrupted, RecipeError, RunError
+from likewise.errors import Interrupted, RecipeError, RunError, TrainingError
 from likewise.events import Finished, Sampled, Warned
+from likewise.gallery import Gallery
 from likewise.run import Run, plan, teach
 from likewise.sampling import artifacts, sample
 from likewise.stack import Job
@@ -38,6 +43,12 @@ def lora_run(folder: Path, out: Path, **settings: object) -> Run:
         methods.get("lora").recipe().override({"steps": 12, "rank": 2, "checkpoint_every": 3, **settings})
     )
     return Run("tiny:sd", "lora", (Job(concept(folder), recipe),), out, cache=Cache(folder / "cache"))
+
+
+def stop_at(run: Run, step: int) -> None:
+    for event in run.start(base=tiny()):
+        if getattr(event, "step", 0) == step:
+            run.stop()
 
 
 def start_child(folder: Path) -> subprocess.Popen[str]:
@@ -75,14 +86,8 @@ def test_killed_at_several_points_and_resumed_is_bit_identical(tmp_path: Path) -
 def test_asking_to_stop_saves_and_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
     whole, broken = lora_run(tmp_path, tmp_path / "a"), lora_run(tmp_path, tmp_path / "b")
     list(whole.start(base=tiny()))
-
-    def stop_at_four() -> None:
-        for event in broken.start(base=tiny()):
-            if getattr(event, "step", 0) == 4:
-                broken.stop()
-
     with pytest.raises(Interrupted, match="step 4 of 12"):
-        stop_at_four()
+        stop_at(broken, 4)
     assert not (broken.folder / "lock").exists()
     *_, last = Run.open(broken.folder).start(base=tiny())
     assert isinstance(last, Finished)
@@ -99,11 +104,78 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert (run.folder / "events.jsonl").stat().st_size == before
 
 
-def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
-    list(lora_run(tmp_path, tmp_path / "run", steps=2).start(base=tiny()))
-    (tmp_path / "run" / "result.json").unlink()
+@pytest.mark.parametrize("lost", ["nothing", "result.json", "checkpoint"])
+def test_a_folder_of_another_run_is_refused(tmp_path: Path, lost: str) -> None:
+    """Finished or not: otherwise the old result would be told as the new job's."""
+    list(lora_run(tmp_path, tmp_path / "run", steps=2, checkpoint_every=1).start(base=tiny()))
+    if lost == "checkpoint":
+        shutil.rmtree(tmp_path / "run" / lost)
+    (tmp_path / "run" / lost).unlink(missing_ok=True)
+    before = (tmp_path / "run" / "run.toml").read_bytes()
     with pytest.raises(RunError, match="holds another run"):
-        list(lora_run(tmp_path, tmp_path / "run", steps=3).start(base=tiny()))
+        list(lora_run(tmp_path, tmp_path / "run", steps=3, checkpoint_every=1).start(base=tiny()))
+    assert (tmp_path / "run" / "run.toml").read_bytes() == before
+
+
+def test_a_run_that_was_refused_leaves_the_folder_to_its_correction(tmp_path: Path) -> None:
+    wrong = lora_run(tmp_path, tmp_path / "run", steps=2, resolution=10)
+    with pytest.raises(TrainingError, match="resolution 10"):
+        list(wrong.start(base=tiny()))
+    drawn = Gallery(wrong.folder / "samples" / "step000000")
+    drawn.add(Image.new("RGB", (8, 8)), "a sks dog", 0)
+    drawn.save()
+    right = replace(lora_run(tmp_path, wrong.folder, steps=2), previews=("a {}",), preview_steps=(2,))
+    *_, last = right.start(base=tiny())
+    assert isinstance(last, Finished)
+    assert Run.open(right.folder).jobs[0].recipe.resolution != 10  # type: ignore[attr-defined]
+    starts = [event["event"] for event in records.events(right.folder) if event["event"] == "loaded"]
+    assert len(starts) == 1, "the refused start is not this run's"
+    assert Gallery(right.folder / "samples" / "step000000").images()[0].size == (64, 64)
+
+
+def test_pictures_that_changed_do_not_go_on_from_the_old_ones(tmp_path: Path) -> None:
+    run = lora_run(tmp_path, tmp_path / "run", steps=4, checkpoint_every=0)
+    with pytest.raises(Interrupted, match="step 2 of 4"):
+        stop_at(run, 2)
+    plan = tomllib.loads((run.folder / "run.toml").read_text(encoding="utf-8"))
+    assert plan["pictures"] == [run.jobs[0].concept.digest()]
+    picture = run.jobs[0].concept.examples[0].path
+    former = picture.read_bytes()
+    Image.new("RGB", (72, 64), "red").save(picture)
+    with pytest.raises(RunError, match="pictures have changed"):
+        list(Run.open(run.folder).start(base=tiny()))
+    picture.write_bytes(former)
+    del plan["pictures"]  # as an earlier version wrote it
+    records.write_plan(run.folder, plan)
+    *_, last = run.start(base=tiny())
+    assert isinstance(last, Finished)
+    picture.unlink()
+    (again,) = Run.open(run.folder).start(base=tiny())  # a finished run needs its pictures no more
+    assert isinstance(again, Finished)
+
+
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_starts(tmp_path: Path) -> None:
+    """What the first start took is written into its events; the step that no checkpoint kept is counted once."""
+    run = lora_run(tmp_path, tmp_path / "run", steps=4, checkpoint_every=0)
+    with pytest.raises(Interrupted):
+        stop_at(run, 2)
+    events = list(records.events(run.folder))
+    (run.folder / "events.jsonl").unlink()
+    for event in events:
+        records.append_event(run.folder, event | ({"seconds": 1000.0} if event["event"] == "stepped" else {}))
+    records.append_event(run.folder, {"event": "stepped", "step": 3, "seconds": 9e9, "losses": [9.0]})
+    *_, last = run.start(base=tiny())
+    assert isinstance(last, Finished)
+    assert 2000 < last.result["seconds"] < 2900
+    assert last.result["steps"] == len(last.result["losses"]) == 4
+
+
+def test_a_wish_to_stop_before_the_start_is_kept(tmp_path: Path) -> None:
+    run = lora_run(tmp_path, tmp_path / "not" / "yet")
+    run.stop()
+    with pytest.raises(Interrupted, match="step 1 of 12"):
+        list(run.start(base=tiny()))
+    assert not records.stop_asked(run.folder), "it was heeded; the next start is another one"
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
@@ -143,6 +215,25 @@ def test_class_pictures_are_drawn_once(tmp_path: Path) -> None:
         drawn = sorted(cache.folder.glob("*/*/gallery.json"))
         assert len(drawn) == 1
     assert len(json.loads(drawn[0].read_text())) == 3
+
+
+def test_drawing_class_pictures_can_be_stopped_and_goes_on(tmp_path: Path) -> None:
+    recipe = methods.get("dreambooth").recipe().override({"steps": 1, "prior_count": 17})
+    drawn = []
+    for name in ("stopped", "whole"):
+        cache = Cache(tmp_path / name / "cache")
+        run = Run(
+            "tiny:sd", "dreambooth", (Job(concept(tmp_path), recipe),), tmp_path / name / "run", cache=cache
+        )
+        if name == "stopped":
+            run.stop()
+            with pytest.raises(Interrupted, match="16 of 17 class pictures"):
+                list(run.start(base=tiny()))
+        *_, last = run.start(base=tiny())
+        assert isinstance(last, Finished)
+        drawn.append([path.read_bytes() for path in sorted(cache.folder.glob("*/*/*.png"))])
+    assert len(drawn[0]) == 17
+    assert drawn[0] == drawn[1]
 
 
 def test_class_pictures_are_guided_as_the_recipe_says(tmp_path: Path) -> None:
@@ -189,6 +280,36 @@ def test_teach_and_sample_from_python(tmp_path: Path) -> None:
         photos, noun="dog", base="tiny:sd", out=tmp_path / "x", recipe_file=tmp_path / "run" / "run.toml"
     )
     assert again.jobs[0].recipe.steps == 2
+
+
+def test_python_is_told_what_the_command_line_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Noun and token of a kohya folder, what is left out of the pictures, warnings; and a preview may stand alone."""
+    photos = pictures(tmp_path / "3_ohwx dog")
+    (photos / "broken.jpg").write_text("no picture")
+    settings = {"steps": 1, "rank": 2, "learning_rate": 1e-13}
+    result = teach(
+        str(photos), base="tiny:sd", out=str(tmp_path / "run"), previews="a {} at night", **settings
+    )
+    said = [record.getMessage() for record in caplog.records if record.name == "likewise.run"]
+    assert said[0].startswith("broken.jpg: not a picture")
+    assert any("kept in float32 instead" in text for text in said)
+    taught = Run.open(tmp_path / "run")
+    assert (result["token"], taught.jobs[0].concept.noun) == ("ohwx", "dog")
+    assert taught.previews == ("a {} at night",)
+    assert list((tmp_path / "run" / "samples").glob("step*/0000.png"))
+    with pytest.raises(RecipeError, match="noun is empty"):
+        teach(pictures(tmp_path / "plain"), base="tiny:sd", out=tmp_path / "other")
+
+
+def test_where_nothing_can_be_written_is_said_before_the_base_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    for out in (tmp_path / "taken", tmp_path / "taken" / "here", Path("/proc/here")):
+        with pytest.raises(RunError, match=r"is a file|cannot be written"):
+            plan(pictures(tmp_path / "p"), noun="dog", base="no such base", out=out)
+    with pytest.raises(RunError, match="is a file"):
+        list(lora_run(tmp_path, tmp_path / "taken").start(base=tiny()))
 
 
 def test_an_unknown_setting_names_the_nearest(tmp_path: Path) -> None:

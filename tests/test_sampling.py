@@ -58,3 +58,37 @@ def test_strengths_and_families_must_fit(tmp_path: Path) -> None:
         pass
     with pytest.raises(RunError, match="no run or file"):
         artifacts(tmp_path / "nowhere")
+
+
+def test_one_prompt_one_concept_and_a_count_of_seeds(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    teach(pictures(tmp_path / "p"), noun="dog", base="tiny:sd", token="sks", out=run, steps=1, rank=1)
+    drawn = sample(
+        "a sks dog", concepts=str(run), strengths=0.5, seeds=2, sampler=ONE, out=str(tmp_path / "o")
+    )
+    assert [(picture.prompt, picture.seed) for picture in drawn] == [("a sks dog", 0), ("a sks dog", 1)]
+    listed = sample(
+        ["a sks dog"], concepts=[run], strengths=[0.5], seeds=[0, 1], sampler=ONE, out=tmp_path / "o"
+    )
+    assert len(listed) == 2
+    for nothing in ({"prompts": []}, {"prompts": "a dog", "seeds": 0}):
+        with pytest.raises(RecipeError, match="nothing to draw"):
+            sample(**nothing, base="tiny:sd", out=tmp_path / "none")  # type: ignore[arg-type]
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_before_the_base_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(RunError, match="is a file"):
+        sample(["a dog"], base="no such base", out=tmp_path / "taken" / "here")
+
+
+def test_drawing_stops_after_a_batch_and_goes_on_with_the_same_pictures(tmp_path: Path) -> None:
+    base, two = tiny(), Sampler(steps=1, batch=2)
+    words, seeds = ["a dog"] * 5, range(5)
+    part = draw(base, words, seeds, two, Gallery(tmp_path / "a"), stop=lambda: True)
+    assert len(Gallery(part.folder)) == 2
+    again = draw(base, words, seeds, two, Gallery(part.folder), stop=lambda: False)
+    whole = draw(base, words, seeds, two, Gallery(tmp_path / "b"))
+    assert [i.tobytes() for i in again.images()] == [i.tobytes() for i in whole.images()]
+    assert len(whole) == 5

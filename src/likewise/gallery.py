@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from likewise.errors import RunError
-from likewise.files import write_text
+from likewise.files import write_text, write_with
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ class Gallery:
 
     def add(self, image: Image.Image, prompt: str, seed: int, role: str = "use") -> Picture:
         """Save one picture and remember it; `save` writes the index."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         picture = Picture(prompt, seed, f"{len(self.pictures):04d}.png", role)
-        image.save(self.folder / picture.file)
+        write_with(self.folder / picture.file, lambda temporary: image.save(temporary, "PNG"))
         self.pictures.append(picture)
         return picture
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from likewise.errors import RunError
 from likewise.files import write_text
 
 STOP = "stop-asked"
+CLOCK_SECONDS = 2.0
+"""By so much the beginning of one and the same process may seem to move, when the clock is corrected."""
+_ELSEWHERE = "name another folder with --out"
 
 
 def new_folder(root: Path, concept: str, method: str = "") -> Path:
@@ -40,11 +44,25 @@ def new_folder(root: Path, concept: str, method: str = "") -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise RunError(
-                f"cannot write to {root}: {error.strerror}", "name another folder with --out"
-            ) from None
+            raise RunError(f"cannot write to {root}: {error.strerror}", _ELSEWHERE) from None
         return folder
-    raise RunError(f"{root} is full of folders called {stem}", "name another folder with --out")
+    raise RunError(f"{root} is full of folders called {stem}", _ELSEWHERE)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse, before minutes of work, a folder that could not be written after them; nothing is left behind.
+
+    Whether one may write is tried, as permissions do not tell it of every filesystem. Raises `RunError`.
+    """
+    there = Path(folder).absolute()
+    try:
+        while not there.exists():
+            there = there.parent
+        if not there.is_dir():
+            raise RunError(f"{there} is a file, not a folder", _ELSEWHERE)
+        tempfile.TemporaryDirectory(prefix=".likewise-", dir=there).cleanup()
+    except OSError as error:
+        raise RunError(f"{there} cannot be written: {error.strerror}", _ELSEWHERE) from None
 
 
 def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
@@ -79,7 +97,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _ = result["status"], result["files"]
         return result
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, OSError) as error:
         raise RunError(f"{path} cannot be read: {error}", "delete it and resume the run") from None
@@ -110,8 +128,22 @@ def events(folder: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
+def steps(folder: Path) -> tuple[list[dict[str, Any]], float]:
+    """The event of every step as it was last done, and the seconds of those that were done before the newest start."""
+    done: dict[int, dict[str, Any]] = {}
+    earlier = 0.0
+    for event in events(folder):
+        if event["event"] == "stepped":
+            done[event["step"]] = event
+        elif event["event"] == "attached":  # a start, which repeats what no checkpoint kept
+            done = {number: step for number, step in done.items() if number <= event["resumed"]}
+            earlier = sum(float(step["seconds"]) for step in done.values())
+    return list(done.values()), earlier
+
+
 def ask_to_stop(folder: Path) -> None:
-    """Ask whoever trains in this folder to finish the step, save and stop."""
+    """Ask whoever trains in this folder, or is about to, to finish the step, save and stop."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
     (Path(folder) / STOP).touch()
 
 
@@ -122,26 +154,57 @@ def stop_asked(folder: Path) -> bool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder for one process; a lock left by a dead process is taken over."""
-    lock = Path(folder) / "lock"
-    while True:
-        try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            break
-        except FileExistsError:
-            owner = _owner(lock)
-            if owner is not None and owner != os.getpid() and _alive(owner):
-                raise RunError(
-                    f"{folder} is being trained by process {owner}", "wait for it, or stop it"
-                ) from None
-            lock.unlink(missing_ok=True)
-    os.write(descriptor, str(os.getpid()).encode())
-    os.close(descriptor)
-    (Path(folder) / STOP).unlink(missing_ok=True)
+    """Hold a folder, made if need be, for one process; a lock left by a dead process is taken over.
+
+    What the dead one was asked goes with its lock. A wish to stop that came before the lock was taken stands.
+    """
+    lock, asked = Path(folder) / "lock", Path(folder) / STOP
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while not _take(lock):
+        owner = _owner(lock)
+        if owner is not None and owner != os.getpid():
+            raise RunError(f"{folder} is being trained by process {owner}", "wait for it, or stop it")
+        asked.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
     try:
         yield
     finally:
+        asked.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
+
+
+def _take(lock: Path) -> bool:
+    """Make the lock with its content in one step, so that none is ever seen empty; False where there is one."""
+    import psutil
+
+    own = lock.with_name(f".lock.{os.getpid()}.tmp")
+    own.write_text(f"{os.getpid()} {psutil.Process().create_time()}", encoding="utf-8")
+    try:
+        os.link(own, lock)
+    except FileExistsError:
+        return False
+    except OSError:  # a filesystem without links
+        if lock.exists():
+            return False
+        own.replace(lock)
+    finally:
+        own.unlink(missing_ok=True)
+    return True
+
+
+def _owner(lock: Path) -> int | None:
+    """The living process that took the lock. Its number alone says little: the system gives it to others later."""
+    import psutil
+
+    try:
+        number, _, began = lock.read_text(encoding="utf-8").partition(" ")
+        process = psutil.Process(int(number))
+        theirs = not began or abs(process.create_time() - float(began)) < CLOCK_SECONDS
+    except psutil.AccessDenied:  # another person's, so that its beginning cannot be asked for
+        return int(number)
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return None
+    return process.pid if theirs else None
 
 
 def runs(root: Path) -> list[dict[str, Any]]:
@@ -171,19 +234,6 @@ def runs(root: Path) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _owner(lock: Path) -> int | None:
-    try:
-        return int(lock.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _alive(process: int) -> bool:
-    import psutil
-
-    return bool(psutil.pid_exists(process))
 
 
 def without_none(value: Any) -> Any:

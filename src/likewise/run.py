@@ -7,9 +7,12 @@ bit for bit on the CPU, and a folder that is finished is finished.
 from __future__ import annotations
 
 import json
+import logging
 import shlex
+import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,24 +20,24 @@ from typing import Any, Self
 import psutil
 
 import likewise
-from likewise import families, formats, identifier, methods, optimizers, records
+from likewise import families, formats, identifier, intake, methods, optimizers, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, native_bf16
 from likewise.cache import Cache, key
 from likewise.concept import Concept
 from likewise.errors import FormatError, Interrupted, RecipeError, RunError
 from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, Stepped, Warned
-from likewise.files import write_with
 from likewise.formats import Saving
 from likewise.gallery import Gallery
 from likewise.meter import Meter
 from likewise.method import Adapter, Method
 from likewise.recipe import Recipe, TrainingRecipe
-from likewise.sampling import draw
+from likewise.sampling import draw, several
 from likewise.stack import Job, Stack
 from likewise.train import Training
 from likewise.weights import read_header, read_tensors, write_tensors
 
+logger = logging.getLogger(__name__)
 KEPT = {"fp16": Saving("float16"), "fp32": Saving("float32")}
 
 
@@ -51,6 +54,8 @@ class Run:
     preview_steps: tuple[int, ...] = ()
     """Empty: 0 and about five steps spaced evenly on a log scale."""
     cache: Cache = field(default_factory=Cache, compare=False)
+    stopped: Callable[[], bool] | None = field(default=None, compare=False)
+    """Who else may ask to stop, beside `stop`: a comparison, for one."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -64,16 +69,20 @@ class Run:
         steps = tuple(plan.get("preview_steps", ()))
         return cls(plan["base"], plan["method"], jobs, Path(folder), tuple(plan.get("previews", ())), steps)
 
-    def start(self, *, base: Base | None = None, sampler: Sampler | None = None) -> Iterator[Event]:
-        """Train, preview, save. Raises `Interrupted` after saving where `records.ask_to_stop` was called.
+    def start(
+        self, *, base: Base | None = None, sampler: Sampler | None = None
+    ) -> Generator[Event, None, None]:
+        """Train, preview, save. Raises `Interrupted` after saving where somebody asked to stop.
 
-        `base` may be handed in already loaded; it is left as it came.
+        `base` may be handed in already loaded; it is left as it came. A folder of another run raises `RunError`, be
+        that run finished or not.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         finished = records.read_result(self.folder)
-        if finished is not None and finished["status"] == "done":
+        if finished is not None:
+            self._check_plan()
             yield Finished(finished)
             return
+        records.check_writable(self.folder)
         with records.locked(self.folder):
             self._write_plan()
             for event in self._start(base, sampler):
@@ -143,23 +152,29 @@ class Run:
             if self.previews and step.number in wanted:
                 with meter.paused(), training.averaged():
                     yield from self._preview(base, training.adapter, step.number, sampler)
-            asked = records.stop_asked(self.folder)
+            asked = self._stop_asked()
             if asked or (every and step.number % every == 0 and step.number < steps):
                 yield self._checkpoint(training)
             if asked:
-                raise Interrupted(
-                    f"stopped after step {step.number} of {steps}, saved",
-                    f"likewise teach --resume {shlex.quote(str(self.folder))}",
-                )
+                raise self._interrupted(f"stopped after step {step.number} of {steps}, saved")
+
+    def _stop_asked(self) -> bool:
+        return records.stop_asked(self.folder) or (self.stopped is not None and self.stopped())
+
+    def _interrupted(self, message: str) -> Interrupted:
+        return Interrupted(message, f"likewise teach --resume {shlex.quote(str(self.folder))}")
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "checkpoint" / "state.safetensors"
 
     def _checkpoint(self, training: Training) -> Saved:
-        path = self.folder / "checkpoint" / "state.safetensors"
-        facts = {"likewise.step": str(training.done), "likewise.run": self._digest()}
+        path, facts = self._state, {"likewise.step": str(training.done), "likewise.run": self._digest()}
         write_tensors(path, {k: v.contiguous() for k, v in training.state().items()}, facts)
         return Saved(str(path), path.stat().st_size)
 
     def _resume(self, training: Training) -> None:
-        path = self.folder / "checkpoint" / "state.safetensors"
+        path = self._state
         if not path.exists():
             return
         if read_header(path).metadata.get("likewise.run") != self._digest():
@@ -180,7 +195,9 @@ class Run:
             for prompt in self.previews
         ]
         gallery = Gallery(folder)
-        if len(gallery) < len(prompts):
+        if [picture.prompt for picture in gallery] != prompts:  # none yet, or what an earlier start asked for
+            shutil.rmtree(folder, ignore_errors=True)
+            gallery = Gallery(folder)
             for picture, prompt in zip(
                 base.sample(prompts, [0] * len(prompts), sampler, slots=len(self.jobs)), prompts, strict=True
             ):
@@ -196,11 +213,12 @@ class Run:
         prompt = job.concept.class_prompt()
         sampler = Sampler(steps=20, guidance=recipe.prior_guidance, size=recipe.resolution)
         name = key("class pictures", base.fingerprint(), prompt, sampler, recipe.seed, recipe.prior_count)
-        folder = self.cache.folder_for(name)
-        if not folder.exists():
-            seeds = [recipe.seed * 1_000_003 + 500_000 + n for n in range(recipe.prior_count)]
-            write_with(folder, lambda t: draw(base, [prompt] * len(seeds), seeds, sampler, Gallery(t)))
-        yield from Gallery(folder).images()
+        gallery, count = Gallery(self.cache.folder_for(name)), recipe.prior_count
+        seeds = [recipe.seed * 1_000_003 + 500_000 + n for n in range(count)]
+        draw(base, [prompt] * count, seeds, sampler, gallery, stop=self._stop_asked)
+        if len(gallery) < count:
+            raise self._interrupted(f"stopped after {len(gallery)} of {count} class pictures, which are kept")
+        yield from gallery.images()
 
     def _save(self, base: Base, adapter: Adapter) -> Generator[Event, None, list[Path]]:
         files: list[Path] = []
@@ -224,13 +242,13 @@ class Run:
         return files
 
     def _finish(self, meter: Meter, adapter: Adapter, files: Sequence[Path]) -> dict[str, Any]:
-        steps = [event for event in records.events(self.folder) if event["event"] == "stepped"]
+        steps, earlier = records.steps(self.folder)
         result = {
             "status": "done",
             "method": self.method,
             "base": self.base,
             "steps": steps[-1]["step"] if steps else 0,
-            "seconds": round(meter.seconds, 3),
+            "seconds": round(earlier + meter.seconds, 3),
             "peak_bytes": meter.peak,
             "added_bytes": meter.peak - meter.before,
             "trainable": sum(p.numel() for g in adapter.groups() for p in g.parameters) // len(self.jobs),
@@ -242,12 +260,33 @@ class Run:
         return result
 
     def _write_plan(self) -> None:
-        path = self.folder / "run.toml"
-        plan = self._plan()
-        if path.exists() and self._digest(records.read_plan(self.folder)) != self._digest():
+        """Keep what is asked for. An earlier plan from which nothing came, refused perhaps, gives way to it."""
+        if (self.folder / "run.toml").exists():
+            if self._state.exists():
+                self._check_plan()
+                return
+            if Run.open(self.folder)._digest() != self._digest():
+                shutil.rmtree(self.folder / "samples", ignore_errors=True)
+                (self.folder / "events.jsonl").unlink(missing_ok=True)
+        records.write_plan(self.folder, {**self._plan(), "pictures": self._pictures()})
+
+    def _check_plan(self) -> None:
+        """Refuse a folder of another run, or of this one before its pictures were changed."""
+        if Run.open(self.folder)._digest() != self._digest():
             raise RunError(f"{self.folder} holds another run", "use another --out folder")
-        if not path.exists():
-            records.write_plan(self.folder, plan)
+        then, now = records.read_plan(self.folder).get("pictures"), self._pictures()
+        if then and now and then != now:
+            raise RunError(
+                f"the pictures have changed since the run in {self.folder} began",
+                "use another --out folder, or put the pictures back",
+            )
+
+    def _pictures(self) -> list[str] | None:
+        """A digest per job; None where pictures cannot be read, of which training says more."""
+        try:
+            return [job.concept.digest() for job in self.jobs]
+        except (OSError, LookupError, zipfile.BadZipFile):
+            return None
 
     def _plan(self) -> dict[str, Any]:
         return {
@@ -263,9 +302,9 @@ class Run:
             ],
         }
 
-    def _digest(self, plan: dict[str, Any] | None = None) -> str:
+    def _digest(self) -> str:
         """What must agree for a checkpoint to be this run's: everything but previews and versions."""
-        plan = records.without_none(plan or self._plan())
+        plan = records.without_none(self._plan())
         return key(json.dumps([plan["base"], plan["method"], plan["job"]], sort_keys=True))
 
 
@@ -292,39 +331,63 @@ def settle(
 
 
 def plan(
-    pictures: Path | Sequence[Path],
+    pictures: intake.Source,
     *,
     noun: str,
     method: str = "lora",
     base: Base | str = "pocket",
     token: str | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     held_out: int | None = 0,
     recipe_file: Path | None = None,
     settings: Sequence[str] | dict[str, Any] = (),
+    previews: str | Sequence[str] = (),
 ) -> tuple[Run, Base]:
-    """A run that is ready to start, in a new folder under `runs/` unless `out` names one, and its loaded base."""
-    loaded = families.load(base) if isinstance(base, str) else base
+    """A run that is ready to start, in a new folder under `runs/` unless `out` names one, and its loaded base.
+
+    `previews` are prompts to draw now and then, with `{}` for the concept.
+    """
+    records.check_writable(Path(out or "runs"))
     chosen = methods.get(method)
+    loaded = families.load(base) if isinstance(base, str) else base
     recipe = settle(loaded, method, recipe_file, settings)
     concept = Concept.read(pictures, token=token or identifier.pick(loaded), noun=noun, hold_out=held_out)
     chosen.check(loaded, 1)
     folder = Path(out) if out else records.new_folder(Path("runs"), concept.name, chosen.name)
-    return Run(loaded.name, chosen.name, (Job(concept, recipe),), folder), loaded
+    return Run(loaded.name, chosen.name, (Job(concept, recipe),), folder, tuple(several(previews))), loaded
 
 
-def teach(pictures: Path | Sequence[Path], *, noun: str, **options: Any) -> dict[str, Any]:
-    """Teach a concept and return the result, its `folder` included.
+def teach(
+    pictures: intake.Source, *, noun: str | None = None, token: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """Teach a concept and return the result, its `folder` included. What a person should know is logged.
 
-    Options are those of `plan`; every other keyword is a hyperparameter: `teach("photos", noun="dog", rank=16)`.
+    Options are those of `plan`; every other keyword is a hyperparameter: `teach("photos", noun="dog", rank=16)`. The
+    name of a kohya folder (`10_sks dog`) stands in for the noun and token that are not given.
     """
-    known = {"method", "base", "token", "out", "held_out", "recipe_file"}
+    known = {"method", "base", "out", "held_out", "recipe_file", "previews"}
     settings = {name: options.pop(name) for name in list(options) if name not in known}
-    if not noun:
-        raise RecipeError("the noun is empty", "say what it is: noun='dog'")
-    run, base = plan(pictures, noun=noun, settings=settings, **options)
+    noun, token = look(pictures, noun, token)
+    run, base = plan(pictures, noun=noun, token=token, settings=settings, **options)
     result: dict[str, Any] = {}
     for event in run.start(base=base):
         if isinstance(event, Finished):
             result = event.result
+        elif isinstance(event, Warned):
+            logger.warning(event.text)
     return {"folder": str(run.folder), "token": run.jobs[0].concept.token, **result}
+
+
+def look(pictures: intake.Source, noun: str | None, token: str | None) -> tuple[str, str | None]:
+    """Noun and token, as a kohya folder's name has them where they are not given; logs which pictures are left out.
+
+    Raises `RecipeError` where nobody says the noun.
+    """
+    found = intake.read(pictures)
+    for problem in found.problems:
+        logger.warning("%s: %s", problem.file, problem.reason)
+    for group in found.duplicates:
+        logger.warning("near-duplicates: %s", ", ".join(group))
+    if not (noun or found.noun):
+        raise RecipeError("the noun is empty", "say what it is: noun='dog'")
+    return noun or str(found.noun), token or found.token

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,10 +25,13 @@ def draw(
     sampler: Sampler,
     gallery: Gallery,
     roles: Sequence[str] | None = None,
+    *,
+    stop: Callable[[], bool] | None = None,
 ) -> Gallery:
     """One picture per (prompt, seed) row into `gallery`, its index written as each batch is done.
 
-    Rows that the gallery already holds are not drawn again.
+    Rows that the gallery already holds are not drawn again. Where `stop` says so after a batch, the rest is left for
+    another time: the gallery is then shorter than the rows.
     """
     roles = roles or ["use"] * len(prompts)
     have = {(p.prompt, p.seed, p.role) for p in gallery}
@@ -38,6 +41,8 @@ def draw(
         gallery.add(picture, prompt, seed, role)
         if number % sampler.batch == 0 or number == len(rows):
             gallery.save()
+            if stop and stop():
+                break
     return gallery
 
 
@@ -81,31 +86,46 @@ def artifacts(source: Path) -> list[Artifact]:
 
 
 def sample(
-    prompts: Sequence[str],
+    prompts: str | Sequence[str],
     *,
-    concepts: Sequence[Path | str] = (),
-    strengths: Sequence[float] | None = None,
+    concepts: Path | str | Sequence[Path | str] = (),
+    strengths: float | Sequence[float] | None = None,
     base: Base | str | None = None,
-    seeds: Sequence[int] = (0, 1, 2, 3),
+    seeds: int | Sequence[int] = 4,
     sampler: Sampler | None = None,
-    out: Path,
+    out: Path | str,
 ) -> Gallery:
     """Draw every prompt with every seed into the gallery folder `out`, with taught `concepts` (runs or files) attached.
 
+    One prompt, concept or strength may stand alone. `seeds=4` is four pictures per prompt, with the seeds 0 to 3.
     `base` defaults to the one that the first concept was taught on. What `out` already holds is not drawn again; raises
-    `RunError` where it was drawn with other settings.
+    `RunError` where it was drawn with other settings or cannot be written, `RecipeError` where nothing is to be drawn.
     """
-    sampler, sources = sampler or Sampler(), [Path(source) for source in concepts]
+    records.check_writable(Path(out))
+    sampler, sources = sampler or Sampler(), [Path(source) for source in several(concepts)]
+    rows = [(prompt, seed) for prompt in several(prompts) for seed in as_seeds(seeds)]
+    if not rows:
+        raise RecipeError("there is nothing to draw", "give at least one prompt and one seed")
+    weights = None if strengths is None else several(strengths)
     taught = [artifact for source in sources for artifact in artifacts(source)]
     if base is None:
         base = taught[0].base if taught else "pocket"
     marks = [[str(source.absolute()), _written(source)] for source in sources]
     name = base if isinstance(base, str) else base.name
-    _claim(Path(out), {"base": name, "with": marks, "strengths": list(strengths or []), **asdict(sampler)})
+    _claim(Path(out), {"base": name, "with": marks, "strengths": weights or [], **asdict(sampler)})
     loaded = families.load(base) if isinstance(base, str) else base
-    rows = [(prompt, seed) for prompt in prompts for seed in seeds]
-    with attached(loaded, taught, strengths):
-        return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, Gallery(out))
+    with attached(loaded, taught, weights):
+        return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, Gallery(Path(out)))
+
+
+def several(given: Any) -> list[Any]:
+    """What was given as a list; a lone text, path or number is the only one of its kind."""
+    return [given] if isinstance(given, (str, Path, int, float)) else list(given)
+
+
+def as_seeds(given: int | Sequence[int]) -> list[int]:
+    """The seeds themselves, or the first so many from 0, as the command line counts them."""
+    return list(range(given) if isinstance(given, int) else given)
 
 
 def _claim(out: Path, facts: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from likewise.events import Event, Stepped
 from likewise.gallery import Gallery
 from likewise.method import Method
 from likewise.methods.lora import LoRA
-from tests.bases import pictures
+from tests.bases import pictures, tiny
 from tests.metrics.judges import panel
 
 PROMPTS = ("a {} on a beach", "a {} somewhere")
@@ -339,10 +339,78 @@ def test_asked_to_stop_it_saves_and_goes_on_later(done: Done, tmp_path: Path) ->
         for e in again.start(judges=panel())
         if isinstance(e, Progress) and isinstance(e.inner, Stepped)
     ]
-    assert steps == [3], "the first two steps were kept"
+    assert steps == [2, 3], "the first step was kept"
     assert pixels(again.folder, "lora") == pixels(done.folder, "lora")
     described = Gallery(again.folder / "trials" / "description" / "gallery")
     assert next(iter(described)).prompt == "an owl with one eye on a beach"
+
+
+@pytest.mark.parametrize("when", ["drawing", "scoring"])
+def test_a_stop_after_the_last_step_is_heeded(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """While the last pictures are drawn, or when they just have been."""
+    comparison = planned(done.source, tmp_path / "out", methods=("lora",), sampler=Sampler(1, 1.0, batch=3))
+    add = Gallery.add
+
+    def add_and_stop(gallery: Gallery, image: Any, prompt: str, *rest: Any) -> Any:
+        if (
+            "sks" in prompt
+            and gallery.folder.name == "gallery"
+            and len(gallery) == (2 if when == "drawing" else 3)
+        ):
+            comparison.stop()
+        return add(gallery, image, prompt, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Gallery, "add", add_and_stop)
+        with pytest.raises(Interrupted, match="the comparison was stopped") as stopped:
+            list(comparison.start(judges=panel()))
+    assert stopped.value.hint == "start the comparison again to go on"
+    drawn = Gallery(comparison.folder / "trials" / "lora" / "gallery")
+    assert len(drawn) == (3 if when == "drawing" else 4)
+    assert "scores.json" not in {path.name for path in drawn.folder.parent.iterdir()}
+    assert drawn_again(list(comparison.start(judges=panel()))) == (["lora"] if when == "drawing" else [])
+    assert comparison.rows()[-1].scores
+
+
+def test_drawing_class_pictures_stops_with_the_comparison(done: Done, tmp_path: Path) -> None:
+    comparison = planned(
+        done.source, tmp_path / "out", methods=("lora", "dreambooth"), prior_count=17, steps=1
+    )
+
+    def stop_at_the_last_trial() -> None:
+        for event in comparison.start(judges=panel()):
+            if isinstance(event, TrialStarted) and event.trial == "dreambooth":
+                comparison.stop()
+
+    with pytest.raises(Interrupted, match="16 of 17 class pictures"):
+        stop_at_the_last_trial()
+    list(comparison.start(judges=panel()))
+    assert comparison.rows()[-1].status == "done"
+
+
+def test_the_cost_of_a_trial_is_that_of_its_run(done: Done) -> None:
+    result = records.read_result(done.folder / "trials" / "lora" / "run")
+    assert result is not None
+    assert done.rows()["lora"].cost["seconds"] == result["seconds"]
+
+
+def test_one_method_one_prompt_and_a_count_of_seeds(done: Done, tmp_path: Path) -> None:
+    made = planned(
+        done.source, tmp_path / "out", methods="lora", prompts="a {} at night", seeds=2, recipes={}
+    )
+    assert made.protocol.methods == ("lora",)
+    assert made.protocol.prompts == ("a {} at night",)
+    assert made.protocol.seeds == (0, 1)
+    with pytest.raises(RecipeError, match="at least one prompt and one seed"):
+        planned(done.source, tmp_path / "out", seeds=0)
+
+
+def test_where_nothing_can_be_written_is_said_before_the_base_is_loaded(done: Done, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(RunError, match="is a file"):
+        planned(done.source, tmp_path / "taken" / "here", base="no such base")
 
 
 def test_too_few_pictures_and_wrong_settings_are_refused_at_once(done: Done, tmp_path: Path) -> None:
@@ -357,7 +425,9 @@ def test_too_few_pictures_and_wrong_settings_are_refused_at_once(done: Done, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_compare_returns_the_folder(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_returns_the_folder_and_logs_what_failed(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(module, "panel", lambda **_: panel())
     monkeypatch.chdir(tmp_path)
     options: dict[str, Any] = {
@@ -365,10 +435,15 @@ def test_compare_returns_the_folder(done: Done, tmp_path: Path, monkeypatch: pyt
         "seeds": (0,),
         "sampler": Sampler(steps=1, guidance=1.0),
     }
-    folder = compare(done.source, noun="owl", base="tiny:sd", methods=["lora"], steps=1, **options)
+    source = shutil.copytree(done.source, tmp_path / "2_sks owl")
+    (source / "broken.jpg").write_text("no picture")
+    folder = compare(str(source), base="tiny:sd", methods=["lora", "crashing"], steps=1, **options)
     assert folder.parent == Path("comparisons")
     assert json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["finished"] is True
-    assert json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["token"] != "owl"
+    assert json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["noun"] == "owl"
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("likewise")]
+    assert said[0].startswith("broken.jpg: not a picture")
+    assert "Crashing failed: ZeroDivisionError: one over nothing" in said
 
 
 def test_missing_judges_are_found_out_before_anything_is_trained(
@@ -389,3 +464,12 @@ def test_a_refused_setting_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(RecipeError, match="did you mean rank"):
         prepare(pictures(tmp_path / "p"), noun="dog", base="tiny:sd", recipes={"lora": {"rnk": 2}})
     assert not Path("comparisons").exists()
+
+
+def test_the_book_says_what_was_really_drawn_with(tmp_path: Path) -> None:
+    """A base advises its guidance; a later release may advise another."""
+    base = tiny()
+    base.guidance = 2.5
+    made = prepare(pictures(tmp_path / "p"), noun="dog", base=base, out=tmp_path / "c", hold_out=1)
+    assert made.protocol.to_json()["sampler"]["guidance"] == 2.5
+    assert made.protocol.to_json()["sampler"]["size"] == base.resolution

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import app, find_run
-from likewise.errors import RecipeError, RunError
+from likewise.errors import RecipeError
 
 if TYPE_CHECKING:
     from likewise.gallery import Gallery
@@ -58,11 +57,13 @@ def sample(
       likewise sample "a sks dog in the snow" --with latest
       likewise sample "a sks dog" --with runs/2026-11-23-dog-lora-1:0.8 -n 8
     """
+    from likewise.records import check_writable
+
     sources, strengths = taught_files(taught or [])
     _warn_of_words(prompts)
     _warn_of_tokens(sources, prompts)
     out = out or Path("samples") / f"{datetime.now():%Y-%m-%d-%H%M%S}-{_slug(prompts[0])}"
-    _check_writable(out)
+    check_writable(out)
     wanted: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": size, "negative": negative}
     known = {key: value for key, value in wanted.items() if value is not None}
     total = len(prompts) * count
@@ -91,15 +92,6 @@ def _warn_of_words(prompts: list[str]) -> None:
             f"drawing {len(prompts)} prompts of one word each; put quotes round a prompt of several",
             "warning",
         )
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse before minutes of drawing what would be refused after them; nothing is made yet."""
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise RunError(f"{there} is a file, not a folder", "name another folder with --out")
-    if not os.access(there, os.W_OK):
-        raise RunError(f"{there} cannot be written", "name another folder with --out")
 
 
 def taught_files(texts: Sequence[str]) -> tuple[list[Path], list[float]]:

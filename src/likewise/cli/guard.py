@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -39,6 +40,8 @@ _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
+"""Of a folder that is not there, or not the person's."""
 _OURS: set[str] = set()
 """Variables that were not set before."""
 
@@ -120,7 +123,7 @@ def report_unexpected(error: Exception) -> int:
         terminal.say("smaller numbers help: batch_size=1, a smaller resolution=, precision=bf16", "hint")
     elif isinstance(error, OSError) and error.filename is not None:
         terminal.say(f"{terminal.short(error.filename)}: {error.strerror}", "error")
-        if isinstance(error, PermissionError):
+        if error.errno in _UNWRITABLE:
             terminal.say("name another folder, or set LIKEWISE_HOME to one of yours for the cache", "hint")
     else:
         first = next(iter(str(error).splitlines()), "")
@@ -182,7 +185,7 @@ def _mention_settings(error: Exception) -> None:
 
 @contextmanager
 def stopping(stop: Callable[[], object]) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) calls `stop`, which lets the step finish; the second ends all at once."""
+    """The first Ctrl-C (or SIGTERM) calls `stop`, which lets a step or pictures finish; the second ends all at once."""
     asked = False
 
     def ask(number: int, frame: object) -> None:
@@ -191,7 +194,7 @@ def stopping(stop: Callable[[], object]) -> Iterator[None]:
             raise KeyboardInterrupt
         asked = True
         # `print` could be in the middle of a line here, and its buffer does not take a second writer.
-        os.write(2, b"\nstopping after this step; once more to stop at once\n")
+        os.write(2, b"\nstopping as soon as what is done can be kept; once more to stop at once\n")
         stop()
 
     if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread

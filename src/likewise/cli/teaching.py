@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -87,8 +86,9 @@ def teach(
         out=out,
         recipe_file=recipe,
         settings=settings,
+        previews=preview or (),
     )
-    _perform(replace(planned, previews=tuple(preview or ())), loaded)
+    _perform(planned, loaded)
 
 
 def _announce(base: str) -> None:
@@ -124,9 +124,11 @@ def _look(paths: Sequence[Path], noun: str | None, token: str | None) -> tuple[l
 
 def _perform(run: Run, base: Base | None) -> None:
     from likewise.cli.progress import follow
+    from likewise.records import read_result
 
     concept = run.jobs[0].concept
     called = f"{concept.token} {concept.noun}"
+    taught = "taught before" if read_result(run.folder) else "taught"
     terminal.say(f"teaching {called!r} by {run.method} in {terminal.short(run.folder)}")
     with tracebacks_in(run.folder), stopping(run.stop):
         result = follow(run.start(base=base))
@@ -136,7 +138,7 @@ def _perform(run: Run, base: Base | None) -> None:
         if result["steps"]
         else "no steps needed"
     )
-    terminal.say(f"taught: {spent}; {files}, {terminal.size(result['bytes'])}")
+    terminal.say(f"{taught}: {spent}; {files}, {terminal.size(result['bytes'])}")
     prompt = shlex.quote(f"{concept.prompt()} in the snow")
     terminal.say(f"try: likewise sample {prompt} --with {terminal.quoted(run.folder)}")
     terminal.result(terminal.short(run.folder))
@@ -262,12 +264,13 @@ def _compare(comparison: Comparison, show: bool) -> None:
     folder = comparison.folder
     comparison.command = shlex.join(["likewise", *sys.argv[1:]])
     terminal.say(f"comparing in {terminal.short(folder)}")
-    with tracebacks_in(folder), stopping(comparison.stop):
-        try:
-            follow_comparison(comparison.start())
-        except Interrupted as stopped:
-            again = f"the same command with --out {terminal.quoted(folder)} goes on from here"
-            raise Interrupted(stopped.message, again) from None
+    with tracebacks_in(folder):
+        with stopping(comparison.stop):
+            try:
+                follow_comparison(comparison.start())
+            except Interrupted as stopped:
+                again = f"the same command with --out {terminal.quoted(folder)} goes on from here"
+                raise Interrupted(stopped.message, again) from None
         page = report.build(folder)
         _summarise(report.table(folder))
     terminal.result(terminal.short(page))
@@ -275,12 +278,17 @@ def _compare(comparison: Comparison, show: bool) -> None:
         import webbrowser
 
         webbrowser.open(page.resolve().as_uri())
+    if not any(row.kind == "method" and row.status == "done" for row in comparison.rows()):
+        raise RunError("no method could teach this", "the warnings above say why, method by method")
 
 
 def _summarise(rows: Sequence[dict[str, Any]]) -> None:
-    """The report's table, less what is empty or too wide; why a trial is not done was said when it ended."""
+    """The report's table, less what is empty or too wide, and under it why a method has no line in it."""
     done = [{key: "" if text in _NOTHING else text for key, text in row.items()} for row in rows]
     done = [row for row in done if row["status"] == "done"]
     left_out = ("status", "reason", "Trained parameters")
     titles = [title for title in rows[0] if title not in left_out and any(row[title] for row in done)]
     terminal.table(titles, [[row[title] for title in titles] for row in done], aside=True)
+    for row in rows:
+        if row["status"] not in ("done", "skipped"):
+            terminal.say(f"{row['trial']}, {row['status']}: {row['reason']}", "warning")

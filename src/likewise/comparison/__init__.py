@@ -6,23 +6,27 @@ starts.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from likewise.base import Base
+    from likewise.intake import Source
+
+logger = logging.getLogger(__name__)
 
 
 def compare(
-    pictures: Path | Sequence[Path],
+    pictures: Source,
     *,
-    noun: str,
+    noun: str | None = None,
     base: Base | str = "pocket",
-    methods: Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     token: str | None = None,
     description: str | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     **options: Any,
 ) -> Path:
     """Teach the concept by every method, draw the same prompts with each, score them, and return the folder.
@@ -31,11 +35,22 @@ def compare(
     base makes of mere words. Further options: `prompts`, `seeds`, `sampler`, `hold_out`, `recipes` (settings
     per method), and any hyperparameter for all methods that have it. Starting again in the same `out`
     continues. See `comparison.prepare`.
-    """
-    from likewise.comparison.comparison import prepare  # not at the top: `report` must come without torch
 
+    The name of a kohya folder stands in for a missing noun and token. Warnings and failed methods are logged.
+    """
+    from likewise.comparison import comparison as parts  # not at the top: `report` must come without torch
+    from likewise.comparison.trial import Progress
+    from likewise.events import Warned
+    from likewise.run import look
+
+    noun, token = look(pictures, noun, token)
     words: dict[str, Any] = {"noun": noun, "token": token, "description": description}
-    comparison = prepare(pictures, base=base, methods=methods, out=out, **words, **options)
-    for _ in comparison.start():
-        pass
+    comparison = parts.prepare(pictures, base=base, methods=methods, out=out, **words, **options)
+    said = set[str]()
+    for event in comparison.start():
+        if isinstance(event, Progress) and isinstance(event.inner, Warned) and event.inner.text not in said:
+            said.add(event.inner.text)
+            logger.warning(event.inner.text)
+        elif isinstance(event, parts.TrialEnded) and event.row["status"] == "failed":
+            logger.warning("%s failed: %s", event.row["title"], event.row["reason"])
     return comparison.folder

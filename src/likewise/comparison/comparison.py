@@ -21,12 +21,12 @@ from typing import Any
 import torch
 
 import likewise
-from likewise import families, identifier, methods, records
+from likewise import families, identifier, intake, methods, records
 from likewise.base import Base
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Results, Row, digest
 from likewise.comparison.scoring import Scored, score
-from likewise.comparison.trial import Place, Trial, execute, whole
+from likewise.comparison.trial import GO_ON, STOPPED, Place, Trial, execute, whole
 from likewise.concept import Concept
 from likewise.errors import ConceptError, Interrupted, RecipeError, RunError
 from likewise.events import Event
@@ -36,6 +36,7 @@ from likewise.metrics.features import Panel, panel
 from likewise.picture import Example
 from likewise.recipe import nearest
 from likewise.run import settle
+from likewise.sampling import as_seeds, several
 
 LARGEST = 768
 """Longest side of the pictures' copies in the folder, which are also what is scored."""
@@ -136,7 +137,7 @@ class Comparison:
 
     def start(self, *, judges: Panel | None = None) -> Iterator[Event]:
         """Do what is pending, then score everything. Raises `Interrupted` where a person asked to stop."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        records.check_writable(self.folder)
         with records.locked(self.folder):
             self._describe()
             pending = self.pending()
@@ -146,20 +147,22 @@ class Comparison:
             if pending and judges is None:
                 self._judges()  # loaded and dropped: an hour of training must not end in a missing file
             for number, trial in enumerate(pending, 1):
-                if records.stop_asked(self.folder):
-                    raise Interrupted(
-                        "the comparison was stopped; what is done is kept", "start it again to go on"
-                    )
+                self._heed_stop()
                 yield self._tell(TrialStarted(trial.name, trial.title, number, len(pending)))
                 row = yield from self._trial(trial)
                 self._results.put(row, order)
                 yield self._tell(TrialEnded(trial.name, row.to_json()))
+            self._heed_stop()
             notes = self._score(judges) if pending or not self._finished() else ()
             yield self._tell(Compared(str(self.folder), notes))
 
     def stop(self) -> None:
         """Ask the process that works in this folder to save and stop."""
         records.ask_to_stop(self.folder)
+
+    def _heed_stop(self) -> None:
+        if self._stop_asked():
+            raise Interrupted(STOPPED, GO_ON)
 
     def _holds(self, trial: Trial) -> bool:
         row = self._results.get(trial.name, self._digest(trial))
@@ -298,29 +301,35 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def prepare(
-    pictures: Path | Sequence[Path],
+    pictures: intake.Source,
     *,
     noun: str,
     base: Base | str = "pocket",
-    methods: Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     token: str | None = None,
     description: str | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     **options: Any,
 ) -> Comparison:
     """A comparison that is ready to start, in a new folder under `comparisons/` unless `out` names one.
 
     `options` are further fields of `Protocol` (`prompts`, `seeds`, `sampler`, `hold_out`); `recipes`,
-    settings per method; and any hyperparameter, for every method that has it: `steps=100`.
+    settings per method; and any hyperparameter, for every method that has it: `steps=100`. One method or prompt may
+    stand alone, and `seeds=3` is three pictures per prompt, with the seeds 0 to 2.
     """
+    records.check_writable(Path(out or "comparisons"))
     loaded = families.load(base) if isinstance(base, str) else base
     name = base if isinstance(base, str) else base.name
     recipes = {k: dict(v) for k, v in options.pop("recipes", {}).items()}
-    changes = {key: options.pop(key) for key in ("prompts", "seeds", "sampler", "hold_out") if key in options}
-    changes = {
-        key: tuple(v) if key in ("prompts", "seeds") else v for key, v in changes.items() if v is not None
-    }
-    protocol = Protocol.default(name, methods=tuple(methods or ()), description=description, **changes)
+    known = ("prompts", "seeds", "sampler", "hold_out")
+    changes = {key: value for key in known if (value := options.pop(key, None)) is not None}
+    for key, read in (("prompts", several), ("seeds", as_seeds)):
+        if key in changes:
+            changes[key] = tuple(read(changes[key]))
+    changes["sampler"] = loaded.settled(changes.get("sampler"))
+    protocol = Protocol.default(
+        name, methods=tuple(several(methods or ())), description=description, **changes
+    )
     concept = Concept.read(
         pictures, token=token or identifier.pick(loaded), noun=noun, hold_out=protocol.hold_out
     )

@@ -22,14 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from likewise import methods, records
+from likewise import methods
 from likewise.base import Base
 from likewise.cache import Cache
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Kind, Row, Status
 from likewise.concept import Concept
 from likewise.errors import Error, Interrupted, UnsupportedError
-from likewise.events import Event, Finished, Sampled, Stepped
+from likewise.events import Event, Finished
 from likewise.files import write_text
 from likewise.gallery import Gallery
 from likewise.meter import Meter
@@ -38,6 +38,8 @@ from likewise.run import Run
 from likewise.sampling import artifacts, attached, draw
 from likewise.stack import Job
 
+STOPPED = "the comparison was stopped; what is done is kept"
+GO_ON = "start the comparison again to go on"
 STRIP = 6
 """Pictures in a film strip at most."""
 
@@ -98,8 +100,8 @@ def execute(trial: Trial, place: Place) -> Generator[Event, None, Row]:
     try:
         _prepare(folder, place.digest)
         return (yield from _measure(trial, place, folder))
-    except Interrupted:
-        raise
+    except Interrupted as stopped:
+        raise Interrupted(stopped.message, GO_ON) from None
     except UnsupportedError as error:
         return _row(trial, place, "unsupported", error.message)
     except Exception as error:  # one failing method must not take the others' results with it
@@ -162,40 +164,18 @@ def _teach(trial: Trial, place: Place, folder: Path) -> Iterator[Event]:
     assert trial.recipe is not None
     job = Job(place.concept, trial.recipe)
     previews, cache = place.protocol.prompts[:1], Cache(folder / "cache")
-    run = Run(place.base_name, trial.method, (job,), folder / "run", previews, cache=cache)
-    earlier, spent = _seconds_of_steps(run.folder), 0.0
+    run = Run(
+        place.base_name, trial.method, (job,), folder / "run", previews, cache=cache, stopped=place.stop
+    )
     result: dict[str, Any] = {}
-    with closing(_timed(run.start(base=place.base, sampler=place.protocol.sampler))) as events:
-        for seconds, event in events:
-            spent += 0.0 if isinstance(event, Sampled) else seconds
+    with closing(run.start(base=place.base, sampler=place.protocol.sampler)) as events:
+        for event in events:
             if isinstance(event, Finished):
                 result = event.result
-            if isinstance(event, Stepped) and place.stop():
-                run.stop()
             yield Progress(trial.name, event)
-    if "seconds" not in _notes(folder):
-        kept = {key: result.get(key) for key in ("bytes", "peak_bytes", "added_bytes", "trainable", "steps")}
-        _note(folder, seconds=round(earlier + spent, 3), **kept)
+    costs = ("seconds", "bytes", "peak_bytes", "added_bytes", "trainable", "steps")
+    _note(folder, **{key: result.get(key) for key in costs})
     shutil.rmtree(cache.folder, ignore_errors=True)
-
-
-def _seconds_of_steps(folder: Path) -> float:
-    """What the steps of earlier, interrupted starts took."""
-    return sum(float(event["seconds"]) for event in records.events(folder) if event["event"] == "stepped")
-
-
-def _timed(events: Iterator[Event]) -> Generator[tuple[float, Event], None, None]:
-    """Each event with the seconds that it took to come, without those that the consumer spent."""
-    try:
-        while True:
-            began = time.perf_counter()
-            event = next(events, None)
-            if event is None:
-                return
-            yield time.perf_counter() - began, event
-    finally:
-        if isinstance(events, Generator):
-            events.close()
 
 
 def _draw(trial: Trial, place: Place, folder: Path) -> None:
@@ -215,7 +195,10 @@ def _draw(trial: Trial, place: Place, folder: Path) -> None:
             place.protocol.sampler,
             gallery,
             [r.id for r in rows],
+            stop=place.stop,
         )
+    if len(gallery) < len(rows):
+        raise Interrupted(STOPPED, GO_ON)
     if missing:
         _note(folder, sample_seconds=round(meter.seconds / missing, 5))
 
