@@ -20,8 +20,7 @@ OLDEST = (3, 11)
 NEWEST = (3, 14)  # the last one that the pinned packages offer files for; newer ones are tried last
 HEARTBEAT = 15  # seconds between two lines of progress while packages are installed
 ROOM = 3 * 10**9  # bytes; the CPU build with the tools for testing takes half of this
-# The tests run in a process per processor, four at most: each holds torch, half a GB or more. xdist counts the
-# processors itself, because then it steps aside for --pdb; whoever is idle takes over from whoever is not.
+# A process per processor, four at most: each holds torch. xdist counts them itself, as with --pdb it steps aside.
 SPREAD = ["-n", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
 
 HELP = """\
@@ -122,8 +121,7 @@ def run(arguments: list) -> int:
 
 
 def test(arguments: list) -> int:
-    python = prepare(ROOT, ["dev"])
-    return call([python, "-m", "pytest", *SPREAD, *arguments], OMP_NUM_THREADS="1")
+    return call([prepare(ROOT, ["dev"]), "-m", "pytest", *SPREAD, *arguments], OMP_NUM_THREADS="1")
 
 
 def check(arguments: list) -> int:
