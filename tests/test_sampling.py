@@ -40,6 +40,14 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path, other: dict[str, 
     assert len(sample(["a dog"], seeds=[0, 1], **settings)) == 2  # type: ignore[arg-type]
 
 
+def test_another_advice_of_the_base_is_another_setting(tmp_path: Path) -> None:
+    base, out = tiny(), tmp_path / "out"
+    sample(["a dog"], base=base, seeds=[0], sampler=ONE, out=out)
+    base.guidance = 2.0
+    with pytest.raises(RunError, match="drawn otherwise"):
+        sample(["a dog"], base=base, seeds=[0], sampler=ONE, out=out)
+
+
 def test_a_concept_taught_anew_is_another_one(tmp_path: Path) -> None:
     photos, run, out = pictures(tmp_path / "p"), tmp_path / "run", tmp_path / "out"
     teach(photos, noun="dog", base="tiny:sd", token="sks", out=run, steps=1, rank=1)

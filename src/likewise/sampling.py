@@ -102,7 +102,7 @@ def sample(
     `RunError` where it was drawn with other settings or cannot be written, `RecipeError` where nothing is to be drawn.
     """
     records.check_writable(Path(out))
-    sampler, sources = sampler or Sampler(), [Path(source) for source in several(concepts)]
+    sources = [Path(source) for source in several(concepts)]
     rows = [(prompt, seed) for prompt in several(prompts) for seed in as_seeds(seeds)]
     if not rows:
         raise RecipeError("there is nothing to draw", "give at least one prompt and one seed")
@@ -110,10 +110,12 @@ def sample(
     taught = [artifact for source in sources for artifact in artifacts(source)]
     if base is None:
         base = taught[0].base if taught else "pocket"
-    marks = [[str(source.absolute()), _written(source)] for source in sources]
-    name = base if isinstance(base, str) else base.name
-    _claim(Path(out), {"base": name, "with": marks, "strengths": weights or [], **asdict(sampler)})
     loaded = families.load(base) if isinstance(base, str) else base
+    sampler = loaded.settled(
+        sampler
+    )  # what a base advises may change, and is as much a setting as what was given
+    marks = [[str(source.absolute()), _written(source)] for source in sources]
+    _claim(Path(out), {"base": loaded.name, "with": marks, "strengths": weights or [], **asdict(sampler)})
     with attached(loaded, taught, weights):
         return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, Gallery(Path(out)))
 
