@@ -267,7 +267,7 @@ def train(judge: JudgeNet, known: tuple[Composer, ...], wide: Composer, args: ar
 
 
 def main(argv: list[str] | None = None) -> None:
-    sizes = {"steps": (1200, 6000, 3), "batch": (64, 512, 16), "rate": (2e-3, 2e-3, 2e-3)}
+    sizes = {"steps": (2000, 6000, 3), "batch": (64, 512, 16), "rate": (2e-3, 2e-3, 2e-3)}
     parser = options(__doc__, **sizes)
     parser.add_argument(
         "--out", type=Path, default=None, help="default: src/likewise/pocket/judge; of the whole world, build"
