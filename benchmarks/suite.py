@@ -93,10 +93,15 @@ def _open(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def subjects(folder: Path, chosen: Sequence[str]) -> list[Subject]:
-    """The suite's concepts, or those that are chosen."""
+def read_card(folder: Path) -> dict[str, Any]:
+    """The shipped part has a card of its own."""
     path = folder / "card.json" if folder == SHIPPED else CARD
-    card = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def subjects(folder: Path, card: dict[str, Any], chosen: Sequence[str]) -> list[Subject]:
+    """The suite's concepts, or those that are chosen."""
     found = [Subject(folder / entry["name"], entry) for entry in card["concepts"]]
     return [subject for subject in found if not chosen or subject.name in chosen]
 
@@ -301,16 +306,16 @@ def main() -> None:
     if given.smoke:
         settings, sampler, given.seeds = {"steps": 2, "prior_count": 2}, Sampler(steps=2), 2
     base = likewise.load("pocket")
-    chosen = subjects(
-        BUILT if BUILT.exists() else SHIPPED, given.concepts.split(",") if given.concepts else []
-    )
+    folder = BUILT if BUILT.exists() else SHIPPED
+    card = read_card(folder)
+    chosen = subjects(folder, card, given.concepts.split(",") if given.concepts else [])
     bench = Bench(base, identifier.pick(base), chosen, given.out, sampler, settings)
     if not given.report:
         bench.work(names, given.seeds)
     judge = load("judge")
     found = scored(bench, judge, names, given.seeds)
     finish("suite-concepts", per_concept(bench, found, names), {"axis": "subject"}, write=given.write)
-    facts = {"suite": "pocket-suite-v1", "judge": judge.id, "precision": base.precision}
+    facts = {"suite": card["id"], "judge": judge.id, "precision": base.precision}
     finish("suite", table(bench, found, names, given.seeds), facts, write=given.write)
 
 

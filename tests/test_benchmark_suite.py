@@ -15,7 +15,7 @@ from likewise.metrics.features import load  # noqa: E402
 
 @pytest.fixture(scope="module")
 def subject() -> suite.Subject:
-    (found,) = suite.subjects(suite.SHIPPED, ["mosaic-style"])
+    (found,) = suite.subjects(suite.SHIPPED, suite.read_card(suite.SHIPPED), ["mosaic-style"])
     return found
 
 

@@ -74,6 +74,12 @@ def test_a_suite_is_built_frozen_shipped_and_checked(built: Path) -> None:
     assert [len(entry["pixels"]) for entry in card["concepts"]] == [42, 42]
     assert all((folder / e["name"] / path).is_file() for e in card["concepts"] for path in e["pixels"])
     assert [p.name for p in (built / "pocket" / "suite").iterdir() if p.is_dir()] == ["cube"]
+    said = [
+        (folder / "tiles" / "references" / f"{k}.txt").read_text(encoding="utf-8").strip() for k in (1, 2)
+    ]
+    assert said == [card["concepts"][1]["captions"][f"{k}.png"] for k in (1, 2)]
+    assert said[0] == "an a in a garden, {}"
+    assert not list((folder / "cube" / "references").glob("*.txt"))
     suite.main(["--only", "cube"])
     card["concepts"][0]["pixels"]["true/01-1.png"] = "0"
     (built / "suite.json").write_text(json.dumps(card), encoding="utf-8")
@@ -106,7 +112,8 @@ def test_the_frozen_suite_is_what_the_tables_say() -> None:
     assert plan["id"] == CARD["id"]
     assert [concept["name"] for concept in plan["concept"]] == [entry["name"] for entry in CARD["concepts"]]
     for concept, entry in zip(plan["concept"], CARD["concepts"], strict=True):
-        assert entry["licence"] == rows[concept["package"]]["licence"]
+        assert entry["licence"] == concept.get("licence", rows[concept["package"]]["licence"])
+        assert ("captions" in entry) == (entry["kind"] == "style")
         assert entry["shipped"] == (rows[concept["package"]].get("ship", False))
         names = list(concept.get("drawings", range(6)))
         words = [ask.prompt for ask in suite.asks(concept, names, np.random.default_rng(1))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import io
@@ -26,6 +27,7 @@ from workshop.all import main as build_all
 from workshop.common import Average, Course
 from workshop.compose import Composer
 from workshop.plan import Planner
+from workshop.team import MEET, gather
 
 ROOT = Path(__file__).parents[1]
 OTHERS = ("1f9ff", "1faa8", "1f9f2", "1f9ed")
@@ -145,6 +147,99 @@ def test_a_resumed_backbone_is_the_uninterrupted_one(made: Path, source: str) ->
     assert all(torch.equal(whole[name], tensor) for name, tensor in train(again, 1).items())
 
 
+def differ(team: Any) -> None:
+    """Each worker changes its weights in its own way and writes them after they met."""
+    weight = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.AdamW([weight], lr=0.1 * (1 + team.rank), weight_decay=0.0)
+    weight.grad = torch.tensor([1.0, 2.0, 4.0]) * (1 + team.rank)
+    optimizer.step()
+    team.meet([weight], optimizer)
+    torch.save([weight.data, optimizer.state[weight]["exp_avg"]], f"{team.rank}.pt")
+
+
+def test_workers_go_on_from_their_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    gather(2, tmp_path, differ)
+    first, second = (torch.load(f"{rank}.pt") for rank in range(2))
+    torch.testing.assert_close(
+        first[0], torch.full((3,), -0.15)
+    )  # steps of 0.1 and 0.2, whatever the gradient
+    torch.testing.assert_close(first[1], torch.tensor([1.0, 2.0, 4.0]) * 0.15)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def halfway(args: Any, team: Any) -> None:
+    """Learn until the workers meet, and keep what each of them holds then."""
+    from workshop import train_backbone
+
+    torch.set_num_threads(1)
+    worker = train_backbone.Trainer(args, team)
+    for _ in range(MEET):
+        worker.learn()
+    torch.save(worker.unet.state_dict(), args.folder / f"worker-{team.rank}.pt")
+    if team.leads:
+        worker.save()
+
+
+def test_two_workers_hold_the_same_and_resume_exactly(made: Path) -> None:
+    from workshop import train_backbone
+
+    point, steps = made / "backbone.pt", MEET + 2
+    words = ["--smoke", "--samples", str(2 * 4 * steps), "--workers", "2", "--threads", "1"]
+    point.unlink(missing_ok=True)
+    train_backbone.main(words)
+    whole = torch.load(point)
+    assert (whole["step"], whole["samples"]) == (steps, 8 * steps)
+    point.unlink()
+    gather(2, made, functools.partial(halfway, train_backbone.arguments(words)))
+    first, second = (torch.load(made / f"worker-{rank}.pt") for rank in range(2))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    train_backbone.main(words)
+    again = torch.load(point)
+    assert again["step"] == steps
+    assert all(torch.equal(tensor, again["model"][name]) for name, tensor in whole["model"].items())
+
+
+@pytest.mark.parametrize(
+    "other", [["--workers", "2", "--threads", "1"], ["--samples", "24"], ["--batch", "2"]]
+)
+def test_a_backbone_goes_on_only_with_what_it_was_begun_with(made: Path, other: list[str]) -> None:
+    from workshop import train_backbone
+
+    first = trainer(made)
+    first.save()
+    with pytest.raises(SystemExit, match=r"backbone\.pt was begun with .*; give the same"):
+        train_backbone.Trainer(
+            train_backbone.arguments(["--smoke", "--samples", "16", "--rate", "1e-3", *other])
+        )
+    with pytest.raises(SystemExit):
+        train_backbone.arguments(["--smoke", "--workers", "2", "--minutes", "1"])
+
+
+def test_a_pool_holds_pictures_of_one_plan(made: Path) -> None:
+    from workshop import pool
+
+    with pytest.raises(SystemExit, match=r"pool\.plan\.json was begun with hold_out False"):
+        pool.main(["--smoke", "--hold-out"])
+
+
+def test_an_exported_model_can_be_gone_on_from(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import CLIPModel
+
+    from workshop import adopt
+
+    with pytest.raises(SystemExit, match="has clip, tokenizer, vae already"):
+        adopt.main(["--smoke"])
+    monkeypatch.setattr("workshop.common.BUILD", made.parent / "taken")
+    adopt.main(["--smoke", "--model", str(made / "model")])
+    taken = made.parent / "taken" / "smoke"
+    before, after = (CLIPModel.from_pretrained(home / "clip").state_dict() for home in (made, taken))
+    names = before.keys() - {"logit_scale"}
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name].half(), after[name].half()) for name in names)
+    assert {part.name for part in taken.iterdir()} == {"clip", "clip_plain", "tokenizer", "vae", "clip.jsonl"}
+
+
 def test_everything_runs_once_and_goes_on_where_it_stopped(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,7 +323,7 @@ def test_planning_ahead_changes_nothing(made: Path) -> None:
 
 
 def test_held_out_combinations_are_in_no_picture_and_measured_alone(made: Path) -> None:
-    planner, rng = Planner(made, variants=4), np.random.default_rng(1)
+    planner, rng = Planner(made, variants=4, known=world.WORLDS["whole"]), np.random.default_rng(1)
 
     def kinds() -> set[str]:
         plans = [planner.plan(rng) for _ in range(400)]
@@ -240,6 +335,32 @@ def test_held_out_combinations_are_in_no_picture_and_measured_alone(made: Path) 
     assert kinds() == {""}
     planner.only = ("combination",)
     assert kinds() == {"combination"}
+
+
+def test_lessons_have_more_crowds_and_new_things_and_nothing_held_out(made: Path) -> None:
+    planner, taught = (Planner(made, variants=4) for _ in range(2))  # of six things bird and duck came later
+    taught.teach(hold_out=True)
+    rng = np.random.default_rng(1)
+    plans, lessons = ([one.plan(rng) for _ in range(1500)] for one in (planner, taught))
+
+    def share(plans: list[Any], true: Any) -> float:
+        return sum(map(true, plans)) / len(plans)
+
+    def late(plan: Any) -> bool:
+        return taught.rows[plan.cut]["name"] in world.LATER
+
+    assert share(lessons, lambda p: p.count > 1) > 1.3 * share(plans, lambda p: p.count > 1)
+    assert share(lessons, late) > 1.1 * share(plans, late) > 0
+    rows = [(taught.rows[p.cut], p.context()) for p in lessons]
+    assert not any(taught.world.held_out(row["name"], row["design"], place) for row, place in rows)
+
+
+def test_only_things_that_came_later_are_held_out() -> None:
+    small, whole = world.WORLDS["taught"], world.WORLDS["whole"]
+    assert {name for name in small.drawings if small.held_out(name, "noto", "beach")} <= set(world.LATER)
+    assert small.held_out("duck", "noto", "beach") == whole.held_out("duck", "noto", "beach") == "style"
+    assert any(whole.held_out(name, "noto", "beach") for name in world.TAUGHT)
+    assert not set(world.LATER) & set(world.TAUGHT)
 
 
 def test_a_tenth_is_held_out() -> None:
@@ -300,6 +421,37 @@ def test_an_average_that_looks_rarely_makes_up_for_it() -> None:
         often.update(module)
         rarely.update(module)
     torch.testing.assert_close(often.state["weight"], rarely.state["weight"])
+
+
+def test_twins_differ_in_one_number_or_design() -> None:
+    from workshop.steady import twins
+
+    told = ["two cats at night", "a cat at night", "three red cats at night, noto style", "a cat, noto style"]
+    pairs = twins(told, np.random.default_rng(0))
+    assert [first for first, _ in pairs] == [told[0], told[2], told[3]]
+    for first, second in pairs:
+        changed = [(a, b) for a, b in zip(first.split(), second.split(), strict=True) if a != b]
+        assert len(changed) == 1
+        assert set(changed[0]) <= set(world.NUMBERS[1:]) or set(changed[0]) <= set(world.DESIGNS)
+
+
+def test_twins_that_say_the_same_are_near(made: Path) -> None:
+    from transformers import CLIPModel, CLIPTokenizer
+
+    from workshop.steady import near
+
+    tower = CLIPModel.from_pretrained(made / "clip").text_model.eval()
+    tokenizer = CLIPTokenizer.from_pretrained(made / "tokenizer")
+    texts = ["two cats at night", "three cats at night"]
+    one, other = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.split(
+        1
+    )
+    alike, moved = near(tower, tower, one, other, tokenizer.eos_token_id)
+    assert 0 <= alike < 1
+    assert moved == 0
+    table = tower.embeddings.token_embedding.weight.data
+    table[other[0, 1]] = table[one[0, 1]]  # now both numbers are one word
+    torch.testing.assert_close(near(tower, tower, one, other, tokenizer.eos_token_id)[0], torch.tensor(1.0))
 
 
 def test_strange_words_leave_the_others_in_their_order() -> None:

@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--hold-out", action="store_true", help="leave combinations out of the backbone's pictures"
     )
+    parser.add_argument("--workers", type=int, default=1, help="of the backbone, on the CPU")
     args = settle(parser, argv)
     fast = args.device.type != "cpu"
     plan = {
@@ -65,11 +66,12 @@ def main(argv: list[str] | None = None) -> None:
         if step in done or (step == "pool" and fast):
             continue
         words = ["--world", args.world.name] + ["--smoke"] * args.smoke
+        words += ["--threads", str(args.threads)]
         words += ["--device", str(args.device)] if step in FASTER else []
         if step in SHARES and args.minutes:
             words += ["--minutes", f"{args.minutes * SHARES[step]:.4g}"]
-        if step == "train_backbone" and fast:
-            words.append("--fresh")
+        if step == "train_backbone":
+            words += ["--fresh"] if fast else ["--workers", str(args.workers)]
         if args.hold_out and step == ("train_backbone" if fast else "pool"):
             words.append("--hold-out")
         if args.hold_out and step == "measure":

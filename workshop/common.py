@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -91,6 +92,14 @@ def log_line(path: Path, **values: object) -> None:
 def step_seed(seed: int, step: int) -> int:
     """A seed of its own for each step of each run, so that resuming repeats nothing."""
     return (seed * 1_000_003 + step * 7_919 + 17) % (2**63 - 1)
+
+
+def agree(begun: Mapping[str, object], asked: Mapping[str, object], path: Path) -> None:
+    """Go on only with what was begun: `SystemExit` where an argument differs from the one that is kept."""
+    other = {name: begun[name] for name in asked if name in begun and begun[name] != asked[name]}
+    if other:
+        said = ", ".join(f"{name} {value}" for name, value in other.items())
+        raise SystemExit(f"{path} was begun with {said}; give the same arguments, or delete that file")
 
 
 class Course:

@@ -23,7 +23,7 @@ from transformers import (
 from workshop import world
 from workshop.common import SIZE, options, settle, shipped
 from workshop.compose import composer
-from workshop.fetch import sources
+from workshop.fetch import attribution
 from workshop.tokenizer import START
 from workshop.train_backbone import SCHEDULE, build
 from workshop.train_vae import psnr
@@ -99,22 +99,6 @@ def save_index(out: Path) -> None:
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def attribution() -> str:
-    """Credits of every source, as Markdown."""
-    lines = [
-        f"# Attribution of the {TITLE}",
-        "",
-        "Trained only on pictures composed from the artwork below; cut-outs were",
-        "scaled, turned, mirrored, recoloured and placed on drawn scenes.",
-        "",
-    ]
-    for row in sources():
-        lines.append(
-            f"- **{row['package']} {row['version']}** ({row['licence']}): {row['credit']}. {row['url']}"
-        )
-    return "\n".join(lines) + "\n"
-
-
 def card(folder: Path, known: world.World, samples: int, quality: float) -> dict[str, object]:
     """What the model is, for programs."""
     rows = [json.loads(line) for line in (folder / "clip.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -171,7 +155,7 @@ def write(args: argparse.Namespace, out: Path) -> int:
     DDIMScheduler(**SCHEDULE).save_pretrained(out / "scheduler")
     save_index(out)
     (out / "likewise.toml").write_bytes((Path(__file__).parent / "likewise.toml").read_bytes())
-    (out / "ATTRIBUTION.md").write_text(attribution(), encoding="utf-8")
+    (out / "ATTRIBUTION.md").write_text(attribution(TITLE), encoding="utf-8")
     (out / "card.json").write_text(
         json.dumps(card(folder, args.world, samples, quality), indent=1) + "\n", encoding="utf-8"
     )
@@ -193,7 +177,7 @@ def verify(out: Path, picture: Path) -> None:
     pipe(
         "a cat on a beach",
         num_inference_steps=20,
-        guidance_scale=4.0,
+        guidance_scale=3.0,
         generator=torch.Generator().manual_seed(0),
     ).images[0].save(picture)
 

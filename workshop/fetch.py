@@ -13,10 +13,34 @@ from pathlib import Path
 
 from workshop.common import PACKAGES, ROOT, options, settle
 
+LICENCES = {
+    "MIT": "https://opensource.org/license/mit",
+    "Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
+    "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
+}
+"""All that training art may have."""
+
 
 def sources(file: str = "sources.toml") -> list[dict[str, str]]:
     """The rows of sources.toml, or of suite_sources.toml."""
     return tomllib.loads((ROOT / "workshop" / file).read_text(encoding="utf-8"))["source"]
+
+
+def attribution(title: str) -> str:
+    """Credits of every source of the training, as Markdown."""
+    rows = [
+        f"- **{row['package']} {row['version']}** ([{row['licence']}]({LICENCES[row['licence']]})): "
+        f"{row['credit']}. {row['url']}"
+        for row in sources()
+    ]
+    head = [
+        f"# Attribution of the {title}",
+        "",
+        "Trained only on pictures composed from the artwork below; cut-outs were",
+        "scaled, turned, mirrored, recoloured and placed on drawn scenes.",
+        "",
+    ]
+    return "\n".join([*head, *rows]) + "\n"
 
 
 def digest(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ from workshop.plan import Plan, Planner
 from workshop.train_backbone import Words, sample
 
 SEED = 707
+GUIDANCE = float(
+    tomllib.loads((Path(__file__).parent / "likewise.toml").read_text(encoding="utf-8"))["guidance"]
+)
 HEADS = ("scene", "plain", "count", "tint", "small", "style", "thing")
 UNSEEN = {"combinations": ("combination",), "styles": ("style",)}
 
@@ -67,7 +71,7 @@ def right(network: JudgeNet, pixels: torch.Tensor, truth: dict[str, np.ndarray])
 
 @torch.no_grad()
 def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Draw the prompts and judge them; writes ``measured.png``."""
+    """Draw the prompts and judge them; writes a sheet of the first 64, each beside its true picture."""
     known, rng, folder, device = (
         composer(args, taught=True),
         np.random.default_rng(SEED),
@@ -87,7 +91,8 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
         drawn.append(vae.decode(latents).sample.clamp(-1, 1))
     pixels = torch.cat(drawn)
     again = torch.cat([vae.decode(vae.encode(x).latent_dist.mode()).sample for x in true.split(32)])
-    sheet(torch.stack([true[:64], pixels[:64]], 1).flatten(0, 1), 16, folder / "measured.png", zoom=1)
+    name = f"measured-{args.unseen}.png" if args.unseen else "measured.png"
+    sheet(torch.stack([true[:64], pixels[:64]], 1).flatten(0, 1), 16, folder / name, zoom=1)
     network, things = load_judge(shipped(args, "judge"))
     truth, network = truth_of(known, plans, prompts, things), network.to(device)
     return {
@@ -98,7 +103,7 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = options(__doc__, prompts=(500, 500, 4), guidance=(4.0, 4.0, 4.0))
+    parser = options(__doc__, prompts=(500, 500, 4), guidance=(GUIDANCE,) * 3)
     parser.add_argument("--unseen", choices=UNSEEN, help="only what --hold-out kept from the training")
     args = settle(parser, argv)
     table = measure(args)

@@ -28,6 +28,9 @@ SMALL = (0.24, 0.32)
 # What the backbone is taught: sizes of one to four copies and of small things, and steps of drift, in pixels of 64.
 SIDES = {1: 44, 2: 24, 3: 24, 4: 24}
 SMALL_SIDE, CELL = 16, 8
+# How often a picture is about what. A backbone needs more crowds than a test: there is more to learn in them.
+KINDS = {"scene": 0.34, "plain": 0.18, "tint": 0.18, "count": 0.18, "small": 0.12}
+LESSONS = {"scene": 0.28, "plain": 0.14, "tint": 0.16, "count": 0.28, "small": 0.14}
 
 
 @dataclass
@@ -99,16 +102,22 @@ class Planner:
             self.by_thing.setdefault(row["name"], []).append(i)
         self.known = [n for n in self.by_thing if n in self.things]
         self.others = [n for n in self.by_thing if n not in self.things]
-        self.other_share, self.style_share = 0.5, 0.6
+        self.other_share, self.style_share, self.kinds = 0.5, 0.6, KINDS
         self.only: tuple[str, ...] = ()
-        """Where set: which values of `world.held_out` a picture may have, as ("",) for what is not held out."""
+        """Where set: which values of `World.held_out` a picture may have, as ("",) for what is not held out."""
+
+    def teach(self, hold_out: bool) -> Planner:
+        """Plan lessons for a backbone: more crowds, things that came later twice as often, and nothing held out."""
+        self.kinds, self.only = LESSONS, ("",) if hold_out else ()
+        self.known += [name for name in self.known if name in self.world.later]
+        return self
 
     def plan(self, rng: np.random.Generator) -> Plan:
         """Choose a picture; things are equally likely whatever their number of drawings."""
         while True:
             plan = self._any_plan(rng)
             row = self.rows[plan.cut]
-            if not self.only or world.held_out(row["name"], row["design"], plan.context()) in self.only:
+            if not self.only or self.world.held_out(row["name"], row["design"], plan.context()) in self.only:
                 return plan
 
     def _any_plan(self, rng: np.random.Generator) -> Plan:
@@ -117,7 +126,7 @@ class Planner:
         cut = int(rng.choice(self.by_thing[name]))
         thing = self.names.index(name) if name in self.things else -1
         out = Plan(cut, thing, world.DESIGNS.index(self.rows[cut]["design"]))
-        kind = rng.choice(["scene", "plain", "tint", "count", "small"], p=[0.34, 0.18, 0.18, 0.18, 0.12])
+        kind = rng.choice(list(self.kinds), p=list(self.kinds.values()))
         if kind == "plain":
             out.plain = 0 if rng.random() < 0.5 else int(rng.integers(1, len(COLOURS)))
         elif kind == "scene" or rng.random() < 0.6:

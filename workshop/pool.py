@@ -6,6 +6,7 @@ at any time, also while the backbone trains, and it picks them up when it next l
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from workshop.common import log_line, options, save_atomic, settle, step_seed
+from workshop.common import agree, log_line, options, save_atomic, settle, step_seed
 from workshop.compose import Batch, Composer, composer
 
 SEED = 303
@@ -92,13 +93,17 @@ def main(argv: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--shards", type=int, default=60, help="how many shards of 1024 there should be")
     parser.add_argument("--first", type=int, default=0, help="number of the first, to share the work out")
-    parser.add_argument("--hold-out", action="store_true", help="leave combinations out (world.held_out)")
+    parser.add_argument("--hold-out", action="store_true", help="leave combinations out (World.held_out)")
     args = settle(parser, argv)
     folder = args.folder
     (folder / "pool").mkdir(exist_ok=True)
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(args.device)
     known = composer(args, taught=True)
-    known.only = ("",) if args.hold_out else ()
+    known.teach(args.hold_out)
+    plan, lessons = folder / "pool.plan.json", {"hold_out": args.hold_out, "kinds": known.kinds}
+    if plan.exists():
+        agree(json.loads(plan.read_text(encoding="utf-8")), lessons, plan)
+    plan.write_text(json.dumps(lessons) + "\n", encoding="utf-8")
     for number in range(args.first, 1 if args.smoke else args.shards):
         if not shard_path(folder, number).exists():
             began = time.time()

@@ -133,7 +133,10 @@ def build(concept: Source, rows: dict[str, Source], folder: Path) -> dict[str, A
     """Draw and save a concept; its entry in the card."""
     studio = Studio(concept, rows, folder)
     number = int.from_bytes(hashlib.sha256(concept["name"].encode()).digest()[:4], "big")
-    home, source = folder / concept["name"], rows[concept["package"]]
+    home, source = (
+        folder / concept["name"],
+        rows[concept["package"]] | concept,
+    )  # a model may have its own licence
     shutil.rmtree(home, ignore_errors=True)
     (home / "references").mkdir(parents=True)
     (home / "true").mkdir()
@@ -145,8 +148,13 @@ def build(concept: Source, rows: dict[str, Source], folder: Path) -> dict[str, A
         hashes[path] = digest(picture)
         return path
 
+    captions: dict[str, str] = {}
     for k, context in enumerate(REFERENCES):
-        keep(placed(Plan(k, -1, 0), context), f"references/{k + 1}.png", 0, k)
+        plan = placed(Plan(k, -1, 0), context)
+        path = Path(keep(plan, f"references/{k + 1}.png", 0, k))
+        if concept["kind"] == "style":  # else what is drawn is learned with how it is drawn
+            captions[path.name] = f"{sentence(plan, studio.names[k])}, {{}}"
+            (home / path.with_suffix(".txt")).write_text(captions[path.name] + "\n", encoding="utf-8")
     prompts = []
     for a, ask in enumerate(asks(concept, studio.names, np.random.default_rng([SEED, number])), 1):
         true = [keep(plan, f"true/{a:02d}-{k + 1}.png", a, k) for k, plan in enumerate(ask.plans)]
@@ -157,6 +165,7 @@ def build(concept: Source, rows: dict[str, Source], folder: Path) -> dict[str, A
     entry |= {"source": f"{source['package']} {source['version']}"}
     entry |= {key: source[key] for key in ("licence", "credit", "url")}
     entry["changes"] = "scaled, turned, recoloured and placed on plain colours and drawn scenes"
+    entry |= {"captions": captions} if captions else {}
     return {**entry, "shipped": bool(source.get("ship")), "prompts": prompts, "pixels": hashes}
 
 

@@ -1,13 +1,14 @@
 """Step 9: the denoiser, v-prediction on latents with the text tower frozen.
 
 Safe to kill at any time and to start again, with any number of threads; the cosine runs over
-``--samples`` (or ``--minutes``), which must stay the same from start to end. Latents come from the pool, or with
+``--samples`` (or ``--minutes``), which must stay the same from start to end, as must ``--workers``. Latents come from the pool, or with
 ``--fresh`` from pictures composed for each step, as an accelerator wants it.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from pathlib import Path
@@ -16,13 +17,25 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTokenizer
 
-from workshop.common import Average, Course, autocast, log_line, options, save_atomic, settle, step_seed
+from workshop.common import (
+    Average,
+    Course,
+    agree,
+    autocast,
+    log_line,
+    options,
+    save_atomic,
+    settle,
+    step_seed,
+)
 from workshop.compose import composer, sheet
 from workshop.pool import Fresh, Pool
 from workshop.steady import insert, run_tower
+from workshop.team import MEET, Team, gather
 
 SEED = 404
 GAMMA = 5.0
+LOOK = 50  # steps between two lines of the log
 PLAIN, MEAN_COVER = 0.4, 0.2  # weight of a cell without a thing; share of a picture that things cover
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -113,7 +126,7 @@ def sample(
     prompts: tuple[str, ...],
     seed: int = 7,
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float = 3.0,
 ) -> torch.Tensor:
     """Guided DDIM latents for some prompts."""
     scheduler = DDIMScheduler(**SCHEDULE)
@@ -138,7 +151,7 @@ def loss_of(
 ) -> torch.Tensor:
     """Error of the predicted velocity with stratified times, mostly where things are.
 
-    The weight of a time is min-SNR with one added, (min(snr, 5) + 1) / (snr + 1): on 8 x 8 latents what and
+    The weight of a time is min-SNR (Hang et al. 2023, arXiv:2303.09556) with one added, (min(snr, 5) + 1) / (snr + 1): on 8 x 8 latents what and
     where is settled at low signal, which plain min-SNR would all but leave out. The weight of a cell
     grows with the share of it that a thing covers: scenes are learned early, things cost the samples.
     """
@@ -160,8 +173,9 @@ def loss_of(
 class Trainer:
     """Model, average and optimiser with their checkpoint, on the device of the arguments."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, team: Team | None = None) -> None:
         self.args, self.folder, self.point = args, args.folder, args.folder / "backbone.pt"
+        self.team = team or Team()
         torch.manual_seed(SEED)
         self.unet, self.step, self.before = build(), 0, 0
         if args.init:
@@ -175,12 +189,17 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
-        self.average = Average(self.unet, 0.999, every=5)
-        self.course = Course(args.samples // args.batch, args.minutes)
+        self.average = Average(self.unet, 0.999, every=5 if self.team.size == 1 else MEET)
+        self.course = Course(args.samples // (args.batch * self.team.size), args.minutes)
         self.alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(args.device)
         self.words, self.pictures = Words(self.folder, args.device), self.source()
+        self.asked = {
+            name: getattr(args, name) for name in ("samples", "minutes", "batch", "rate", "workers")
+        }
+        self.asked |= {"init": str(args.init)}
         if self.point.exists():
             state = torch.load(self.point, map_location=args.device)
+            agree(state.get("asked", {}), self.asked, self.point)
             self.unet.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.average.state, self.average.step, self.step = state["average"], state["step"], state["step"]
@@ -189,15 +208,15 @@ class Trainer:
 
     @property
     def samples(self) -> int:
-        """Pictures seen in this training."""
-        return self.step * self.args.batch
+        """Pictures seen in this training, by all workers."""
+        return self.step * self.args.batch * self.team.size
 
     def source(self) -> Pool | Fresh:
         """Where latents come from."""
         if not self.args.fresh:
             return Pool(self.folder, self.args.batch)
         known = composer(self.args, taught=True)
-        known.only = ("",) if self.args.hold_out else ()
+        known.teach(self.args.hold_out)
         vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval().to(self.args.device)
         return Fresh(vae, known, self.args.batch)
 
@@ -208,13 +227,15 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             **self.course.state(),
         }
-        save_atomic({**state, "step": self.step, "samples": self.before + self.samples}, self.point)
+        seen = {"step": self.step, "samples": self.before + self.samples}
+        save_atomic({**state, **seen, "asked": self.asked}, self.point)
 
     def learn(self) -> torch.Tensor:
         """One step; everything random follows from its number."""
-        seed, device = step_seed(SEED, self.step), self.args.device
+        number, device = self.team.number(self.step), self.args.device
+        seed = step_seed(SEED, number)
         generator = torch.Generator().manual_seed(seed)
-        latents, cover, captions = self.pictures.draw(self.step, generator)
+        latents, cover, captions = self.pictures.draw(number, generator)
         blank = torch.rand(len(captions), generator=generator) < 0.1
         captions = ["" if b else c for b, c in zip(blank.tolist(), captions, strict=False)]
         states = self.words(captions)
@@ -224,15 +245,17 @@ class Trainer:
         if device.type != "cpu":  # noise of a large batch is drawn where it is used
             generator = torch.Generator(device).manual_seed(seed)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.course.rate(self.step, self.args.rate, 300, 0.1)
+            group["lr"] = self.course.rate(self.step, self.args.rate, 300, 0.02)
         latents, cover = latents.to(device), cover.to(device)
         loss = loss_of(self.unet, latents, states, cover, self.alphas, generator)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
         self.optimizer.step()
-        self.average.update(self.unet)
         self.step += 1
+        if self.team.meets(self.step) or self.course.share(self.step) >= 1:
+            self.team.meet(list(self.unet.parameters()), self.optimizer)
+        self.average.update(self.unet)
         return loss.detach()
 
     def show(self) -> None:
@@ -247,26 +270,33 @@ class Trainer:
 
     def run(self) -> None:
         saved = shown = marked = time.time()
-        first, losses = self.step, []
+        losses: list[torch.Tensor] = []
         while self.course.share(self.step) < 1:
             losses.append(self.learn())
-            now = time.time()
-            if len(losses) == 50:
-                loss = sum(loss.item() for loss in losses) / 50
+            if len(losses) == LOOK:
+                now = time.time()
                 row = {
                     "samples": self.samples,
-                    "loss": loss,
-                    "speed": 50 * self.args.batch / (time.time() - marked),
+                    "loss": sum(loss.item() for loss in losses) / LOOK,
+                    "speed": LOOK * self.args.batch * self.team.size / (now - marked),
                     "pool": self.pictures.refresh(),
                 }
-                log_line(self.folder / "backbone.jsonl", **row)
-                losses, marked = [], time.time()
-            if now - saved > 180:
+                losses, marked = [], now
+                if self.team.leads:
+                    log_line(self.folder / "backbone.jsonl", **row)
+            if not self.team.leads or not self.team.meets(self.step):
+                continue
+            if time.time() - saved > 180:
                 self.save()
                 saved = time.time()
-            if now - shown > 600 or self.step == first + 1500:
+            if time.time() - shown > 600:
                 self.show()
                 shown = time.time()
+        if self.team.leads:
+            self.finish()
+
+    def finish(self) -> None:
+        """Keep what was learned and say how much was seen."""
         self.save()
         self.show()
         (self.folder / "backbone.json").write_text(
@@ -289,13 +319,26 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--fresh", action="store_true", help="compose pictures for each step, without a pool")
     parser.add_argument(
-        "--hold-out", action="store_true", help="with --fresh: leave combinations out (world.held_out)"
+        "--hold-out", action="store_true", help="with --fresh: leave combinations out (World.held_out)"
     )
-    return settle(parser, argv)
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that learn together, each with --threads"
+    )
+    args = settle(parser, argv)
+    if args.workers < 1 or (args.workers > 1 and (args.minutes or args.device.type != "cpu")):
+        parser.error("--workers is at least 1; several are for the CPU and a length in --samples")
+    return args
+
+
+def work(args: argparse.Namespace, team: Team) -> None:
+    """What one worker does."""
+    torch.set_num_threads(args.threads)
+    Trainer(args, team).run()
 
 
 def main(argv: list[str] | None = None) -> None:
-    Trainer(arguments(argv)).run()
+    args = arguments(argv)
+    gather(args.workers, args.folder, functools.partial(work, args))
 
 
 if __name__ == "__main__":

@@ -32,13 +32,14 @@ from workshop.common import (
     step_seed,
 )
 from workshop.compose import Batch, Composer, composer
+from workshop.fetch import attribution
 from workshop.plan import COLOURS, SCENES, Order, Plan, Planner, background
 from workshop.train_vae import NOISE
 
 SEED = 505
 VIEWS = 4
 TEMPERATURE = 0.07
-IDS = {"taught": "pocket-judge-v3", "whole": "pocket-judge-whole-v3"}
+IDS = {"taught": "pocket-judge-v4", "whole": "pocket-judge-whole-v4"}
 
 
 def classes(known: world.World) -> dict[str, tuple[str, ...]]:
@@ -290,6 +291,7 @@ def main(argv: list[str] | None = None) -> None:
     weights = {k: v.cpu().contiguous() for k, v in judge.eval().state_dict().items()}
     save_file(weights, out / "model.safetensors")
     write_card(out / "card.json", result, args.world)
+    (out / "ATTRIBUTION.md").write_text(attribution("likewise pocket judge"), encoding="utf-8")
     size = sum(p.numel() for p in judge.parameters())
     log_line(args.folder / "judge.jsonl", done=True, parameters=size, **result)
 

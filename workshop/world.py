@@ -161,6 +161,22 @@ TAUGHT = {
     "heart": "2764",
 }
 
+# Taught when the others were known, which had been shown everywhere in both designs: what is held out is of these.
+LATER = {
+    "bird": "1f426",
+    "dragon": "1f432",
+    "person": "1f9d1",
+    "toy": "1f9f8",
+    "duck": "1f986",
+    "dinosaur": "1f995",
+    "chair": "1fa91",
+    "bicycle": "1f6b2",
+    "lion": "1f981",
+    "banana": "1f34c",
+    "crown": "1f451",
+    "umbrella": "2602",
+}
+
 
 @dataclass(frozen=True)
 class World:
@@ -173,16 +189,24 @@ class World:
     """Which emoji the backbone is taught for a thing; a thing that is not here it never sees."""
     designs: tuple[str, ...]
     """In which designs the backbone is taught."""
+    later: frozenset[str] = frozenset()
+    """Things that came when the others were known: lessons have them twice as often, and only they are held out."""
+
+    def held_out(self, thing: str, design: str, context: str) -> str:
+        """As `held_out` says, of the things that it is true of: of all, where none came later."""
+        return held_out(thing, design, context) if not self.later or thing in self.later else ""
 
 
 def _worlds() -> dict[str, World]:
     """The small world of the shipped model, and the whole one, for an accelerator."""
     things = THINGS + _things((Path(__file__).parent / "things.txt").read_text(encoding="utf-8"))
-    drawings = {t.name: TAUGHT.get(t.name, t.codes[0]) for t in things}
+    taught = TAUGHT | LATER
+    drawings = {t.name: taught.get(t.name, t.codes[0]) for t in things}
+    # Flat has the drawings of fluent: five designs are drawn independently.
+    designs = ("fluent", "noto", "blob", "twemoji", "emojione")
     return {
-        "taught": World("taught", THINGS, TAUGHT, ("noto", "twemoji")),
-        # Flat has the drawings of fluent: five designs are drawn independently.
-        "whole": World("whole", things, drawings, ("fluent", "noto", "blob", "twemoji", "emojione")),
+        "taught": World("taught", THINGS, taught, ("noto", "twemoji"), frozenset(LATER)),
+        "whole": World("whole", things, drawings, designs),
     }
 
 

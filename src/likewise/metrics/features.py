@@ -35,7 +35,7 @@ class Features(ABC):
     """A frozen network that turns pictures into vectors, and perhaps into labels or the space of texts."""
 
     id: str
-    """Weights, layer and preprocessing in one versioned word, such as `pocket-judge-v3`."""
+    """Weights, layer and preprocessing in one versioned word, such as `pocket-judge-v4`."""
     card: Mapping[str, Any]
     """What the id stands for, in full."""
     phrases: Mapping[str, Mapping[str, str]] = {}

@@ -1,8 +1,9 @@
 """The embedded judge: a small convolutional network for drawn pictures, apart from the model that draws.
 
-It was trained by the workshop on composed pictures with exact labels, with a seed, a network and data of its
-own. Its heads name the scene, plain colour, count, tint and size; its identity vector is close for pictures
-of the same thing in different places. It knows nothing of photographs.
+It was trained by the workshop on composed pictures with exact labels, with a seed, a network and pictures of its
+own, of the same artwork as the model and of six times as much besides. Its heads name the scene, plain colour, count,
+tint and size; its identity vector is close for pictures of the same thing in different places. It knows nothing of
+photographs.
 """
 
 from __future__ import annotations
