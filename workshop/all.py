@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from workshop.common import log_line, options, settle
+from workshop.common import agree, log_line, options, settle
 
 STEPS = (
     "fetch", "rasterise", "compose", "tokenizer", "train_vae", "train_clip", "steady", "pool",
@@ -37,9 +37,9 @@ def finished(path: Path, plan: dict[str, object]) -> set[str]:
     rows = (
         [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     )
-    if rows and rows[0] != plan:
-        raise SystemExit(f"{path} was begun with {rows[0]}; give the same arguments, or delete that file")
-    if not rows:
+    if rows:
+        agree(rows[0], plan, path)
+    else:
         log_line(path, **plan)
     return {row["step"] for row in rows[1:]}
 

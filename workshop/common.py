@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "workshop" / "build"
 PACKAGES = BUILD / "packages"
 POCKET = ROOT / "src" / "likewise" / "pocket"
+ADVICE = ROOT / "workshop" / "likewise.toml"
+GUIDANCE = float(tomllib.loads(ADVICE.read_text(encoding="utf-8"))["guidance"])  # what pocket is drawn with
 
 
 def work(smoke: bool, known: world.World = world.WORLDS["taught"]) -> Path:

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from workshop import world
-from workshop.common import SIZE, options, settle, shipped
+from workshop.common import ADVICE, GUIDANCE, SIZE, options, settle, shipped
 from workshop.compose import composer
 from workshop.fetch import attribution
 from workshop.tokenizer import START
@@ -154,7 +154,7 @@ def write(args: argparse.Namespace, out: Path) -> int:
     )
     DDIMScheduler(**SCHEDULE).save_pretrained(out / "scheduler")
     save_index(out)
-    (out / "likewise.toml").write_bytes((Path(__file__).parent / "likewise.toml").read_bytes())
+    (out / "likewise.toml").write_bytes(ADVICE.read_bytes())
     (out / "ATTRIBUTION.md").write_text(attribution(TITLE), encoding="utf-8")
     (out / "card.json").write_text(
         json.dumps(card(folder, args.world, samples, quality), indent=1) + "\n", encoding="utf-8"
@@ -177,7 +177,7 @@ def verify(out: Path, picture: Path) -> None:
     pipe(
         "a cat on a beach",
         num_inference_steps=20,
-        guidance_scale=3.0,
+        guidance_scale=GUIDANCE,
         generator=torch.Generator().manual_seed(0),
     ).images[0].save(picture)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,13 @@ from diffusers import AutoencoderKL
 
 from likewise.metrics.judge import JudgeNet
 from likewise.weights import read_tensors
-from workshop.common import log_line, options, settle, shipped
+from workshop.common import GUIDANCE, log_line, options, settle, shipped
 from workshop.compose import composer, sheet
 from workshop.export import averaged_unet
 from workshop.plan import Plan, Planner
 from workshop.train_backbone import Words, sample
 
 SEED = 707
-GUIDANCE = float(
-    tomllib.loads((Path(__file__).parent / "likewise.toml").read_text(encoding="utf-8"))["guidance"]
-)
 HEADS = ("scene", "plain", "count", "tint", "small", "style", "thing")
 UNSEEN = {"combinations": ("combination",), "styles": ("style",)}
 

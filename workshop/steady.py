@@ -6,7 +6,7 @@ the noun. So vectors of no word are put into captions, and all other states must
 said without them. Rows of the embedding table do not move, the reserved words' least of all.
 
 Contrast also leaves numbers almost alike, as a picture is rarely beside its twin with one thing more: the states
-of "three cats" and "four cats" were a hundred times closer than those of two scenes, and the backbone could not
+of "three cats" and "four cats" were eighty times closer than those of two scenes, and the backbone could not
 count. So captions that differ in their number or their design alone are pushed apart.
 """
 

@@ -18,6 +18,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTokenizer
 
 from workshop.common import (
+    GUIDANCE,
     Average,
     Course,
     agree,
@@ -126,7 +127,7 @@ def sample(
     prompts: tuple[str, ...],
     seed: int = 7,
     steps: int = 20,
-    guidance: float = 3.0,
+    guidance: float = GUIDANCE,
 ) -> torch.Tensor:
     """Guided DDIM latents for some prompts."""
     scheduler = DDIMScheduler(**SCHEDULE)
