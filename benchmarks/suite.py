@@ -2,34 +2,35 @@
 
 Every concept is taught by every method with several training seeds, with the settings that the base advises. Drawn with
 the same noise: the suite's prompts with the token in them, and the same prompts for the class alone. The judge
-compares each picture with the true pictures of its own prompt. Trainings and drawings are kept in --out, so that a
-second start goes on, and --report scores what is there. The whole suite must have been built (python -m
-workshop.suite); without it the part in the package is taught.
+compares each picture with the true pictures of its own prompt (`benchmarks.suite_scores`). Trainings and drawings are
+kept in --out, so that a second start goes on, and --report scores what is there. The whole suite must have been built
+(python -m workshop.suite); without it the part in the package is taught.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
 import likewise
-from benchmarks.common import ROOT, finish, parse, parser
-from likewise import identifier, methods, metrics
+from benchmarks.common import ROOT, finish, numbers, parse, parser
+from benchmarks.suite_scores import Found, Scorer, per_concept, table
+from likewise import identifier, methods
 from likewise.base import Base, Sampler
 from likewise.cache import Cache
 from likewise.comparison.protocol import noise_seed
 from likewise.concept import Concept, slug
+from likewise.files import write_text
 from likewise.gallery import Gallery
-from likewise.metrics.features import Features, load, read
-from likewise.metrics.score import Evidence, Reading, Score, normalise, summarise
+from likewise.metrics.features import Features, load
 from likewise.records import read_result
 from likewise.run import Run, settle
 from likewise.sampling import artifacts
@@ -38,10 +39,12 @@ from likewise.stack import Job
 BUILT = ROOT / "workshop" / "build" / "suite"
 CARD = ROOT / "workshop" / "suite.json"
 SHIPPED = ROOT / "src" / "likewise" / "pocket" / "suite"
-UNTAUGHT = ("base", "described")
-AXES = ("subject", "picture", "prompt", "class", "copies")
-"""Scores of a row: nearness to the true pictures by the thing and by the whole picture (0: untaught base, 1: true
-pictures), what the prompt asks for, how far the class has become the concept (0: not at all), copies of references."""
+UNTAUGHT = {
+    "base": {"asked": "class", "class": "class"},
+    "token": {"asked": "asked"},
+    "described": {"asked": "described"},
+}
+"""What is drawn by the base as it is: the class, the prompts with the token that it never learned, a description."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,8 @@ class Subject:
 
     def texts(self, kind: str, token: str) -> list[str]:
         """The prompts of one kind: `asked` (with the token), `class`, or `described`."""
-        if kind == "class":
-            return [ask["class_prompt"] for ask in self.asks]
-        if kind == "asked":
-            return [ask["prompt"].replace("{token}", token) for ask in self.asks]
-        noun, words = self.card["noun"], self.card["description"]
-        words += " style" if self.card["kind"] == "style" else ""
-        return [
-            ask["prompt"].replace(f"{{token}} {noun}", words).replace("{token} ", "") for ask in self.asks
-        ]
+        key = {"asked": "prompt", "class": "class_prompt", "described": "described_prompt"}[kind]
+        return [ask[key].replace("{token}", token) for ask in self.asks]
 
     @property
     def seeds(self) -> list[int]:
@@ -83,14 +79,21 @@ class Subject:
         return [noise_seed(slug(ask["class_prompt"]), 0) for ask in self.asks]
 
     def pictures(self) -> tuple[list[Image.Image], list[Image.Image]]:
-        """References, and the true pictures prompt by prompt."""
-        references = [example.open() for example in self.concept("sks").examples]
-        return references, [_open(self.folder / name) for ask in self.asks for name in ask["true"]]
+        """References, and the true pictures prompt by prompt; `SystemExit` where one is not as the card has it."""
+        references = [
+            self.open(path) for path in sorted(self.card["pixels"]) if path.startswith("references")
+        ]
+        return references, [self.open(path) for ask in self.asks for path in ask["true"]]
 
-
-def _open(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    def open(self, path: str) -> Image.Image:
+        """A picture of the frozen suite, RGB."""
+        with Image.open(self.folder / path) as image:
+            picture = image.convert("RGB")
+        if hashlib.sha256(picture.tobytes()).hexdigest()[:24] != self.card["pixels"][path]:
+            raise SystemExit(
+                f"{self.folder / path} is not the suite's: build it again (python -m workshop.suite)"
+            )
+        return picture
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -117,10 +120,21 @@ class Bench:
     sampler: Sampler
     settings: dict[str, Any]
 
-    def trials(self, name: str, seeds: int) -> Iterator[tuple[Run, list[Subject], int]]:
+    def claim(self, suite: str) -> None:
+        """Refuse a folder with the work of another base, suite or sampler, which would be taken for this one's."""
+        facts: dict[str, Any] = {"suite": suite, "base": self.base.fingerprint(), "settings": self.settings}
+        facts["sampler"] = asdict(self.base.settled(self.sampler))
+        path, text = self.out / "bench.json", json.dumps(facts, indent=1) + "\n"
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise SystemExit(
+                f"{self.out} holds work on another base, suite or sampler: name another with --out"
+            )
+        write_text(path, text)
+
+    def trials(self, name: str, seeds: Sequence[int]) -> Iterator[tuple[Run, list[Subject], int]]:
         """One run for all concepts of a training seed, or a run each where a method cannot be stacked."""
         method = methods.get(name)
-        for seed in range(seeds if method.trains else 1):
+        for seed in seeds if method.trains else (0,):
             own = {key: value for key, value in self.settings.items() if key in method.recipe.model_fields}
             recipe = settle(self.base, name, None, {**own, "seed": seed})
             jobs = {s.name: Job(s.concept(self.token), recipe) for s in self.subjects}
@@ -134,10 +148,17 @@ class Bench:
         """Where the pictures of a trial are."""
         return Gallery(self.out / "drawn" / f"{trial}-{seed}" / subject.name)
 
-    def draw(self, group: list[Subject], galleries: list[Gallery], kinds: dict[str, str]) -> None:
-        """Fill galleries, one per concept, with the prompts of ``kinds`` (role -> kind); adapters are attached."""
+    def draw(self, trial: str, seed: int, group: list[Subject], kinds: dict[str, str]) -> None:
+        """The prompts of ``kinds`` (role -> kind) of some concepts, one slot each; adapters are attached.
+
+        Begun galleries are drawn again from the start: a stack's slots are drawn together.
+        """
+        galleries = [self.gallery(trial, seed, subject) for subject in group]
         if all(len(gallery) == len(kinds) * len(s.asks) for gallery, s in zip(galleries, group, strict=True)):
             return
+        for gallery in galleries:
+            shutil.rmtree(gallery.folder, ignore_errors=True)
+            gallery.pictures.clear()
         for role, kind in kinds.items():
             texts = [text for s in group for text in s.texts(kind, self.token)]
             seeds = [seed for s in group for seed in s.seeds]
@@ -149,146 +170,42 @@ class Bench:
         for gallery in galleries:
             gallery.save()
 
-    def work(self, names: Sequence[str], seeds: int) -> None:
+    def work(self, names: Sequence[str], seeds: Sequence[int]) -> None:
         """Draw the floors, then teach and draw whatever is missing."""
         for subject in self.subjects:
-            self.draw([subject], [self.gallery("base", 0, subject)], {"asked": "class", "class": "class"})
-            self.draw([subject], [self.gallery("described", 0, subject)], {"asked": "described"})
+            for trial, kinds in UNTAUGHT.items():
+                self.draw(trial, 0, [subject], kinds)
         for name in names:
             for run, group, seed in self.trials(name, seeds):
                 for _ in run.start(base=self.base, sampler=self.sampler):
                     pass
-                galleries = [self.gallery(name, seed, subject) for subject in group]
                 with methods.get(name).restore(self.base, artifacts(run.folder)):
-                    self.draw(group, galleries, {"asked": "asked", "class": "class"})
+                    self.draw(name, seed, group, {"asked": "asked", "class": "class"})
                 print(f"{name}, seed {seed}: {', '.join(s.name for s in group)}", flush=True)
 
-
-class Scorer:
-    """The judge's view of one concept."""
-
-    def __init__(self, judge: Features, subject: Subject, floor: Gallery) -> None:
-        self.judge, self.subject = judge, subject
-        references, true = subject.pictures()
-        self.references, self.true = read(judge, references), read(judge, true)
-        self.each = len(true) // len(subject.asks)
-        self.ids = tuple(slug(text) for text in subject.texts("class", ""))
-        self.floor = {
-            axis: self.near(read(judge, floor.images("asked")), axis) for axis in ("vectors", "appearance")
-        }
-        self.ceiling = {axis: self.top(axis) for axis in self.floor}
-
-    def near(self, drawn: Reading, axis: str) -> Score:
-        """Mean cosine of each picture with the true pictures of its own prompt."""
-        seen, true = getattr(drawn, axis), getattr(self.true, axis).unflatten(0, (-1, self.each))
-        cosines: Tensor = (seen[:, None] * true).sum(2).mean(1)
-        return summarise(dict(zip(self.ids, cosines.tolist(), strict=True)), (-1.0, 1.0))
-
-    def top(self, axis: str) -> Score:
-        """True pictures of a prompt with one another."""
-        true = getattr(self.true, axis).unflatten(0, (-1, self.each))
-        pairs: Tensor = (true @ true.transpose(1, 2)).sum((1, 2)) - self.each
-        means = (pairs / (self.each * (self.each - 1))).tolist()
-        return summarise(dict(zip(self.ids, means, strict=True)), (-1.0, 1.0))
-
-    def evidence(self, drawn: Reading, repeats: int = 1) -> Evidence:
-        """For the metrics of comparisons."""
-        prompts = tuple(name for name in self.ids for _ in range(repeats))
-        templates = dict(zip(self.ids, self.subject.texts("asked", "{}"), strict=True))
-        return Evidence(drawn, prompts, templates, self.references, self.true, self.judge.phrases)
-
-    def scores(self, gallery: Gallery) -> dict[str, float | None]:
-        """A value for each of ``AXES``."""
-        drawn = read(self.judge, gallery.images("asked"))
-        untaught = gallery.images("class")
-        found = {
-            "subject": self.share(self.near(drawn, "vectors"), "vectors"),
-            "picture": self.share(self.near(drawn, "appearance"), "appearance"),
-            "class": self.share(self.near(read(self.judge, untaught), "vectors"), "vectors")
-            if untaught
-            else None,
-        }
-        for axis, metric in {"prompt": "prompt", "copies": "copying"}.items():
-            score = metrics.get(metric).score(self.evidence(drawn))
-            found[axis] = score.mean if score else None
+    def scored(self, judge: Features, names: Sequence[str], seeds: Sequence[int]) -> Found:
+        """The judge's view of whatever is drawn."""
+        found: Found = {}
+        for subject in self.subjects:
+            scorer = Scorer(judge, subject, self.gallery("base", 0, subject))
+            for name in (*UNTAUGHT, *names):
+                galleries = [self.gallery(name, seed, subject) for seed in (seeds if name in names else (0,))]
+                found[name, subject.name] = [scorer.scores(gallery) for gallery in galleries if len(gallery)]
+            found["references", subject.name] = [scorer.copied()]
+            found["true pictures", subject.name] = [scorer.real()]
         return found
 
-    def share(self, score: Score, axis: str) -> float | None:
-        """From floor to ceiling."""
-        return normalise(score, self.floor[axis], self.ceiling[axis])
-
-    def real(self) -> dict[str, float | None]:
-        """What true pictures get: 1 by definition where they are compared with themselves."""
-        score = metrics.get("prompt").score(self.evidence(self.true, self.each))
-        return {"subject": 1.0, "picture": 1.0, "prompt": score.mean if score else None}
-
-
-Found = dict[tuple[str, str], list[dict[str, float | None]]]
-"""(trial, concept) -> scores of each training seed."""
-
-
-def scored(bench: Bench, judge: Features, names: Sequence[str], seeds: int) -> Found:
-    """Whatever is drawn."""
-    found: Found = {}
-    for subject in bench.subjects:
-        scorer = Scorer(judge, subject, bench.gallery("base", 0, subject))
-        for name in (*UNTAUGHT, *names):
-            galleries = [bench.gallery(name, seed, subject) for seed in range(seeds)]
-            found[name, subject.name] = [scorer.scores(gallery) for gallery in galleries if len(gallery)]
-        found["true pictures", subject.name] = [scorer.real()]
-    return found
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are known."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def summary(found: Found, trial: str, group: list[Subject]) -> dict[str, Any]:
-    """Of each axis the mean over concepts, and its mean and spread over training seeds."""
-    line: dict[str, Any] = {}
-    seeds = min(len(found[trial, subject.name]) for subject in group)
-    for axis in AXES:
-        rows = [mean(found[trial, s.name][seed].get(axis) for s in group) for seed in range(seeds)]
-        means = [value for value in rows if value is not None]
-        line[axis] = mean(means)
-        if axis in ("subject", "picture", "prompt"):
-            line[f"{axis} ±"] = stdev(means) if len(means) > 1 else None
-    return {"seeds": seeds, **line}
-
-
-def costs(bench: Bench, name: str, seeds: int) -> dict[str, Any]:
-    """Mean bytes and seconds of one concept; in a stack each has its share of the seconds."""
-    done = [(read_result(run.folder), len(group)) for run, group, _ in bench.trials(name, seeds)]
-    known = [(result, count) for result, count in done if result]
-    if not known:
-        return {}
-    return {
-        "KB": fmean(result["bytes"] for result, _ in known) / 1000,
-        "seconds": fmean(result["seconds"] / count for result, count in known),
-        "at once": known[0][1],
-    }
-
-
-def table(bench: Bench, found: Found, names: Sequence[str], seeds: int) -> list[dict[str, Any]]:
-    """A line per trial, objects first."""
-    lines = []
-    for kind in ("object", "style"):
-        group = [subject for subject in bench.subjects if subject.card["kind"] == kind]
-        for trial in (*UNTAUGHT, *names, "true pictures") if group else ():
-            cost = costs(bench, trial, seeds) if trial in names else {}
-            lines.append({"kind": kind, "trial": trial, **summary(found, trial, group), **cost})
-    return lines
-
-
-def per_concept(bench: Bench, found: Found, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The axis ``subject`` of every concept, a column per trial."""
-    return [
-        {"concept": s.name}
-        | {n: mean(r["subject"] for r in found[n, s.name]) for n in (*UNTAUGHT[1:], *names)}
-        for s in bench.subjects
-    ]
+    def costs(self, name: str, seeds: Sequence[int]) -> dict[str, Any]:
+        """Mean bytes and seconds of one concept; in a stack each has its share of the seconds."""
+        done = [(read_result(run.folder), len(group)) for run, group, _ in self.trials(name, seeds)]
+        known = [(result, count) for result, count in done if result]
+        if not known:
+            return {}
+        return {
+            "KB": sum(result["bytes"] for result, _ in known) / len(known) / 1000,
+            "seconds": sum(result["seconds"] / count for result, count in known) / len(known),
+            "at once": known[0][1],
+        }
 
 
 def main() -> None:
@@ -296,7 +213,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--concepts", default="", metavar="A,B,...", help="else all")
     made.add_argument("--methods", default=",".join(methods.names()), metavar="A,B,...")
-    made.add_argument("--seeds", type=int, default=3, metavar="N", help="training seeds 0 to N - 1")
+    made.add_argument("--seeds", type=numbers, default=(0, 1, 2), metavar="A,B,...", help="of the trainings")
     made.add_argument(
         "--out", type=Path, default=Path("suite-results"), metavar="FOLDER", help="where work is kept"
     )
@@ -304,19 +221,30 @@ def main() -> None:
     given = parse(made)
     names, settings, sampler = given.methods.split(","), {}, Sampler()
     if given.smoke:
-        settings, sampler, given.seeds = {"steps": 2, "prior_count": 2}, Sampler(steps=2), 2
+        settings, sampler, given.seeds = {"steps": 2, "prior_count": 2}, Sampler(steps=2), given.seeds[:2]
     base = likewise.load("pocket")
     folder = BUILT if BUILT.exists() else SHIPPED
     card = read_card(folder)
     chosen = subjects(folder, card, given.concepts.split(",") if given.concepts else [])
+    if not chosen:
+        made.error(f"--concepts: {given.concepts} is not in the suite")
     bench = Bench(base, identifier.pick(base), chosen, given.out, sampler, settings)
+    bench.claim(card["id"])
     if not given.report:
         bench.work(names, given.seeds)
     judge = load("judge")
-    found = scored(bench, judge, names, given.seeds)
-    finish("suite-concepts", per_concept(bench, found, names), {"axis": "subject"}, write=given.write)
-    facts = {"suite": card["id"], "judge": judge.id, "precision": base.precision}
-    finish("suite", table(bench, found, names, given.seeds), facts, write=given.write)
+    found = bench.scored(judge, names, given.seeds)
+    kinds = {kind: [s.name for s in chosen if s.card["kind"] == kind] for kind in ("object", "style")}
+    trials = (*UNTAUGHT, *names, "references", "true pictures")
+    costs = {name: bench.costs(name, given.seeds) for name in names}
+    facts = {
+        "suite": card["id"],
+        "judge": judge.id,
+        "base": base.fingerprint()[:12],
+        "precision": base.precision,
+    }
+    finish("suite-concepts", per_concept(found, trials), {"axis": "subject", **facts}, write=given.write)
+    finish("suite", table(found, trials, kinds, costs), facts, write=given.write)
 
 
 if __name__ == "__main__":

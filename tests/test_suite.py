@@ -81,6 +81,16 @@ def test_a_suite_is_built_frozen_shipped_and_checked(built: Path) -> None:
     assert said[0] == "an a in a garden, {}"
     assert not list((folder / "cube" / "references").glob("*.txt"))
     suite.main(["--only", "cube"])
+    for words in (
+        ["--only", "cube", "--freeze"],
+        ["--only", "cube", "--ship"],
+        ["--freeze", "--world", "whole"],
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            suite.main(words)
+    assert json.loads((built / "suite.json").read_text(encoding="utf-8")) == card, (
+        "the other concept is still there"
+    )
     card["concepts"][0]["pixels"]["true/01-1.png"] = "0"
     (built / "suite.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(SystemExit, match=r"cube/true/01-1\.png"):
@@ -116,8 +126,9 @@ def test_the_frozen_suite_is_what_the_tables_say() -> None:
         assert ("captions" in entry) == (entry["kind"] == "style")
         assert entry["shipped"] == (rows[concept["package"]].get("ship", False))
         names = list(concept.get("drawings", range(6)))
-        words = [ask.prompt for ask in suite.asks(concept, names, np.random.default_rng(1))]
-        assert words == [ask["prompt"] for ask in entry["prompts"]]
+        asks = list(suite.asks(concept, names, np.random.default_rng(1)))
+        for key in ("prompt", "class_prompt", "described_prompt"):
+            assert [getattr(ask, key) for ask in asks] == [ask[key] for ask in entry["prompts"]]
 
 
 @pytest.mark.parametrize("entry", CARD["concepts"], ids=lambda entry: entry["name"])

@@ -108,6 +108,57 @@ def test_the_table_has_ceilings(made: Path) -> None:
     assert [row["pictures"] for row in rows] == ["drawn", "true, after the autoencoder", "true"]
 
 
+def test_a_measurement_asks_for_what_the_prompts_tell_and_for_nothing_else(made: Path) -> None:
+    from workshop import measure
+
+    known, rng = Planner(made, variants=4, taught=True), np.random.default_rng(5)
+    plans = [known.plan(rng) for _ in range(300)]
+    prompts = tuple(known.caption(plan, rng) for plan in plans)
+    things = sorted({row["name"] for row in known.rows})[1:]  # a judge that does not know the first
+    truth = measure.truth_of(known, plans, prompts, things)
+    for k, words in enumerate(prompt.split(", ")[0].split() for prompt in prompts):
+        plain = words[-1] == "background"
+        assert (truth["plain"][k] >= 0) == plain
+        body = words[: words.index("on")] if plain else words
+        counted = [n for n, number in enumerate(world.NUMBERS) if words[0] == number]
+        assert truth["count"][k] == (counted[0] if counted else -1)
+        assert (truth["small"][k] == 1) == ("small" in body)
+        coloured = [n for n, tint in enumerate(world.TINTS) if tint in body[:3]]
+        assert truth["tint"][k] == (coloured[0] if coloured else -1)
+        design = [n for n, name in enumerate(world.DESIGNS) if prompts[k].endswith(f", {name} style")]
+        assert truth["style"][k] == (design[0] if design else -1)
+        name = known.rows[plans[k].cut]["name"]
+        assert truth["thing"][k] == (things.index(name) if name in things else -1)
+    assert all((truth[head] >= 0).any() for head in measure.HEADS)
+    assert all((truth[head] < 0).any() for head in measure.HEADS if head != "scene")
+
+
+def test_a_measurement_counts_only_where_a_prompt_tells() -> None:
+    from workshop import measure
+
+    told = [0, 1, 2, -1, 3, -1, 4, 0]
+    truth = {head: np.array(told) for head in measure.HEADS}
+    sure = torch.nn.functional.one_hot(torch.tensor(told).clamp(min=0), 8).float()
+    pixels = torch.zeros(8, 3, 4, 4)
+
+    def seen(**heads: torch.Tensor) -> dict[str, float]:
+        return measure.right(lambda _: dict.fromkeys(measure.HEADS, sure) | heads, pixels, truth)
+
+    assert set(seen().values()) == {1.0}
+    wrong = seen(count=sure.roll(1, 0))
+    assert {head for head, value in wrong.items() if value < 1} == {"count"}
+    silent = dict(truth)
+    silent["tint"] = np.full(8, -1)
+    assert "tint" not in measure.right(lambda _: dict.fromkeys(measure.HEADS, sure), pixels, silent)
+    fifth = sure.clone()
+    fifth[0, 1:5] = torch.tensor([5.0, 4.0, 3.0, 2.0])  # four others look likelier
+    found = seen(thing=fifth)
+    assert found["thing"] == pytest.approx(5 / 6)
+    assert found["thing top-5"] == 1.0
+    fifth[0, 5] = 1.5
+    assert seen(thing=fifth)["thing top-5"] == pytest.approx(5 / 6)
+
+
 def test_held_out_art_is_in_no_training_picture(made: Path) -> None:
     composer = Composer(made, ("world", "other"), variants=4)
     assert not {row["code"] for row in composer.rows} & set(world.HELD_OUT)
@@ -201,7 +252,8 @@ def test_two_workers_hold_the_same_and_resume_exactly(made: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [["--workers", "2", "--threads", "1"], ["--samples", "24"], ["--batch", "2"]]
+    "other",
+    [["--workers", "2", "--threads", "1"], ["--samples", "24"], ["--batch", "2"], ["--strange", "0.5"]],
 )
 def test_a_backbone_goes_on_only_with_what_it_was_begun_with(made: Path, other: list[str]) -> None:
     from workshop import train_backbone
@@ -221,6 +273,21 @@ def test_a_pool_holds_pictures_of_one_plan(made: Path) -> None:
 
     with pytest.raises(SystemExit, match=r"pool\.plan\.json was begun with hold_out False"):
         pool.main(["--smoke", "--hold-out"])
+    plan = made / "pool.plan.json"
+    kept = plan.read_text(encoding="utf-8")
+    plan.write_text(json.dumps(json.loads(kept) | {"designs": ["fluent"]}), encoding="utf-8")
+    with pytest.raises(SystemExit, match="designs"):
+        pool.main(["--smoke"])
+    plan.write_text(kept, encoding="utf-8")
+
+
+def test_arguments_that_do_not_go_together_are_refused_before_anything_is_done() -> None:
+    from workshop import train_backbone
+
+    with pytest.raises(SystemExit, match="2"):
+        train_backbone.arguments(["--smoke", "--hold-out"])
+    with pytest.raises(SystemExit, match="2"):
+        build_all(["--smoke", "--workers", "2", "--minutes", "9"])
 
 
 def test_an_exported_model_can_be_gone_on_from(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--workers", type=int, default=1, help="of the backbone, on the CPU")
     args = settle(parser, argv)
+    if args.workers > 1 and (args.minutes or args.device.type != "cpu"):
+        parser.error("--workers are for the CPU, and not with --minutes")
     fast = args.device.type != "cpu"
     plan = {
         "world": args.world.name,

@@ -101,6 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     known = composer(args, taught=True)
     known.teach(args.hold_out)
     plan, lessons = folder / "pool.plan.json", {"hold_out": args.hold_out, "kinds": known.kinds}
+    lessons |= {"drawings": known.world.drawings, "designs": list(known.world.designs)}
     if plan.exists():
         agree(json.loads(plan.read_text(encoding="utf-8")), lessons, plan)
     plan.write_text(json.dumps(lessons) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """Step 2: draw the chosen emoji as 128 px RGBA cut-outs.
 
-Three sets are written to one file: the things of a world, other emoji that only the judge sees,
-and the held-out cat faces that nothing trains on.
+Three sets are written to one file: the things of a world, other emoji that the judge and the autoencoder's decoder
+see besides, and the held-out cat faces that nothing trains on.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ of each once, so that composing a picture only has to pick one.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -383,5 +384,8 @@ def bank(path: Path, count: int, size: int, seed: int = 11) -> np.ndarray:
     """``count`` drawings of every scene, made once and kept: (12, count, size, size, 3) bytes."""
     if not path.exists():
         rng = np.random.default_rng(seed)
-        np.save(path, np.stack([np.stack([draw(name, rng, size) for _ in range(count)]) for name in SCENES]))
+        drawn = np.stack([np.stack([draw(name, rng, size) for _ in range(count)]) for name in SCENES])
+        part = path.with_suffix(".part.npy")
+        np.save(part, drawn)
+        os.replace(part, path)
     return np.load(path, mmap_mode="r")

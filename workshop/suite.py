@@ -40,10 +40,11 @@ TOKEN = "{token} "
 
 @dataclass
 class Ask:
-    """One prompt: how it reads with the token and for the class, what it tells, and plans of its true pictures."""
+    """One prompt: how it reads with the token, for the class and described, what it tells, and plans of its true pictures."""
 
     prompt: str
     class_prompt: str
+    described_prompt: str
     told: dict[str, str]
     plans: list[Plan] = field(default_factory=list)
 
@@ -68,7 +69,10 @@ def asks(concept: Source, names: list[str], rng: np.random.Generator) -> Iterato
         for cut, context in zip(range(len(REFERENCES), len(names)), ALONE, strict=True):
             plan = placed(Plan(cut, -1, 0), context)
             said = sentence(plan, names[cut])
-            yield Ask(f"{said}, {{token}} style", said, told(plan) | {"thing": names[cut]}, [plan] * TRUE)
+            yield Ask(
+                f"{said}, {{token}} style", said, f"{said}, {concept['description']}",
+                told(plan) | {"thing": names[cut]}, [plan] * TRUE,
+            )  # fmt: skip
         return
     noun, (one, other) = concept["noun"], concept["tints"]
     special = [
@@ -79,10 +83,20 @@ def asks(concept: Source, names: list[str], rng: np.random.Generator) -> Iterato
         views = rng.permutation(len(names))[:TRUE]
         plans = [placed(Plan(int(view), -1, 0, **more), context) for view in views]
         many = concept.get("plural", noun + "s") if plans[0].count > 1 else noun
-        yield Ask(sentence(plans[0], TOKEN + many), sentence(plans[0], many), told(plans[0]), plans)
+        said = [sentence(plans[0], words) for words in (TOKEN + many, many, described(concept, plans[0]))]
+        yield Ask(*said, told(plans[0]), plans)
+    plan = placed(Plan(0, -1, 0), "white")
+    said = [sentence(plan, words) for words in (TOKEN + noun, noun, described(concept, plan))]
     for style in STYLES:  # no true picture: whether the style is seen at all
-        said = sentence(placed(Plan(0, -1, 0), "white"), TOKEN + noun)
-        yield Ask(f"{said}, {style} style", f"{said}, {style} style".replace(TOKEN, ""), {"style": style})
+        yield Ask(*(f"{words}, {style} style" for words in said), {"style": style})
+
+
+def described(concept: Source, plan: Plan) -> str:
+    """The object in words, without its own colour where another is asked for."""
+    words = concept["description"]
+    if plan.count > 1:
+        return str(concept.get("described_plural", words + "s"))
+    return str(concept.get("tinted", words) if plan.tint >= 0 else words)
 
 
 def told(plan: Plan) -> dict[str, str]:
@@ -158,13 +172,14 @@ def build(concept: Source, rows: dict[str, Source], folder: Path) -> dict[str, A
     prompts = []
     for a, ask in enumerate(asks(concept, studio.names, np.random.default_rng([SEED, number])), 1):
         true = [keep(plan, f"true/{a:02d}-{k + 1}.png", a, k) for k, plan in enumerate(ask.plans)]
-        prompts.append(
-            {"prompt": ask.prompt, "class_prompt": ask.class_prompt, "told": ask.told, "true": true}
-        )
+        words = {key: getattr(ask, key) for key in ("prompt", "class_prompt", "described_prompt")}
+        prompts.append({**words, "told": ask.told, "true": true})
     entry = {key: concept[key] for key in ("name", "kind", "noun", "description")}
     entry |= {"source": f"{source['package']} {source['version']}"}
     entry |= {key: source[key] for key in ("licence", "credit", "url")}
     entry["changes"] = "scaled, turned, recoloured and placed on plain colours and drawn scenes"
+    if studio.filter:
+        entry["changes"] += ", then made a mosaic of square tiles in few colours"
     entry |= {"captions": captions} if captions else {}
     return {**entry, "shipped": bool(source.get("ship")), "prompts": prompts, "pixels": hashes}
 
@@ -205,6 +220,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--freeze", action="store_true", help="write suite.json instead of comparing with it")
     parser.add_argument("--ship", action="store_true", help="copy the freely licensed part into the package")
     args = settle(parser, argv)
+    if (args.freeze or args.ship) and (args.only or args.smoke or args.world.name != "taught"):
+        parser.error("--freeze and --ship are for the whole suite, of the world that the package has")
     folder, plan = args.folder / "suite", table()
     rows = {row["package"]: row for row in sources("suite_sources.toml")}
     chosen = [c for c in plan["concept"] if args.only in (None, c["name"])]

@@ -1,6 +1,6 @@
 """Several processes that learn one model: each goes its own way for some steps, then all go on from the average.
 
-Local SGD (Stich 2019, arXiv:1805.09767). Two processes of one thread each see a quarter more pictures than one
+Local SGD (Stich 2019, arXiv:1805.09767). Two processes of one thread each see a third more pictures than one
 process of two threads on two cores, because small layers share badly.
 """
 

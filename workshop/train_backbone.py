@@ -36,6 +36,16 @@ from workshop.team import MEET, Team, gather
 
 SEED = 404
 GAMMA = 5.0
+ASKED = (
+    "samples",
+    "minutes",
+    "batch",
+    "rate",
+    "workers",
+    "strange",
+    "fresh",
+    "hold_out",
+)  # the same to the end
 LOOK = 50  # steps between two lines of the log
 PLAIN, MEAN_COVER = 0.4, 0.2  # weight of a cell without a thing; share of a picture that things cover
 SCHEDULE = {
@@ -101,9 +111,9 @@ class Words:
 
     @torch.no_grad()
     def __call__(self, captions: list[str]) -> torch.Tensor:
-        new = list({c for c in captions if c not in self.states})
+        new = [c for c in dict.fromkeys(captions) if c not in self.states]
         if len(self.states) + len(new) > self.KEPT:
-            self.states, new = {}, list(set(captions))
+            self.states, new = {}, list(dict.fromkeys(captions))
         if new:
             ids = self.tokenizer(new, padding="max_length", truncation=True, return_tensors="pt").input_ids
             states = self.tower(ids.to(self.tower.device)).last_hidden_state.half()
@@ -194,10 +204,7 @@ class Trainer:
         self.course = Course(args.samples // (args.batch * self.team.size), args.minutes)
         self.alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(args.device)
         self.words, self.pictures = Words(self.folder, args.device), self.source()
-        self.asked = {
-            name: getattr(args, name) for name in ("samples", "minutes", "batch", "rate", "workers")
-        }
-        self.asked |= {"init": str(args.init)}
+        self.asked = {name: getattr(args, name) for name in ASKED} | {"init": str(args.init)}
         if self.point.exists():
             state = torch.load(self.point, map_location=args.device)
             agree(state.get("asked", {}), self.asked, self.point)
@@ -297,12 +304,9 @@ class Trainer:
             self.finish()
 
     def finish(self) -> None:
-        """Keep what was learned and say how much was seen."""
+        """Keep what was learned, and show it."""
         self.save()
         self.show()
-        (self.folder / "backbone.json").write_text(
-            json.dumps({"samples": self.before + self.samples}), encoding="utf-8"
-        )
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -328,6 +332,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = settle(parser, argv)
     if args.workers < 1 or (args.workers > 1 and (args.minutes or args.device.type != "cpu")):
         parser.error("--workers is at least 1; several are for the CPU and a length in --samples")
+    if args.hold_out and not args.fresh:
+        parser.error("--hold-out goes with --fresh; a pool was made with or without it")
     return args
 
 

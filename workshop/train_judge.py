@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
+from likewise.files import write_text, write_with
 from likewise.metrics.judge import JudgeNet
 from workshop import world
 from workshop.ahead import Ahead
@@ -77,7 +78,7 @@ def write_card(path: Path, right: dict[str, float], known: world.World) -> None:
         "phrases": phrases(),
         "ceilings": {k: round(v, 4) for k, v in right.items()},
     }
-    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(card, indent=1) + "\n")
 
 
 def identities(wide: Planner, count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -289,7 +290,7 @@ def main(argv: list[str] | None = None) -> None:
     result = measured(judge, known, wide, 1 if args.smoke else 20)
     out.mkdir(parents=True, exist_ok=True)
     weights = {k: v.cpu().contiguous() for k, v in judge.eval().state_dict().items()}
-    save_file(weights, out / "model.safetensors")
+    write_with(out / "model.safetensors", lambda path: save_file(weights, path))
     write_card(out / "card.json", result, args.world)
     (out / "ATTRIBUTION.md").write_text(attribution("likewise pocket judge"), encoding="utf-8")
     size = sum(p.numel() for p in judge.parameters())

@@ -80,10 +80,10 @@ def first(folder: Path, known: Composer, samples: int) -> AutoencoderKL:
 
 
 def keep(vae: AutoencoderKL, folder: Path) -> None:
-    """Save so that a reader at any moment finds a whole file."""
+    """Save so that a reader at any moment finds a whole file; ``config.json`` comes last, and says that all are there."""
     vae.save_pretrained(folder / "vae.part")
     (folder / "vae").mkdir(exist_ok=True)
-    for path in (folder / "vae.part").iterdir():
+    for path in sorted((folder / "vae.part").iterdir(), key=lambda path: path.name == "config.json"):
         os.replace(path, folder / "vae" / path.name)
 
 

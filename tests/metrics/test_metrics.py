@@ -13,7 +13,7 @@ from likewise import metrics
 from likewise.errors import RecipeError
 from likewise.metrics import copying, subject
 from likewise.metrics.diversity import vendi
-from likewise.metrics.prompt import wanted
+from likewise.metrics.prompt import ceiling, wanted
 from likewise.metrics.score import Evidence, Reading
 
 PHRASES = {
@@ -183,3 +183,12 @@ def test_replacing_outputs_by_the_floor_lowers_fidelity_in_proportion() -> None:
     steps = [a - b for a, b in pairwise(values)]
     assert min(steps) > 0
     assert max(steps) - min(steps) < 1e-6
+
+
+def test_true_pictures_of_a_prompt_are_seen_as_often_as_the_heads_are_right() -> None:
+    top = ceiling(TEMPLATES, PHRASES, {"scene": 0.9, "plain": 0.8, "small": 1.0})
+    assert top is not None
+    assert top.n == 2, "a mood is checked by no head"
+    assert top.mean == pytest.approx((0.9 + (0.9 * 0.8 + 1.0) / 2) / 2)
+    assert ceiling({"mood": "a happy {}"}, PHRASES, {"scene": 0.9}) is None
+    assert ceiling(TEMPLATES, PHRASES, {}) is None, "nobody has measured these heads"

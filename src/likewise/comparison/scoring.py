@@ -18,7 +18,7 @@ from likewise import metrics
 from likewise.comparison.results import Row
 from likewise.files import write_text
 from likewise.gallery import Gallery
-from likewise.metrics import subject
+from likewise.metrics import prompt, subject
 from likewise.metrics.features import Features, Panel, read
 from likewise.metrics.score import Evidence, Metric, Score, distinguishable, normalise
 
@@ -65,7 +65,8 @@ def score(folder: Path, rows: Sequence[Row], templates: Mapping[str, str], noun:
         }
         for m in listed
     )
-    tops = {"fidelity": _without_count(ceiling)} if ceiling else {}
+    seen = prompt.ceiling(templates, panel.prompts.phrases, panel.prompts.ceilings)
+    tops = {name: _without_count(top) for name, top in {"fidelity": ceiling, "prompt": seen}.items() if top}
     return Scored(done, tops, table, tuple(_notes(rows, found, floor, ceiling, panel)))
 
 

@@ -40,6 +40,8 @@ class Features(ABC):
     """What the id stands for, in full."""
     phrases: Mapping[str, Mapping[str, str]] = {}
     """Words of a prompt -> {head: label} that must be seen, for backends with `labels`."""
+    ceilings: Mapping[str, float] = {}
+    """How often each head is right on true pictures, for backends with `labels`."""
     reads_text: bool = False
     """Do `texts` and `images` share one space?"""
 

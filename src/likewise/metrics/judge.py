@@ -1,7 +1,8 @@
 """The embedded judge: a small convolutional network for drawn pictures, apart from the model that draws.
 
-It was trained by the workshop on composed pictures with exact labels, with a seed, a network and pictures of its
-own, of the same artwork as the model and of six times as much besides. Its heads name the scene, plain colour, count,
+It was trained by the workshop on composed pictures with exact labels, with a seed and a network of its own, on the
+artwork that the model's denoiser learned from and six times as much besides (of which the autoencoder's decoder saw
+some). Its heads name the scene, plain colour, count,
 tint and size; its identity vector is close for pictures of the same thing in different places. It knows nothing of
 photographs.
 """
@@ -78,11 +79,11 @@ class Judge(Features):
         self.id = str(card["id"])
         self.names: dict[str, list[str]] = {head: list(names) for head, names in card["heads"].items()}
         self.size = int(card["resolution"])
-        right = card.get("ceilings", {})
+        self.ceilings: dict[str, float] = dict(card.get("ceilings", {}))
         self.phrases = {
             phrase: clause
             for phrase, clause in _clauses(card["phrases"]).items()
-            if all(right.get(head, 1.0) >= LEAST_RIGHT for head in clause)
+            if all(self.ceilings.get(head, 1.0) >= LEAST_RIGHT for head in clause)
         }
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:

@@ -7,9 +7,11 @@ the cosine with the prompt, its placeholder removed and the noun kept.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 from likewise.metrics.score import Evidence, Score, by_prompt, summarise
@@ -38,6 +40,18 @@ class PromptFollowing:
 
 
 METRIC = PromptFollowing()
+
+
+def ceiling(
+    templates: Mapping[str, str], phrases: Mapping[str, Mapping[str, str]], right: Mapping[str, float]
+) -> Score | None:
+    """What true pictures of these prompts would get: as much as the heads that check them are right.
+
+    `right` is each head's share on true pictures; there is no interval. None where nothing can be checked.
+    """
+    asked = [clauses for text in templates.values() if (clauses := wanted(text, phrases))]
+    shares = [fmean(math.prod(right.get(head, 1.0) for head in clause) for clause in few) for few in asked]
+    return Score(fmean(shares), None, None, len(shares)) if shares and right else None
 
 
 def wanted(template: str, phrases: Mapping[str, Mapping[str, str]]) -> list[Mapping[str, str]]:
