@@ -9,25 +9,20 @@ kept in --out, so that a second start goes on, and --report scores what is there
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 import likewise
-from benchmarks.common import ROOT, finish, numbers, parse, parser
+from benchmarks.common import finish, numbers, parse, parser
+from benchmarks.suite_card import BUILT, SHIPPED, Subject, read_card, subjects
 from benchmarks.suite_scores import Found, Scorer, per_concept, table
 from likewise import identifier, methods
 from likewise.base import Base, Sampler
 from likewise.cache import Cache
-from likewise.comparison.protocol import noise_seed
-from likewise.concept import Concept, slug
 from likewise.files import write_text
 from likewise.gallery import Gallery
 from likewise.metrics.features import Features, load
@@ -36,77 +31,12 @@ from likewise.run import Run, settle
 from likewise.sampling import artifacts
 from likewise.stack import Job
 
-BUILT = ROOT / "workshop" / "build" / "suite"
-CARD = ROOT / "workshop" / "suite.json"
-SHIPPED = ROOT / "src" / "likewise" / "pocket" / "suite"
 UNTAUGHT = {
     "base": {"asked": "class", "class": "class"},
     "token": {"asked": "asked"},
     "described": {"asked": "described"},
 }
 """What is drawn by the base as it is: the class, the prompts with the token that it never learned, a description."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One concept of the suite: references to teach, prompts, and the true pictures of each prompt."""
-
-    folder: Path
-    card: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Its folder's name."""
-        return self.folder.name
-
-    @cached_property
-    def asks(self) -> list[dict[str, Any]]:
-        """The prompts whose true pictures are known."""
-        return [ask for ask in self.card["prompts"] if ask["true"]]
-
-    def concept(self, token: str) -> Concept:
-        """What is taught: all references."""
-        return Concept.read(self.folder / "references", token=token, noun=self.card["noun"])
-
-    def texts(self, kind: str, token: str) -> list[str]:
-        """The prompts of one kind: `asked` (with the token), `class`, or `described`."""
-        key = {"asked": "prompt", "class": "class_prompt", "described": "described_prompt"}[kind]
-        return [ask[key].replace("{token}", token) for ask in self.asks]
-
-    @property
-    def seeds(self) -> list[int]:
-        """Of each prompt's noise, the same for every method and for prompts with and without the token."""
-        return [noise_seed(slug(ask["class_prompt"]), 0) for ask in self.asks]
-
-    def pictures(self) -> tuple[list[Image.Image], list[Image.Image]]:
-        """References, and the true pictures prompt by prompt; `SystemExit` where one is not as the card has it."""
-        references = [
-            self.open(path) for path in sorted(self.card["pixels"]) if path.startswith("references")
-        ]
-        return references, [self.open(path) for ask in self.asks for path in ask["true"]]
-
-    def open(self, path: str) -> Image.Image:
-        """A picture of the frozen suite, RGB."""
-        with Image.open(self.folder / path) as image:
-            picture = image.convert("RGB")
-        if hashlib.sha256(picture.tobytes()).hexdigest()[:24] != self.card["pixels"][path]:
-            raise SystemExit(
-                f"{self.folder / path} is not the suite's: build it again (python -m workshop.suite)"
-            )
-        return picture
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """The shipped part has a card of its own."""
-    path = folder / "card.json" if folder == SHIPPED else CARD
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def subjects(folder: Path, card: dict[str, Any], chosen: Sequence[str]) -> list[Subject]:
-    """The suite's concepts, or those that are chosen."""
-    found = [Subject(folder / entry["name"], entry) for entry in card["concepts"]]
-    return [subject for subject in found if not chosen or subject.name in chosen]
 
 
 @dataclass(frozen=True)

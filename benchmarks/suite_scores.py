@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from benchmarks.suite_card import Subject
 from likewise import metrics
 from likewise.concept import slug
 from likewise.gallery import Gallery
 from likewise.metrics.features import Features, read
 from likewise.metrics.score import Evidence, Reading, Score, normalise, summarise
-
-if TYPE_CHECKING:
-    from benchmarks.suite import Subject
 
 AXES = ("subject", "picture", "prompt", "thing", "leak", "drift", "copies")
 """Scores of a row. ``subject``, ``picture``: nearness to the true pictures by the thing, and by the whole picture (0:

@@ -12,11 +12,11 @@ from PIL import Image
 
 suite = pytest.importorskip("benchmarks.suite", reason="the benchmarks are not part of this copy")
 
-from benchmarks import suite_scores  # noqa: E402
+from benchmarks import suite_card, suite_scores  # noqa: E402
 from likewise.gallery import Gallery  # noqa: E402
 from likewise.metrics.features import load, read  # noqa: E402
 
-CARD = json.loads(suite.CARD.read_text(encoding="utf-8"))
+CARD = json.loads(suite_card.CARD.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
