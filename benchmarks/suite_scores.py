@@ -135,9 +135,10 @@ def table(
     kinds: Mapping[str, Sequence[str]],
     costs: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """A line per trial, for each kind of concept that there is."""
+    """A line per trial, for each kind of concept that there is; bytes and seconds where something was taught."""
+    free = dict.fromkeys(("KB", "seconds", "at once"))
     return [
-        {"kind": kind, "trial": trial, **summary(found, trial, concepts), **costs.get(trial, {})}
+        {"kind": kind, "trial": trial, **summary(found, trial, concepts), **free, **costs.get(trial, {})}
         for kind, concepts in kinds.items()
         for trial in (trials if concepts else ())
     ]

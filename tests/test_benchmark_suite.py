@@ -133,6 +133,7 @@ def test_a_bench_goes_on_where_it_stopped(
     smoke(tmp_path / "out", *methods, "--concepts", "ink-woman,mosaic-style", "--report")
     assert (both[0].folder / "gallery.json").stat().st_mtime_ns == written
     said = capsys.readouterr().out
+    assert "KB" in said
     for trial in ("base", "token", "described", "lora", "references", "true pictures"):
         assert sum(f" {trial} " in line for line in said.splitlines()) >= 2, trial
 
