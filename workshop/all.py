@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from workshop.common import agree, log_line, options, settle
+from workshop.common import agree, check_workers, log_line, options, settle
 
 STEPS = (
     "fetch", "rasterise", "compose", "tokenizer", "train_vae", "train_clip", "steady", "pool",
@@ -54,8 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--workers", type=int, default=1, help="of the backbone, on the CPU")
     args = settle(parser, argv)
-    if args.workers > 1 and (args.minutes or args.device.type != "cpu"):
-        parser.error("--workers are for the CPU, and not with --minutes")
+    check_workers(parser, args)
     fast = args.device.type != "cpu"
     plan = {
         "world": args.world.name,

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import json
 import math
-import os
 import time
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from likewise.files import write_with
 from workshop import world
 from workshop.plan import SIZE as SIZE  # defined where no torch is needed
 
@@ -79,9 +79,13 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
 
 def save_atomic(value: object, path: Path) -> None:
     """Write with torch.save so that a kill at any moment leaves the old file whole."""
-    part = path.with_suffix(path.suffix + ".part")
-    torch.save(value, part)
-    os.replace(part, path)
+    write_with(path, lambda part: torch.save(value, part))
+
+
+def check_workers(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Several processes share a length in steps, and the cores of one machine."""
+    if args.workers < 1 or (args.workers > 1 and (args.minutes or args.device.type != "cpu")):
+        parser.error("--workers is at least 1; several are for the CPU, and not with --minutes")
 
 
 def log_line(path: Path, **values: object) -> None:

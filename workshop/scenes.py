@@ -7,7 +7,6 @@ of each once, so that composing a picture only has to pick one.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
+from likewise.files import write_with
 from workshop.world import SCENES
 
 Rng = np.random.Generator
@@ -385,7 +385,7 @@ def bank(path: Path, count: int, size: int, seed: int = 11) -> np.ndarray:
     if not path.exists():
         rng = np.random.default_rng(seed)
         drawn = np.stack([np.stack([draw(name, rng, size) for _ in range(count)]) for name in SCENES])
-        part = path.with_suffix(".part.npy")
-        np.save(part, drawn)
-        os.replace(part, path)
+        stream = io.BytesIO()
+        np.save(stream, drawn)
+        write_with(path, lambda part: part.write_bytes(stream.getbuffer()))
     return np.load(path, mmap_mode="r")

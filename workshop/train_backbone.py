@@ -23,6 +23,7 @@ from workshop.common import (
     Course,
     agree,
     autocast,
+    check_workers,
     log_line,
     options,
     save_atomic,
@@ -36,16 +37,8 @@ from workshop.team import MEET, Team, gather
 
 SEED = 404
 GAMMA = 5.0
-ASKED = (
-    "samples",
-    "minutes",
-    "batch",
-    "rate",
-    "workers",
-    "strange",
-    "fresh",
-    "hold_out",
-)  # the same to the end
+# Arguments that must be the same from start to end.
+ASKED = ("samples", "minutes", "batch", "rate", "workers", "strange", "fresh", "hold_out")
 LOOK = 50  # steps between two lines of the log
 PLAIN, MEAN_COVER = 0.4, 0.2  # weight of a cell without a thing; share of a picture that things cover
 SCHEDULE = {
@@ -330,8 +323,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--workers", type=int, default=1, help="processes that learn together, each with --threads"
     )
     args = settle(parser, argv)
-    if args.workers < 1 or (args.workers > 1 and (args.minutes or args.device.type != "cpu")):
-        parser.error("--workers is at least 1; several are for the CPU and a length in --samples")
+    check_workers(parser, args)
     if args.hold_out and not args.fresh:
         parser.error("--hold-out goes with --fresh; a pool was made with or without it")
     return args
