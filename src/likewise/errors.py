@@ -9,6 +9,7 @@
     ├── TrainingError         a run that must stop: not-a-number, nothing to resume
     ├── RunError              a run or comparison folder that is missing, locked or unreadable
     ├── SurveyError           the survey's site, recorded pages or store: unreachable, odd or unreadable
+    ├── StorageError          a disk that is full, or that cannot be written to
     └── Interrupted           the person asked to stop; the state was saved first
 
 Anything else that reaches a user is a bug in likewise.
@@ -59,6 +60,10 @@ class RunError(Error):
 
 class SurveyError(Error):
     """The survey's site, recorded pages or store: unreachable, odd or unreadable."""
+
+
+class StorageError(Error):
+    """A disk that is full, or that cannot be written to."""
 
 
 class Interrupted(Error):

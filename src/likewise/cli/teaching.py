@@ -15,6 +15,7 @@ from likewise.cli import terminal
 from likewise.cli.app import app, find_run, split
 from likewise.cli.guard import let_downloads_show, stopping, tracebacks_in
 from likewise.errors import Interrupted, RecipeError, RunError
+from likewise.files import expand
 
 if TYPE_CHECKING:
     from likewise.base import Base
@@ -94,7 +95,7 @@ def teach(
 def _announce(base: str) -> None:
     """Say what is being loaded, which takes a while."""
     terminal.say(f"loading {base}")
-    remote = "/" in base and not Path(base).expanduser().exists()
+    remote = "/" in base and not expand(base).exists()
     if remote and terminal.fancy():
         let_downloads_show()
 

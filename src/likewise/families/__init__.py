@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from likewise.errors import BaseError, Error, FormatError
+from likewise.files import expand
 from likewise.weights import read_shapes
 
 if TYPE_CHECKING:
@@ -72,31 +73,38 @@ def load(source: str, *, device: str = "auto", precision: Literal["auto", "fp32"
 
 
 def _load(source: str, device: str) -> Base:
-    if source == "pocket":
-        return _load_pocket(device)
     if source.startswith("tiny:"):
         return _load_tiny(source, device)
+    path = locate(source)
+    family = family_of_folder(path) if path.is_dir() else family_of_file(path)
+    base = family.load(str(path), device=device)
+    if source == "pocket" or not expand(source).exists():
+        base.name = source
+    return base
+
+
+def locate(source: str) -> Path:
+    """The folder or single file that `source` names, fetched from the Hub where it is a Hub id.
+
+    Every command and function that takes a base asks this one. Raises `BaseError` with what was tried: also for a
+    miniature (`tiny:...`), which is made in memory and lies nowhere.
+    """
+    if source == "pocket":
+        if not (POCKET / "model_index.json").is_file():
+            raise BaseError(
+                f"the pocket model is not in {POCKET}", "install likewise again or name another base"
+            )
+        return POCKET
+    if source.startswith("tiny:"):
+        raise BaseError(f"{source} is a miniature in memory and has no files", READABLE)
     if not source.strip():
         raise BaseError("the base has no name", READABLE)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return family_of_folder(path).load(str(path), device=device)
-    if path.is_file():
-        return family_of_file(path).load(str(path), device=device)
+    path = expand(source)
+    if path.is_dir() or path.is_file():
+        return path
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and path.suffix not in SINGLE_FILES:
-        folder = hub_folder(source)
-        base = family_of_folder(folder).load(str(folder), device=device)
-        base.name = source
-        return base
+        return hub_folder(source)
     raise BaseError(f"there is no base {source!r}", _neighbour(path) or READABLE)
-
-
-def _load_pocket(device: str) -> Base:
-    if not (POCKET / "model_index.json").is_file():
-        raise BaseError(f"the pocket model is not in {POCKET}", "install likewise again or name another base")
-    base = family_of_folder(POCKET).load(str(POCKET), device=device)
-    base.name = "pocket"
-    return base
 
 
 def _load_tiny(source: str, device: str) -> Base:
