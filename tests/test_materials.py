@@ -19,7 +19,9 @@ def drawn(**settings: object) -> Any:
     """Sixty-four rows of one picture whose latents have mean 2 and deviation 0.5."""
     latents = torch.stack([torch.full((4, 16, 16), 2.0), torch.full((4, 16, 16), 0.5)])[None]
     recipe = TrainingRecipe().override({"batch_size": 64, **settings})
-    return Materials(latents, ("a sks dog",), ("a.png",), (1,)).draw(BASE, recipe, 3, "own")
+    return Materials(latents, torch.zeros(1, 6), ("a sks dog",), ("a.png",), (1,)).draw(
+        BASE, recipe, 3, "own"
+    )
 
 
 def test_latents_are_sampled_anew_around_their_mean() -> None:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from likewise.errors import BaseError, RecipeError
 from likewise.objective import Objective
-from likewise.tower import TextTower
+from likewise.solver import Solver
+from likewise.tower import TextOutput, TextTower
 
-Part = Literal["backbone", "text"]
 MOST_STEPS = 1000
 """Noise levels that Stable Diffusion and its kin were trained on; a sampler has no more steps to take."""
 
@@ -37,6 +37,12 @@ class Conditioning(Protocol):
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
         """All rows of `parts`, one after the other."""
+
+    def framed(self, frames: Tensor) -> Self:
+        """The same for pictures that were cut as `frames` [B, 6] say, in the order of `materials.Frame`.
+
+        A family whose backbone is not told how its pictures were cut returns itself.
+        """
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,8 @@ class Base(ABC):
     family: ClassVar[str]
     pipelines: ClassVar[tuple[str, ...]]
     """Names of the diffusers pipelines that a folder of this family declares."""
-    target_sets: ClassVar[Mapping[str, Mapping[Part, str]]]
-    """Preset name -> part -> regular expression that whole module paths must match."""
+    target_sets: ClassVar[Mapping[str, Mapping[str, str]]]
+    """Preset name -> component -> regular expression that whole module paths must match."""
 
     name: str
     """What the person called it: `pocket`, a path or a Hub id."""
@@ -103,7 +109,6 @@ class Base(ABC):
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __init__(self) -> None:
-        self.text_filters: list[TextFilter] = []
         self.reserved_tokens: tuple[str, ...] = ()
         """Single tokens that this base never saw in training: perfect identifiers."""
 
@@ -126,8 +131,8 @@ class Base(ABC):
         """Pixels [B, 3, H, W] in [-1, 1]."""
 
     @abstractmethod
-    def encode_text(self, prompts: Sequence[str]) -> Conditioning:
-        """Conditioning of `prompts`, one row each, by the towers as they are now. Gradients flow if they are on."""
+    def condition(self, outputs: Sequence[TextOutput]) -> Conditioning:
+        """What the backbone is given, from the output of each tower, one row for each prompt."""
 
     @abstractmethod
     def denoise(self, noisy: Tensor, levels: Tensor, given: Conditioning) -> Tensor:
@@ -138,8 +143,8 @@ class Base(ABC):
         """Shape of one picture's latent, without the batch dimension."""
 
     @abstractmethod
-    def scheduler(self, steps: int) -> Any:
-        """A fresh sampler with `timesteps`, `init_noise_sigma`, `scale_model_input` and `step` as in diffusers."""
+    def solver(self, steps: int, shape: Sequence[int]) -> Solver:
+        """A fresh walk of `steps` levels for one picture's latents of `shape`."""
 
     @abstractmethod
     def sites(self) -> Sequence[Site]:
@@ -160,7 +165,16 @@ class Base(ABC):
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def targets(self, preset: str, part: Part) -> dict[str, nn.Module]:
+    @property
+    def text_parts(self) -> tuple[str, ...]:
+        """The components that read text, in the order of the towers: `text`, `text_2`, ..."""
+        return tuple(tower.part for tower in self.towers)
+
+    def tokens(self, shape: Sequence[int]) -> int:
+        """How many positions the backbone sees of one picture's latents of `shape`."""
+        return int(shape[-1]) * int(shape[-2])
+
+    def targets(self, preset: str, part: str) -> dict[str, nn.Module]:
         """Modules that a weight adapter of this preset changes, by canonical path (`backbone.mid_block...to_q`)."""
         if preset not in self.target_sets:
             raise RecipeError(
@@ -179,16 +193,17 @@ class Base(ABC):
             raise BaseError(f"the target set {preset!r} matches no module of {self.name}'s {part}")
         return found
 
-    def canonical(self, part: Part, path: str) -> str:
+    def canonical(self, part: str, path: str) -> str:
         """The published spelling of a live module path. Libraries rename modules; files must not."""
         return path
 
+    def encode_text(self, prompts: Sequence[str]) -> Conditioning:
+        """Conditioning of `prompts`, one row each, by the towers as they are now. Gradients flow if they are on."""
+        return self.condition([tower.read(prompts) for tower in self.towers])
+
     def encode_prompts(self, prompts: Sequence[str], *, negative: bool = False) -> Conditioning:
-        """`encode_text`, then the filters that prompt-time methods have put on."""
-        given = self.encode_text(prompts)
-        for change in self.text_filters:
-            given = change(prompts, given, negative)
-        return given
+        """The same for prompts that are drawn: the towers' filters act as well."""
+        return self.condition([tower.read(prompts, negative=negative) for tower in self.towers])
 
     def fingerprint(self, *names: str) -> str:
         """A digest of the named components' (or all components') names, shapes and a sample of their values."""
@@ -245,35 +260,42 @@ class Base(ABC):
     ) -> Tensor:
         shape = self.latent_shape(size)
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
-        scheduler = self.scheduler(sampler.steps)
-        latents = noise.to(self.device) * scheduler.init_noise_sigma
+        solver = self.solver(sampler.steps, shape)
+        latents = solver.start(noise.to(self.device))
         with self.autocast():
-            given = self.encode_prompts(prompts)
-            guidance = cast(float, sampler.guidance)  # settled
-            guided = guidance != 1.0
-            count, rows = len(prompts), list(range(len(prompts)))
-            order = _with_unconditional(count, slots) if guided else rows
-            if guided:
-                empty = self.encode_prompts([sampler.negative] * count, negative=True)
-                given = type(given).join([given, empty]).pick(order)
-            back = torch.tensor([order.index(r) for r in range(len(order))], device=self.device)
-            for level in scheduler.timesteps:
-                wide = scheduler.scale_model_input(latents, level)
-                wide = wide[[r % count for r in order]]
-                answer = self.denoise(wide, level.expand(len(order)).to(self.device), given).float()[back]
-                if guided:
-                    answer = self.combine(answer[:count], answer[count:], guidance)
-                latents = scheduler.step(answer, level, latents).prev_sample
+            answer = self.guided(prompts, sampler, slots)
+            for level in solver.levels:
+                latents = solver.step(answer(solver.input(latents, level), level), level, latents)
         return latents
+
+    def guided(
+        self, prompts: Sequence[str], sampler: Sampler, slots: int
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function of latents [B, ...] and a level: the backbone's answer to `prompts` [B], guided as this base is.
+
+        Here that is classifier-free guidance, by an answer to the negative prompt for each row. A family that is told its
+        guidance as a number overrides this.
+        """
+        guidance, count = cast(float, sampler.guidance), len(prompts)  # settled
+        given = self.encode_prompts(prompts)
+        order = list(range(count))
+        if guidance != 1.0:
+            order = _with_unconditional(count, slots)
+            empty = self.encode_prompts([sampler.negative] * count, negative=True)
+            given = type(given).join([given, empty]).pick(order)
+        back = torch.tensor([order.index(r) for r in range(len(order))], device=self.device)
+        rows = [r % count for r in order]
+
+        def answer(latents: Tensor, level: Tensor) -> Tensor:
+            levels = level.expand(len(order)).to(self.device)
+            found = self.denoise(latents[rows], levels, given).float()[back]
+            return found if guidance == 1.0 else self.combine(found[:count], found[count:], guidance)
+
+        return answer
 
     def combine(self, conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:
         """Classifier-free guidance (Ho & Salimans 2022)."""
         return unconditional + guidance * (conditional - unconditional)
-
-
-TextFilter = Callable[[Sequence[str], Any, bool], Any]
-"""(prompts, conditioning, is it the negative side) -> conditioning. Exists for methods that act on the prompt at
-sampling time, and for nothing else."""
 
 
 def _with_unconditional(count: int, slots: int) -> list[int]:

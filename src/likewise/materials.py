@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,22 +24,37 @@ from likewise.recipe import TrainingRecipe
 from likewise.stack import stream
 
 
+class Frame(NamedTuple):
+    """How a square was cut from its picture, in pixels: what SDXL is told of each (Podell et al. 2023, 2.2)."""
+
+    height: int
+    """Of the whole picture, before it was resized."""
+    width: int
+    top: int
+    """Of the square, in the resized picture."""
+    left: int
+    target_height: int
+    target_width: int
+
+
 @dataclass(frozen=True)
 class Draw:
-    """One job's rows of one step. `clean` and `noise` are [b, ...]; `levels` are [b]."""
+    """One job's rows of one step. `clean` and `noise` are [b, ...]; `levels` are [b]; `frames` are [b, 6]."""
 
     clean: Tensor
     noise: Tensor
     levels: Tensor
+    frames: Tensor
     captions: list[str]
     names: list[str]
 
 
 @dataclass(frozen=True)
 class Materials:
-    """Latents [n, 2, ...] (mean, std) of a set of pictures, with their captions and names."""
+    """Latents [n, 2, ...] (mean, std) of a set of pictures, with their frames [n, 6], captions and names."""
 
     latents: Tensor
+    frames: Tensor
     captions: tuple[str, ...]
     names: tuple[str, ...]
     repeats: tuple[int, ...]
@@ -63,10 +79,10 @@ class Materials:
         if recipe.noise_offset:
             constant = torch.randn((*noise.shape[:2], *[1] * (noise.ndim - 2)), generator=random)
             noise = noise + recipe.noise_offset * constant
-        tokens = noise.shape[-1] * noise.shape[-2]
-        levels = base.objective.draw_levels(len(rows), random, tokens)
+        levels = base.objective.draw_levels(len(rows), random, base.tokens(noise.shape[1:]))
         clean = pairs[:, 0] + pairs[:, 1] * spread
-        return Draw(clean, noise, levels, [self.captions[n] for n in rows], [self.names[n] for n in rows])
+        captions, names = [self.captions[n] for n in rows], [self.names[n] for n in rows]
+        return Draw(clean, noise, levels, self.frames[rows], captions, names)
 
 
 def of_concept(base: Base, concept: Concept, recipe: TrainingRecipe, cache: Cache) -> Materials:
@@ -106,7 +122,7 @@ def of_pictures(
             f"resolution {size} is not a multiple of {base.grid}", f"{base.name} needs it to be"
         )
     weights = base.fingerprint("vae")
-    rows = []
+    rows, frames = [], []
     for picture, name in zip(pictures, names, strict=True):
         pixels = square(picture, size)
         found = cache.tensors(
@@ -118,7 +134,22 @@ def of_pictures(
                 f"the latents of {name} are not finite", "the picture or the autoencoder is damaged"
             )
         rows.append(found)
-    return Materials(torch.stack(rows), tuple(captions), tuple(names), tuple(repeats or [1] * len(rows)))
+        frames.append(frame(picture, size))
+    return Materials(
+        torch.stack(rows),
+        torch.tensor(frames),
+        tuple(captions),
+        tuple(names),
+        tuple(repeats or [1] * len(rows)),
+    )
+
+
+def frame(picture: Image.Image, size: int) -> Frame:
+    """How `square` cuts the middle from `picture`."""
+    width, height = picture.size
+    scale = size / min(width, height)
+    top, left = (round((side * scale - size) / 2) for side in (height, width))
+    return Frame(height, width, top, left, size, size)
 
 
 def square(picture: Image.Image, size: int) -> Tensor:

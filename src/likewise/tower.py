@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from PIL import Image
@@ -44,6 +44,20 @@ class Tokens:
     """[B, T] index into that word's vectors."""
 
 
+@dataclass(frozen=True)
+class TextOutput:
+    """What a tower makes of a batch of prompts."""
+
+    states: Tensor
+    """[B, T, d], one row for each token."""
+    pooled: Tensor | None = None
+    """[B, p], one row for each prompt, in the space that the tower shares with pictures; None where it has no projection."""
+
+
+TextFilter = Callable[[Sequence[str], TextOutput, bool], TextOutput]
+"""(prompts, output, is it the negative side) -> output. It exists for methods that act on the prompt when it is drawn."""
+
+
 class Twin(Protocol):
     """The image half of the CLIP model that a tower was taken from. Its weights are loaded on first use.
 
@@ -65,11 +79,26 @@ class Twin(Protocol):
 
 
 class TextTower:
-    """A tokenizer and its encoder. `limit` counts all tokens, the first and last special ones included."""
+    """A tokenizer and its encoder.
 
-    def __init__(self, tokenizer: Any, encoder: nn.Module, limit: int) -> None:
+    `limit` counts all tokens, the first and last special ones included. `part` is the encoder's name among the base's
+    components. `layer` says which hidden states the backbone reads: those after the final norm, or before the last layer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        encoder: nn.Module,
+        limit: int,
+        *,
+        part: str = "text",
+        layer: Literal["last", "penultimate"] = "last",
+    ) -> None:
         self.tokenizer, self.encoder, self.limit = tokenizer, encoder, limit
+        self.part, self.layer = part, layer
         self.words: list[Word] = []
+        self.filters: list[TextFilter] = []
+        """What acts on the output of prompts that are drawn, in this order."""
         self.slots = 1
         self.twin: Twin | None = None
         self.table: nn.Embedding = encoder.get_input_embeddings()  # type: ignore[operator]
@@ -107,6 +136,19 @@ class TextTower:
             return self.encoder(tokens.ids, **arguments)
         finally:
             self._reading = None
+
+    def read(self, prompts: Sequence[str], *, negative: bool | None = None) -> TextOutput:
+        """What the tower makes of `prompts`, by its encoder as it is now; gradients flow if they are on.
+
+        Filters act only where `negative` says which side of the guidance the prompts are for.
+        """
+        found = self.encode(self.tokenize(prompts), output_hidden_states=self.layer == "penultimate")
+        states = found.last_hidden_state if self.layer == "last" else found.hidden_states[-2]
+        output = TextOutput(states, getattr(found, "text_embeds", None))
+        if negative is not None:
+            for change in self.filters:
+                output = change(prompts, output, negative)
+        return output
 
     def _row(self, prompt: str, slot: int) -> tuple[list[int], list[int], list[int]]:
         mine = {w.text: n for n, w in enumerate(self.words) if w.slot == slot}

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -115,28 +115,23 @@ class Training:
             draws = [
                 _after(
                     own,
-                    Draw(
-                        own.clean,
-                        own.noise,
-                        own.levels,
-                        [job.concept.class_prompt()] * len(own.names),
-                        own.names,
-                    ),
+                    replace(own, captions=[job.concept.class_prompt()] * len(own.names)),
                 )
                 for own, job in zip(draws, self.stack.jobs, strict=True)
             ]
         device = self.base.device
-        clean, noise, levels = (
-            torch.cat([getattr(d, field) for d in draws]).to(device) for field in ("clean", "noise", "levels")
+        clean, noise, levels, frames = (
+            torch.cat([getattr(d, field) for d in draws]).to(device)
+            for field in ("clean", "noise", "levels", "frames")
         )
         captions = [caption for d in draws for caption in d.captions]
         objective = self.base.objective
         noisy = objective.corrupt(clean, noise, levels)
         target = objective.target(clean, noise, levels)
         if mode == "predicted":
-            target = self._expect_prior(noisy, levels, target, slots)
+            target = self._expect_prior(noisy, levels, frames, target)
         with self.base.autocast():
-            answer = self.base.denoise(noisy, levels, self._condition(captions))
+            answer = self.base.denoise(noisy, levels, self._condition(captions).framed(frames))
         error = (answer.float() - target).square().flatten(1).mean(1)
         self._check(error, [name for d in draws for name in d.names])
         gamma = [recipe.snr_gamma for recipe in self.recipes]
@@ -153,13 +148,14 @@ class Training:
         return rows[:, :half].mean(1) + weight * rows[:, half:].mean(1)
 
     @torch.no_grad()
-    def _expect_prior(self, noisy: Tensor, levels: Tensor, target: Tensor, slots: int) -> Tensor:
+    def _expect_prior(self, noisy: Tensor, levels: Tensor, frames: Tensor, target: Tensor) -> Tensor:
         """For the second half of each slot's rows the frozen base's own answer to the class prompt is the target."""
+        slots = len(self.stack)
         half = noisy.shape[0] // slots // 2
         classes = [job.concept.class_prompt() for job in self.stack.jobs for _ in range(half)]
         with self.adapter.disabled(), self.base.autocast():
-            given = self.base.encode_text(classes)
-            rows = [by_slot(x, slots)[:, half:].flatten(0, 1) for x in (noisy, levels)]
+            rows = [by_slot(x, slots)[:, half:].flatten(0, 1) for x in (noisy, levels, frames)]
+            given = self.base.encode_text(classes).framed(rows[2])
             answer = self.base.denoise(rows[0], rows[1], given).float()
         target = by_slot(target, slots).clone()
         target[:, half:] = by_slot(answer, slots)
@@ -269,6 +265,7 @@ def _after(own: Draw, prior: Draw) -> Draw:
         torch.cat([own.clean, prior.clean]),
         torch.cat([own.noise, prior.noise]),
         torch.cat([own.levels, prior.levels]),
+        torch.cat([own.frames, prior.frames]),
         own.captions + prior.captions,
         own.names + prior.names,
     )

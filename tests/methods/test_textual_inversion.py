@@ -62,7 +62,7 @@ def test_one_to_sixteen_vectors(base: StableDiffusion, tmp_path: Path) -> None:
     with attach(base, tmp_path, vectors=16) as adapter:
         tokens = base.towers[0].tokenize(["a sks dog"])
         assert tokens.vector[tokens.word >= 0].tolist() == list(range(16))
-        assert [group.parameters for group in adapter.groups()] == [(adapter.vectors,)]
+        assert [group.parameters for group in adapter.groups()] == [(adapter.spelt[0].vectors,)]
 
 
 def test_a_start_at_zeros_is_one_that_moves(base: StableDiffusion, tmp_path: Path) -> None:
@@ -131,15 +131,15 @@ def test_lengths_are_pulled_to_the_tables_mean(pulled: bool, base: StableDiffusi
     """cloneofsimo's rule: at rate r the length goes min(1, 100 r) of the way, and the direction stays."""
     typical = base.towers[0].table.weight.detach().norm(dim=1).mean()
     with attach(base, tmp_path, norm_pull=pulled) as adapter:
-        start = adapter.vectors.detach().clone() * 10
+        start = adapter.spelt[0].vectors.detach().clone() * 10
         for rate, share in ((2e-3, 0.2), (1.0, 1.0)):
             with torch.no_grad():
-                adapter.vectors.copy_(start)
+                adapter.spelt[0].vectors.copy_(start)
             adapter.after_step({"vectors": torch.tensor([rate])})
             length = float(start.norm())
             wanted = length + share * (float(typical) - length) if pulled else length
-            assert float(adapter.vectors.detach().norm()) == pytest.approx(wanted, rel=1e-5)
-            turned = torch.nn.functional.cosine_similarity(adapter.vectors.detach(), start, dim=-1)
+            assert float(adapter.spelt[0].vectors.detach().norm()) == pytest.approx(wanted, rel=1e-5)
+            turned = torch.nn.functional.cosine_similarity(adapter.spelt[0].vectors.detach(), start, dim=-1)
             assert float(turned) == pytest.approx(1, abs=1e-6)
 
 

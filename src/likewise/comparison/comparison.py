@@ -177,7 +177,7 @@ class Comparison:
         kept = self._digest(trial)
         place = Place(self.folder, base, self.base, self.concept, self.protocol, kept, self._stop_asked)
         row = yield from execute(trial, place)
-        if trial.method and (base.fingerprint() != self._fingerprint or base.text_filters):
+        if trial.method and (base.fingerprint() != self._fingerprint or any(t.filters for t in base.towers)):
             self.loaded = None
             self._base(expect=self._fingerprint)
             reason = f"{trial.title} left the base changed; its pictures and all costs are void"

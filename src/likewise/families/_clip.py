@@ -1,4 +1,4 @@
-"""The CLIP parts that Stable Diffusion families share: a text tower's vision twin, and a home-made tokenizer.
+"""The CLIP parts that Stable Diffusion families share: text states, a tower's vision twin, and a home-made tokenizer.
 
 Nothing here knows a backbone. The twin is loaded on first use, because only aesthetic embeddings ask for it.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -24,14 +24,40 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Radford et al. 2021, the `preprocess` of the published code."""
 
-ORIGINS = {768: "openai/clip-vit-large-patch14", 1024: "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}
-"""Width of a tower -> the Hub id of the CLIP model it was taken from (SD 1.x, SD 2.x)."""
+_LEVELS = ("embeddings", "encoder", "final_layer_norm")
+ORIGINS = {
+    768: "openai/clip-vit-large-patch14",
+    1024: "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    1280: "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+}
+"""Width of a tower -> the Hub id of the CLIP model it was taken from (SD 1.x and SDXL, SD 2.x, SDXL's second)."""
 
 PLAIN_WORDS = tuple(
     "a an the of on in at and with photo picture painting drawing style dog cat toy mug person sks table red "  # noqa: SIM905
     "green blue yellow black white small large one two three beach snow wooden grass".split()
 )
 """Words that are one token for `plain_tokenizer`; `sks` is there because it is everybody's identifier."""
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """What the UNet is given: the tower's last hidden states, after its final norm."""
+
+    states: Tensor
+    """[B, T, d]."""
+
+    def pick(self, rows: Sequence[int]) -> Self:
+        """The states of these rows, in this order."""
+        return type(self)(self.states[list(rows)])
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """All rows of `parts`, one after the other."""
+        return cls(torch.cat([part.states for part in parts]))
+
+    def framed(self, frames: Tensor) -> Self:
+        """The same: this UNet is not told how pictures were cut."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -89,6 +115,8 @@ class ClipTwin:
         encoder, the one to steer even where it is cut: the layers that it lacks are applied here, frozen.
         """
         half, encoder = self.half, self._tower.encoder
+        if (projected := getattr(output, "text_embeds", None)) is not None:
+            return projected
         if len(half.last_layers) == 0:
             pooled = output.pooler_output
         else:
@@ -104,6 +132,11 @@ class ClipTwin:
     def norm_path(encoder: nn.Module) -> str:
         """Where the final norm lives in this version of transformers."""
         return next(path for path, _ in encoder.named_modules() if path.endswith("final_layer_norm"))
+
+
+def clip_path(path: str) -> str:
+    """A path in a CLIP tower as published: with the level `text_model.`, which transformers 5 drops from some classes."""
+    return f"text_model.{path}" if path.partition(".")[0] in _LEVELS else path
 
 
 def end_positions(ids: Tensor, tokenizer: Any) -> Tensor:

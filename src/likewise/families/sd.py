@@ -14,14 +14,21 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from likewise import families
-from likewise.base import Base, Part, Site
 from likewise.errors import BaseError
-from likewise.families._clip import ORIGINS, ClipTwin, VisionHalf, hub_twin, plain_tokenizer, read_twin
+from likewise.families._clip import (
+    ORIGINS,
+    ClipTwin,
+    TextStates,
+    VisionHalf,
+    hub_twin,
+    plain_tokenizer,
+    read_twin,
+)
 from likewise.families._components import (
     Advice,
     build,
@@ -31,45 +38,11 @@ from likewise.families._components import (
     read_tokenizer,
 )
 from likewise.families._single_file import Component, is_single_file, read_single_file
-from likewise.objective import DenoisingObjective, check_prediction
-from likewise.tower import TextTower
+from likewise.families._unet import STABLE_DIFFUSION_BETAS, LatentUNet
+from likewise.files import expand
+from likewise.tower import TextOutput, TextTower
 
 logger = logging.getLogger(__name__)
-
-SCHEDULE_KEYS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "prediction_type",
-)
-STABLE_DIFFUSION_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-
-_TEXT_ATTENTION = r"text_model\.encoder\.layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj|out_proj)"
-_TEXT_ALL = r"text_model\.encoder\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(fc1|fc2))"
-_ATTENTION = r"transformer_blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
-_TRANSFORMER = (
-    rf"attentions\.\d+\.(proj_in|proj_out|{_ATTENTION}|transformer_blocks\.\d+\.ff\.net\.(0\.proj|2))"
-)
-_CONVOLUTIONS = r"(resnets\.\d+\.(conv1|conv2|time_emb_proj|conv_shortcut)|(down|up)samplers\.\d+\.conv)"
-
-
-@dataclass(frozen=True)
-class TextStates:
-    """What the UNet is given: the tower's last hidden states, after its final norm."""
-
-    states: Tensor
-    """[B, T, d]."""
-
-    def pick(self, rows: Sequence[int]) -> Self:
-        """The states of these rows, in this order."""
-        return type(self)(self.states[list(rows)])
-
-    @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """All rows of `parts`, one after the other."""
-        return cls(torch.cat([part.states for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -88,41 +61,27 @@ class Parts:
     """Guesses that had to be made while reading, in sentences."""
 
 
-class StableDiffusion(Base):
+class StableDiffusion(LatentUNet):
     """SD 1.x, SD 2.x and the pocket model."""
 
     family: ClassVar[str] = "sd"
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
-    target_sets: ClassVar[Mapping[str, Mapping[Part, str]]] = {
-        "attention": {"backbone": rf".*\.{_ATTENTION}", "text": _TEXT_ATTENTION},
-        "transformer": {"backbone": rf".*\.{_TRANSFORMER}", "text": _TEXT_ALL},
-        "all": {"backbone": rf".*\.({_TRANSFORMER}|{_CONVOLUTIONS})", "text": _TEXT_ALL},
-    }
 
     def __init__(self, name: str, parts: Parts, device: str = "cpu") -> None:
-        super().__init__()
-        self.name, self.advice, self.notes = name, parts.advice.recipes, parts.notes
+        super().__init__(name, parts.unet, parts.vae, parts.schedule)
+        self.advice, self.notes = parts.advice.recipes, parts.notes
         self.reserved_tokens, self.guidance = parts.advice.reserved_tokens, parts.advice.guidance
-        self.backbone: Any = parts.unet
-        self.vae: Any = parts.vae
-        self._schedule = _read_schedule(parts.schedule)
-        for module in (parts.unet, parts.vae, parts.text_encoder):
-            module.requires_grad_(False).eval().to(device)
         limit = parts.text_encoder.config.max_position_embeddings
         tower = TextTower(parts.tokenizer, parts.text_encoder, int(limit))
         tower.twin = ClipTwin(tower, parts.twin)
         self.towers = (tower,)
-        self.grid = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.resolution = int(self.backbone.config.sample_size or 64) * self.grid
-        self._check(tower)
-        self.objective = DenoisingObjective(
-            self.scheduler(1).alphas_cumprod, check_prediction(self._schedule["prediction_type"])
-        )
+        self._check_text(tower.width)
+        self._freeze(device)
 
     @classmethod
     def load(cls, source: str, *, device: str = "cpu") -> Self:
         """Load a diffusers folder, a single file or a Hub id; raises `BaseError` saying what is wrong."""
-        path = Path(source).expanduser()
+        path = expand(source)
         if path.is_file():
             return cls(source, _read_file(path), device)
         return cls(source, _read_folder(path if path.is_dir() else families.hub_folder(source)), device)
@@ -148,98 +107,16 @@ class StableDiffusion(Base):
             torch.manual_seed(seed)
             return cls("tiny:sd" if kind == "sd1" else f"tiny:{kind}", _tiny_parts(velocity=kind == "sd2"))
 
-    def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation [B, C, h, w] of the latents of `pixels` [B, 3, H, W] in [-1, 1]."""
-        found = self.vae.encode(pixels.to(self.device)).latent_dist
-        scale, shift = self._latent_scale
-        return (found.mean - shift) * scale, found.std * scale
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Pixels [B, 3, H, W] in [-1, 1]."""
-        scale, shift = self._latent_scale
-        return self.vae.decode(latents / scale + shift).sample
-
-    @property
-    def _latent_scale(self) -> tuple[float, float]:
-        return float(self.vae.config.scaling_factor), float(self.vae.config.shift_factor or 0.0)
-
-    def encode_text(self, prompts: Sequence[str]) -> TextStates:
-        """States [B, T, d] of `prompts`: the last hidden layer after the final norm (SD 2's tower is cut)."""
-        tower = self.towers[0]
-        return TextStates(tower.encode(tower.tokenize(prompts)).last_hidden_state)
+    def condition(self, outputs: Sequence[TextOutput]) -> TextStates:
+        """The tower's states [B, T, d]: the last hidden layer after the final norm (SD 2's tower is cut)."""
+        return TextStates(outputs[0].states)
 
     def denoise(self, noisy: Tensor, levels: Tensor, given: TextStates) -> Tensor:  # type: ignore[override]
         """Predicted noise or velocity for `noisy` [B, C, h, w] at integer time steps `levels` [B]."""
         return self.backbone(noisy, levels, encoder_hidden_states=given.states).sample
 
-    def latent_shape(self, size: int) -> tuple[int, ...]:
-        """[C, h, w] of a square picture of `size` pixels."""
-        return (int(self.backbone.config.in_channels), size // self.grid, size // self.grid)
-
-    def scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
-        """DPM-Solver++ (2M; Lu et al. 2022) over this base's own betas, set to `steps`."""
-        fresh = DPMSolverMultistepScheduler(**self._schedule, algorithm_type="dpmsolver++", solver_order=2)
-        fresh.set_timesteps(steps)
-        return fresh
-
-    def sites(self) -> Sequence[Site]:
-        """`to_k` and `to_v` of every attention layer, in execution order (the tree lists the middle last)."""
-        found = [
-            Site(f"backbone.{path}", module, part, int(module.in_features), kind)  # type: ignore[arg-type]
-            for path, module in self.backbone.named_modules()
-            for suffix, part in ((".to_k", "key"), (".to_v", "value"))
-            for layer, kind in ((".attn1", "self"), (".attn2", "cross"))
-            if path.endswith(layer + suffix)
-        ]
-        order = ("backbone.down_blocks", "backbone.mid_block", "backbone.up_blocks")
-        return sorted(
-            found, key=lambda site: next(n for n, start in enumerate(order) if site.path.startswith(start))
-        )
-
-    def components(self) -> Mapping[str, nn.Module]:
-        """`backbone`, `text` and `vae`."""
-        return {"backbone": self.backbone, "text": self.towers[0].encoder, "vae": self.vae}
-
-    def canonical(self, part: Part, path: str) -> str:
-        """Text paths start with `text_model.`, a level that transformers 5 dropped from the live tree."""
-        if part == "text" and path.partition(".")[0] in ("embeddings", "encoder", "final_layer_norm"):
-            return f"text_model.{path}"
-        return path
-
-    def _check(self, tower: TextTower) -> None:
-        unet, latent = self.backbone.config, self.vae.config.latent_channels
-        if unet.in_channels != latent or unet.out_channels != latent:
-            channels = f"{unet.in_channels} to {unet.out_channels} channels"
-            raise BaseError(
-                f"the UNet of {self.name} maps {channels}, but its latents have {latent}",
-                "inpainting and depth models cannot be taught; use the plain text-to-image model",
-            )
-        if unet.cross_attention_dim != tower.width:
-            raise BaseError(
-                f"{self.name} reads text {unet.cross_attention_dim} wide, but its tower gives {tower.width}"
-            )
-
 
 FAMILY = StableDiffusion
-
-
-def _read_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the sampler keeps of a folder's scheduler configuration: its betas and its kind of prediction."""
-    kind = str(config.get("_class_name", ""))
-    if kind.startswith(("FlowMatch", "EDM")):
-        raise BaseError(
-            f"the scheduler {kind} is not one of Stable Diffusion", "is this a folder of another family?"
-        )
-    kept = {key: config[key] for key in SCHEDULE_KEYS if config.get(key) is not None}
-    kept.setdefault("prediction_type", "epsilon")
-    zero = bool(config.get("rescale_betas_zero_snr", False))
-    trailing = zero or config.get("timestep_spacing") == "trailing"
-    return {
-        **kept,
-        "steps_offset": 1,  # without effect here; a pipeline that is given this scheduler warns otherwise
-        "rescale_betas_zero_snr": zero,
-        "timestep_spacing": "trailing" if trailing else "linspace",
-    }
 
 
 def _read_folder(folder: Path) -> Parts:

@@ -8,9 +8,9 @@ until the prompt's own feature points that way; the encoder itself never changes
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.concept import Concept
-from likewise.errors import FormatError, RecipeError, UnsupportedError
+from likewise.errors import FormatError, RecipeError
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import Recipe
 from likewise.stack import Stack
-from likewise.tower import TextTower, Tokens, Twin
+from likewise.tower import TextOutput, TextTower, Tokens, Twin
 
 KEY = "aesthetic.mean"
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -58,25 +58,60 @@ class AestheticRecipe(Recipe):
 class Pulled:
     """One prompt after its gradient steps."""
 
-    states: Tensor
-    """[T, d], in place of the encoder's own."""
+    output: TextOutput
+    """Of one row, in place of the tower's own."""
     similarity: tuple[float, ...]
     """Cosine between the prompt's feature and the target before each step, and after the last."""
 
 
 class AestheticAdapter(Adapter):
-    """A filter on encoded prompts. What a prompt was pulled to is remembered, so each costs its steps once.
+    """A pull on every tower that an embedding is for."""
 
-    They are right for the text tower as it is; call `forget` after changing it.
+    def __init__(
+        self, base: Base, recipes: Sequence[AestheticRecipe], means: Sequence[Mapping[str, Tensor]]
+    ) -> None:
+        """`means` gives each slot a row [1, d] by the part of the tower; all slots are for the same towers."""
+        self.slots, self.recipes = len(recipes), list(recipes)
+        self.pulls = [
+            Pull(base, tower, self, [_row(mean[tower.part]) for mean in means])
+            for tower in base.towers
+            if tower.part in means[0]
+        ]
+        for pull in self.pulls:
+            pull.tower.filters.append(pull.filter)
+
+    def groups(self) -> Sequence[Group]:
+        """Nothing trains."""
+        return ()
+
+    def state(self, slot: int) -> dict[str, Tensor]:
+        """`aesthetic.mean` [1, d] of the first tower, `aesthetic.mean_2` of the second; float32, not normalised."""
+        return {_key(pull.tower): pull.means[slot].detach().cpu().clone() for pull in self.pulls}
+
+    def detach(self) -> None:
+        """Take the filters off; the towers were never changed."""
+        for pull in self.pulls:
+            pull.tower.filters[:] = [change for change in pull.tower.filters if change != pull.filter]
+
+    def share(self, slot: int, negative: bool) -> float:
+        """How much of a pulled prompt is drawn with, from 0 on."""
+        recipe = self.recipes[slot]
+        still = recipe.gradient_steps == 0 or recipe.gradient_rate == 0
+        return 0.0 if still or (negative and not recipe.steer_negative) else recipe.weight * self.strength
+
+
+class Pull:
+    """What pulls the prompts of one tower. It remembers what a prompt became, so each costs its steps once.
+
+    What it remembers is right for the tower as it is.
     """
 
     def __init__(
-        self, base: Base, tower: TextTower, recipes: Sequence[AestheticRecipe], means: Sequence[Tensor]
+        self, base: Base, tower: TextTower, adapter: AestheticAdapter, means: Sequence[Tensor]
     ) -> None:
-        self.base, self.tower, self.slots = base, tower, len(recipes)
-        self.recipes, self.means = list(recipes), [_row(mean) for mean in means]
+        self.base, self.tower, self.adapter, self.means = base, tower, adapter, means
         width = _twin(tower).width
-        for mean in self.means:
+        for mean in means:
             if mean.shape[1] != width:
                 raise FormatError(
                     f"this aesthetic embedding has {mean.shape[1]} numbers; {base.name} compares {width}",
@@ -84,32 +119,18 @@ class AestheticAdapter(Adapter):
                 )
         self._pulled: dict[tuple[int, int, str], Pulled] = {}
         self._targets: dict[int, Tensor] = {}
-        base.text_filters.append(self._filter)
-
-    def groups(self) -> Sequence[Group]:
-        """Nothing trains."""
-        return ()
-
-    def state(self, slot: int) -> dict[str, Tensor]:
-        """`aesthetic.mean` [1, d], float32, not normalised."""
-        return {KEY: self.means[slot].detach().cpu().clone()}
-
-    def detach(self) -> None:
-        """Take the filter off; the tower was never changed."""
-        self.base.text_filters[:] = [change for change in self.base.text_filters if change != self._filter]
-
-    def forget(self) -> None:
-        """Drop every remembered prompt."""
-        self._pulled.clear()
-        self._targets.clear()
 
     def pull(self, prompt: str, slot: int = 0, place: int = 0) -> Pulled:
         """`prompt` pulled towards the pictures of `slot`; `place` is the tower's slot that spells it."""
         key = (slot, place, prompt)
         if key not in self._pulled:
             with self._climbed(prompt, slot, place) as similarity, torch.no_grad():
-                given: Any = self.base.encode_text([prompt] * self.tower.slots)
-                self._pulled[key] = Pulled(given.states[place].detach(), similarity)
+                every = self.tower.read([prompt] * self.tower.slots)
+                mine = TextOutput(
+                    every.states[place : place + 1].detach(),
+                    None if every.pooled is None else every.pooled[place : place + 1].detach(),
+                )
+                self._pulled[key] = Pulled(mine, similarity)
         return self._pulled[key]
 
     def weights(self, prompt: str, slot: int = 0) -> dict[str, Tensor]:
@@ -123,7 +144,7 @@ class AestheticAdapter(Adapter):
     @contextmanager
     def _climbed(self, prompt: str, slot: int, place: int) -> Iterator[tuple[float, ...]]:
         """The gradient steps of `prompt`, with the moved weights in the encoder until the end; gives its similarities."""
-        recipe, tower, similarity = self.recipes[slot], self.tower, []
+        recipe, tower, similarity = self.adapter.recipes[slot], self.tower, []
         # Sampling runs without gradients and in mixed precision; these few steps need the opposite.
         exact = torch.autocast(self.base.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), exact:
@@ -145,7 +166,7 @@ class AestheticAdapter(Adapter):
     def _target(self, slot: int, place: int) -> Tensor:
         """The direction [1, d] that prompts of `slot` are pulled in: the pictures' mean, turned by `text`."""
         if slot not in self._targets:
-            recipe = self.recipes[slot]
+            recipe = self.adapter.recipes[slot]
             mean = F.normalize(self.means[slot].to(self.base.device), dim=-1)
             if recipe.text.strip():
                 with torch.no_grad():
@@ -156,36 +177,25 @@ class AestheticAdapter(Adapter):
             self._targets[slot] = mean
         return self._targets[slot]
 
-    def _filter(self, prompts: Sequence[str], given: Any, negative: bool) -> Any:
-        if len(prompts) % self.slots:
-            raise RecipeError(f"{len(prompts)} prompts do not divide among {self.slots} slots")
-        share = [self._share(recipe, negative) for recipe in self.recipes]
-        each, per_place = len(prompts) // self.slots, len(prompts) // self.tower.slots
-        rows = [row for row, prompt in enumerate(prompts) if prompt.strip() and share[row // each] != 0]
+    def filter(self, prompts: Sequence[str], output: TextOutput, negative: bool) -> TextOutput:
+        """A `tower.TextFilter`: each prompt that has words becomes a blend of itself and what it was pulled to."""
+        slots = self.adapter.slots
+        if len(prompts) % slots:
+            raise RecipeError(f"{len(prompts)} prompts do not divide among {slots} slots")
+        shares = [self.adapter.share(slot, negative) for slot in range(slots)]
+        each, per_place = len(prompts) // slots, len(prompts) // self.tower.slots
+        rows = [row for row, prompt in enumerate(prompts) if prompt.strip() and shares[row // each] != 0]
         if not rows:
-            return given
-        before = getattr(given, "states", None)
-        replaceable = dataclasses.is_dataclass(given)
-        if not replaceable or not isinstance(before, Tensor):
-            raise UnsupportedError(
-                f"{self.base.name} gives its backbone more than one text tower's states",
-                "aesthetic embeddings work on Stable Diffusion 1 and 2 and on pocket",
-            )
-        states = before.clone()
+            return output
+        states, pooled = output.states.clone(), None if output.pooled is None else output.pooled.clone()
         for row in rows:
             slot = row // each
-            pulled = self.pull(prompts[row], slot, row // per_place).states.to(states)
-            blend = slerp if self.recipes[slot].slerp else torch.lerp
-            states[row] = blend(states[row : row + 1], pulled.unsqueeze(0), share[slot])[0]
-        return dataclasses.replace(given, states=states)
-
-    def _share(self, recipe: AestheticRecipe, negative: bool) -> float:
-        idle = (
-            recipe.gradient_steps == 0
-            or recipe.gradient_rate == 0
-            or (negative and not recipe.steer_negative)
-        )
-        return 0.0 if idle else recipe.weight * self.strength
+            pulled = self.pull(prompts[row], slot, row // per_place).output
+            blend = slerp if self.adapter.recipes[slot].slerp else torch.lerp
+            states[row] = blend(states[row : row + 1], pulled.states.to(states), shares[slot])[0]
+            if pooled is not None and pulled.pooled is not None:
+                pooled[row] = blend(pooled[row : row + 1], pulled.pooled.to(pooled), shares[slot])[0]
+        return TextOutput(states, pooled)
 
 
 def slerp(low: Tensor, high: Tensor, share: float) -> Tensor:
@@ -265,24 +275,35 @@ class Aesthetic(Method[AestheticRecipe]):
     def attach(self, base: Base, stack: Stack) -> AestheticAdapter:
         """Compare every job's training pictures: that is all the teaching there is."""
         self.check(base, len(stack))
-        tower = _tower(base)
-        means = [_mean(_twin(tower), job.concept) for job in stack.jobs]
-        return AestheticAdapter(base, tower, [_mine(job.recipe) for job in stack.jobs], means)
+        towers = [tower for tower in base.towers if tower.twin is not None]
+        means = [{t.part: _mean(_twin(t), job.concept) for t in towers} for job in stack.jobs]
+        return AestheticAdapter(base, [_mine(job.recipe) for job in stack.jobs], means)
 
     def restore(self, base: Base, artifacts: Sequence[Artifact]) -> AestheticAdapter:
-        """Put kept embeddings on `base`; also published ones, whatever their shape and precision."""
+        """Put kept embeddings on `base`; also published ones, whatever their shape and precision.
+
+        One for a single tower acts on that tower alone.
+        """
         self.check(base, len(artifacts))
+        known = {_key(tower): tower.part for tower in base.towers if tower.twin is not None}
         for artifact in artifacts:
             if KEY not in artifact.tensors:
                 raise FormatError("this is not an aesthetic embedding", f"it has no tensor {KEY}")
+            if more := sorted(set(artifact.tensors) - set(known)):
+                raise FormatError(
+                    f"this aesthetic embedding has a tensor {more[0]}, and {base.name} no tower for it",
+                    "it fits only bases with the same text towers",
+                )
+        if len({frozenset(artifact.tensors) for artifact in artifacts}) > 1:
+            raise FormatError("these aesthetic embeddings are for different towers", "use them one at a time")
         recipes = [AestheticRecipe().override(artifact.recipe) for artifact in artifacts]
-        return AestheticAdapter(
-            base, _tower(base), recipes, [artifact.tensors[KEY] for artifact in artifacts]
-        )
+        means = [{known[key]: mean for key, mean in a.tensors.items()} for a in artifacts]
+        return AestheticAdapter(base, recipes, means)
 
 
-def _tower(base: Base) -> TextTower:
-    return next(tower for tower in base.towers if tower.twin is not None)
+def _key(tower: TextTower) -> str:
+    """`aesthetic.mean` for the tower `text`, `aesthetic.mean_2` for `text_2`."""
+    return KEY + tower.part.removeprefix("text")
 
 
 def _mean(twin: Twin, concept: Concept) -> Tensor:

@@ -35,7 +35,7 @@ class LoRARecipe(TrainingRecipe):
     learning_rate: LearningRate = 1e-4
     """1e-4 is the usual backbone rate for SD (kohya practice, cloneofsimo); small models take more."""
     text_rate: LearningRate | None = None
-    """Learning rate of the text tower's share; half to a tenth of the backbone's. Empty: the tower stays as it is."""
+    """Learning rate of the text towers' share; half to a tenth of the backbone's. Empty: the towers stay as they are."""
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
     """Size of the change. 4 to 32 is usual; file and memory grow in proportion, so 1024 is the most."""
     alpha: PositiveFloat | None = None
@@ -68,7 +68,7 @@ class LoRAAdapter(Adapter):
         self.rates: dict[str, tuple[Rate, ...]] = {}
         self.dropout = 0.0
         self.layers: dict[str, _Layer] = {}
-        self.trains_text = any(path.startswith("text.") for path in modules)
+        self.trains_text = any(path.partition(".")[0] in base.text_parts for path in modules)
         for path, module in modules.items():
             inner, outer, kernel = _shape(path, module)
             widest = max(rank for rank, _ in sizes[path])
@@ -89,12 +89,16 @@ class LoRAAdapter(Adapter):
                     fresh.copy_(drawn)
 
     def groups(self) -> list[Group]:
-        """Backbone factors, then the text tower's, each with its own rates."""
+        """Backbone factors, then the text towers', each with its own rates."""
         found = []
-        for part, rates in self.rates.items():
-            mine = [layer for path, layer in self.layers.items() if path.startswith(f"{part}.")]
+        for name, rates in self.rates.items():
+            mine = [
+                layer
+                for path, layer in self.layers.items()
+                if path.startswith("backbone.") == (name == "backbone")
+            ]
             if mine:
-                found.append(Group(part, tuple(p for layer in mine for p in (layer.down, layer.up)), rates))
+                found.append(Group(name, tuple(p for layer in mine for p in (layer.down, layer.up)), rates))
         return found
 
     def state(self, slot: int) -> dict[str, Tensor]:
@@ -216,7 +220,8 @@ class LoRA(Method[LoRARecipe]):
                 )
         modules = base.targets(first.targets, "backbone")
         if first.text_rate is not None:
-            modules |= base.targets(first.targets, "text")
+            for part in base.text_parts:
+                modules |= base.targets(first.targets, part)
         sizes = [(recipe.rank, recipe.alpha or float(recipe.rank)) for recipe in recipes]
         adapter = LoRAAdapter(base, modules, dict.fromkeys(modules, sizes))
         adapter.initialise([recipe.seed for recipe in recipes])
@@ -228,7 +233,9 @@ class LoRA(Method[LoRARecipe]):
 
     def restore(self, base: Base, artifacts: Sequence[Artifact]) -> LoRAAdapter:
         """Read modules, ranks and alphas from the tensors, so that files of other programs load too."""
-        everything = base.targets("all", "backbone") | base.targets("all", "text")
+        everything = base.targets("all", "backbone")
+        for part in base.text_parts:
+            everything |= base.targets("all", part)
         named = (key.removesuffix(".down") for a in artifacts for key in a.tensors if key.endswith(".down"))
         paths = list(dict.fromkeys(named))
         unknown = [path for path in paths if path not in everything]

@@ -46,31 +46,25 @@ class TextualInversionRecipe(TrainingRecipe):
 
 
 class TextualInversionAdapter(Adapter):
-    """Vectors [K, n, width] that stand for a word in each slot's prompts."""
+    """Vectors that stand for a word in each slot's prompts, of their own for every text tower."""
 
     trains_text = True
 
     def __init__(
         self,
-        tower: TextTower,
+        base: Base,
         tokens: Sequence[str],
-        vectors: Sequence[Tensor],
-        starts: Sequence[Tensor | None],
+        vectors: Sequence[Mapping[str, Tensor]],
+        starts: Sequence[Mapping[str, Tensor | None]],
     ) -> None:
-        """`vectors` [n, width] of each slot, and where its training started, None where nobody knows."""
-        self.tower, self.slots, self.tokens = tower, len(tokens), list(tokens)
-        weight = tower.table.weight
-        self.counts = [len(taught) for taught in vectors]
-        padded = torch.zeros(self.slots, max(self.counts), tower.width, device=weight.device)
-        for slot, taught in enumerate(vectors):
-            padded[slot, : len(taught)] = taught
-        self.vectors, self.starts = nn.Parameter(padded), list(starts)
+        """`vectors` [n, width] of each slot by the tower's part, and where their training started; None: nobody knows."""
+        self.slots = len(tokens)
+        self.spelt = [
+            Spelling(t, tokens, [v[t.part] for v in vectors], [s[t.part] for s in starts])
+            for t in base.towers
+        ]
         self.rates: tuple[Rate, ...] = ()
-        self.pulled = torch.zeros(self.slots, device=weight.device)
-        self.typical = weight.detach().float().norm(dim=1).mean()
-        self._words: list[Word] = []
-        self._slots_before = tower.slots
-        tower.slots = self.slots
+        self.pulled = torch.zeros(self.slots, device=base.device)
         self.strength = 1.0
 
     @property
@@ -84,11 +78,58 @@ class TextualInversionAdapter(Adapter):
     @strength.setter
     def strength(self, value: float) -> None:
         self._strength = value
-        others = [word for word in self.tower.words if word not in self._words]
-        shown = self.vectors if value in (0.0, 1.0) else self._mixed(value)
+        for spelling in self.spelt:
+            spelling.show(value)
+
+    def groups(self) -> list[Group]:
+        """The vectors."""
+        return [Group("vectors", tuple(s.vectors for s in self.spelt), self.rates)] if self.rates else []
+
+    def state(self, slot: int) -> dict[str, Tensor]:
+        """`vectors` [n, width] of the first tower, `vectors_2` of the second."""
+        return {_key(s.tower): s.vectors[slot, : s.counts[slot]].detach().cpu().clone() for s in self.spelt}
+
+    def after_step(self, rates: Mapping[str, Tensor]) -> None:
+        """`v <- v / |v| * (|v| + k (typical - |v|))` with `k = min(1, 100 rate)`."""
+        pull = (rates["vectors"].to(self.pulled) * 100).clamp(max=1) * self.pulled
+        for spelling in self.spelt:
+            spelling.pull(pull)
+
+    def detach(self) -> None:
+        """Forget the words."""
+        self.strength = 0.0
+        for spelling in self.spelt:
+            spelling.tower.slots = spelling.slots_before
+
+
+class Spelling:
+    """Vectors [K, n, width] of one tower, which stand for a word of each slot there."""
+
+    def __init__(
+        self,
+        tower: TextTower,
+        tokens: Sequence[str],
+        vectors: Sequence[Tensor],
+        starts: Sequence[Tensor | None],
+    ) -> None:
+        self.tower, self.tokens, self.starts = tower, list(tokens), list(starts)
+        weight = tower.table.weight
+        self.counts = [len(taught) for taught in vectors]
+        padded = torch.zeros(len(tokens), max(self.counts), tower.width, device=weight.device)
+        for slot, taught in enumerate(vectors):
+            padded[slot, : len(taught)] = taught
+        self.vectors = nn.Parameter(padded)
+        self.typical = weight.detach().float().norm(dim=1).mean()
+        self.words: list[Word] = []
+        self.slots_before, tower.slots = tower.slots, len(tokens)
+
+    def show(self, strength: float) -> None:
+        """Let the tower read the words as `strength` asks; 0 takes them away."""
+        others = [word for word in self.tower.words if word not in self.words]
+        shown = self.vectors if strength in (0.0, 1.0) else self._mixed(strength)
         named = enumerate(zip(self.tokens, self.counts, strict=True))
-        self._words = [Word(token, k, count, shown) for k, (token, count) in named] if value else []
-        self.tower.words = others + self._words
+        self.words = [Word(token, k, count, shown) for k, (token, count) in named] if strength else []
+        self.tower.words = others + self.words
 
     @torch.no_grad()
     def _mixed(self, strength: float) -> Tensor:
@@ -105,28 +146,15 @@ class TextualInversionAdapter(Adapter):
                 mine.copy_(begun + strength * (mine - begun))
         return mixed
 
-    def groups(self) -> list[Group]:
-        """The vectors."""
-        return [Group("vectors", (self.vectors,), self.rates)] if self.rates else []
-
-    def state(self, slot: int) -> dict[str, Tensor]:
-        """`vectors` [n, width]."""
-        return {"vectors": self.vectors[slot, : self.counts[slot]].detach().cpu().clone()}
-
-    def after_step(self, rates: Mapping[str, Tensor]) -> None:
-        """`v <- v / |v| * (|v| + k (typical - |v|))` with `k = min(1, 100 rate)`."""
-        with torch.no_grad():
-            pull = to_slots((rates["vectors"].to(self.pulled) * 100).clamp(max=1) * self.pulled, self.vectors)
-            length = self.vectors.norm(dim=-1, keepdim=True)
-            wanted = length + pull * (self.typical - length)
-            scaled = self.vectors * wanted / length.clamp_min(1e-12)
-            # Where nothing pulls not even rounding may act: a slot that is done stands perfectly still.
-            self.vectors.copy_(torch.where((pull > 0) & (length > 0), scaled, self.vectors))
-
-    def detach(self) -> None:
-        """Forget the words."""
-        self.strength = 0.0
-        self.tower.slots = self._slots_before
+    @torch.no_grad()
+    def pull(self, share: Tensor) -> None:
+        """Bring each vector's length nearer to the table's mean length, by a share [K] for each slot."""
+        pull = to_slots(share, self.vectors)
+        length = self.vectors.norm(dim=-1, keepdim=True)
+        wanted = length + pull * (self.typical - length)
+        scaled = self.vectors * wanted / length.clamp_min(1e-12)
+        # Where nothing pulls not even rounding may act: a slot that is done stands perfectly still.
+        self.vectors.copy_(torch.where((pull > 0) & (length > 0), scaled, self.vectors))
 
 
 class TextualInversion(Method[TextualInversionRecipe]):
@@ -142,48 +170,50 @@ class TextualInversion(Method[TextualInversionRecipe]):
     )
     recipe = TextualInversionRecipe
 
-    def unsupported(self, base: Base) -> str | None:
-        """Several towers need a vector each; no family here has them yet."""
-        return (
-            None
-            if len(base.towers) == 1
-            else "it reads prompts with several text towers, which is not built yet"
-        )
-
     def attach(self, base: Base, stack: Stack) -> TextualInversionAdapter:
-        """Vectors of every job, starting at its initialiser."""
-        tower = base.towers[0]
+        """Vectors of every job for every tower, starting at the job's initialiser."""
         recipes: list[TextualInversionRecipe] = [job.recipe for job in stack.jobs]  # type: ignore[misc]
         starts = [
-            _start(tower, recipe, recipe.vectors, job.concept.noun)
+            {tower.part: _start(tower, recipe, recipe.vectors, job.concept.noun) for tower in base.towers}
             for job, recipe in zip(stack.jobs, recipes, strict=True)
         ]
-        adapter = TextualInversionAdapter(tower, [job.concept.token for job in stack.jobs], starts, starts)
+        adapter = TextualInversionAdapter(base, [job.concept.token for job in stack.jobs], starts, starts)
         adapter.rates = tuple(Rate.parse(recipe.learning_rate) for recipe in recipes)
-        adapter.pulled = torch.tensor([float(r.norm_pull) for r in recipes], device=adapter.vectors.device)
+        adapter.pulled = torch.tensor([float(r.norm_pull) for r in recipes], device=base.device)
         return adapter
 
     def restore(self, base: Base, artifacts: Sequence[Artifact]) -> TextualInversionAdapter:
         """The vectors as they were taught."""
-        tower = base.towers[0]
-        for artifact in artifacts:
-            if set(artifact.tensors) != {"vectors"}:
-                raise FormatError(
-                    f"{artifact.token} has vectors for {' and '.join(sorted(artifact.tensors))}; {base.name} has one tower",
-                    "an embedding fits only bases with the same text towers",
-                )
-        taught = [artifact.tensors["vectors"] for artifact in artifacts]
-        for artifact, vectors in zip(artifacts, taught, strict=True):
-            if vectors.shape[-1] != tower.width:
-                raise FormatError(
-                    f"{artifact.token} has vectors of width {vectors.shape[-1]}; {base.name} reads {tower.width}",
-                    "an embedding fits only bases with the same text tower",
-                )
+        taught = [_by_tower(base, artifact) for artifact in artifacts]
         starts = [
-            _started(tower, artifact, len(vectors))
+            {tower.part: _started(tower, artifact, len(vectors[tower.part])) for tower in base.towers}
             for artifact, vectors in zip(artifacts, taught, strict=True)
         ]
-        return TextualInversionAdapter(tower, [a.token for a in artifacts], taught, starts)
+        return TextualInversionAdapter(base, [a.token for a in artifacts], taught, starts)
+
+
+def _key(tower: TextTower) -> str:
+    """`vectors` for the tower `text`, `vectors_2` for `text_2`."""
+    return "vectors" + tower.part.removeprefix("text")
+
+
+def _by_tower(base: Base, artifact: Artifact) -> dict[str, Tensor]:
+    """An embedding's vectors [n, width] by the tower's part; raises `FormatError` where they do not fit."""
+    known = {_key(tower): tower for tower in base.towers}
+    if set(artifact.tensors) != set(known):
+        raise FormatError(
+            f"{artifact.token} has vectors for {' and '.join(sorted(artifact.tensors))}; "
+            f"{base.name} wants {' and '.join(sorted(known))}",
+            "an embedding fits only bases with the same text towers",
+        )
+    for key, tower in known.items():
+        width = artifact.tensors[key].shape[-1]
+        if width != tower.width:
+            raise FormatError(
+                f"{artifact.token} has vectors of width {width}; {base.name} reads {tower.width}",
+                "an embedding fits only bases with the same text tower",
+            )
+    return {tower.part: artifact.tensors[key] for key, tower in known.items()}
 
 
 def _started(tower: TextTower, artifact: Artifact, count: int) -> Tensor | None:
@@ -200,7 +230,7 @@ def _start(tower: TextTower, recipe: TextualInversionRecipe, count: int, noun: s
     if recipe.initialiser == "zeros":
         return torch.zeros(count, tower.width, device=table.device)
     if recipe.initialiser == "random":
-        drawn = torch.randn(count, tower.width, generator=stream(recipe.seed, "vectors", 0))
+        drawn = torch.randn(count, tower.width, generator=stream(recipe.seed, _key(tower), 0))
         return drawn.to(table.device) * table.std()
     ids = tower.ids(recipe.initialiser or noun)
     if not ids:

@@ -118,7 +118,7 @@ def bake_prompts(model: Whole, artifact: Artifact, prompts: Sequence[str]) -> Wh
     with methods.get("aesthetic").restore(base, [artifact]) as adapter:
         total = {name: torch.zeros_like(value) for name, value in before.items()}
         for prompt in prompts:
-            for name, value in adapter.weights(prompt).items():  # type: ignore[attr-defined]
+            for name, value in adapter.pulls[0].weights(prompt).items():  # type: ignore[attr-defined]
                 total[name] += value - before[name]
         share = adapter.recipes[0].weight / len(prompts)  # type: ignore[attr-defined]
     moved = {canonical("text", name): before[name] + share * total[name] for name in before}
@@ -170,8 +170,7 @@ def _base(model: Whole) -> Base:
 
 def _states(base: Base, prompts: Sequence[str]) -> Tensor:
     with torch.no_grad():
-        given: Any = base.encode_prompts(prompts)
-    return given.states.float()
+        return base.towers[0].read(prompts, negative=False).states.float()
 
 
 def _new_words(model: Whole, token: str, count: int) -> tuple[str, ...]:
