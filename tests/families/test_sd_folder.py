@@ -14,8 +14,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
 from likewise import families
 from likewise.base import Sampler
 from likewise.errors import BaseError
-from likewise.families._clip import ClipTwin, clip_pixels, half_of, hub_twin, plain_tokenizer
+from likewise.families._clip import ClipTwin, half_of, hub_twin, plain_tokenizer
 from likewise.families.sd import StableDiffusion
+from likewise.preprocessing import pixels
 from likewise.tower import TextTower
 from tests.families.miniatures import PROMPTS, Hostile, answer, save_folder
 
@@ -153,8 +154,8 @@ def test_the_twin_of_a_cut_tower_agrees_with_the_whole_model():
     torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
     picture = Image.effect_noise((48, 40), 80).convert("RGB")
     with torch.no_grad():
-        pixels = clip_pixels(picture, 32, (0.5,) * 3, (0.5,) * 3)[None]
-        seen = whole.get_image_features(pixel_values=pixels).pooler_output
+        x = pixels([picture], resize=32, crop=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+        seen = whole.get_image_features(pixel_values=x).pooler_output
     twin.half.__dict__.update(mean=(0.5,) * 3, std=(0.5,) * 3)
     torch.testing.assert_close(twin.image_features([picture]), seen, atol=1e-5, rtol=1e-4)
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from likewise.errors import BaseError, RecipeError
 from likewise.metrics import clip, dinov2, features
 from likewise.metrics import judge as embedded
-from likewise.metrics.features import blank, pixels, read, upright
+from likewise.metrics.features import blank, read, upright
 from tests.metrics.judges import CARD, judge, picture
 
 SHIPPED = (embedded.FOLDER / "model.safetensors").exists()
@@ -57,24 +57,6 @@ def test_blank_is_black_and_not_night() -> None:
 
 def test_no_pictures_give_an_empty_reading() -> None:
     assert len(read(judge(), [])) == 0
-
-
-@pytest.mark.parametrize("size", [(300, 224), (224, 301), (257, 257), (640, 427), (100, 90)])
-def test_pixels_are_those_of_the_published_preprocessing(size: tuple[int, int]) -> None:
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    theirs = CLIPImageProcessorPil()(picture(1, size), return_tensors="pt")["pixel_values"]
-    ours = pixels([picture(1, size)], resize=224, crop=224, mean=clip.MEAN, std=clip.STD)
-    assert ours.shape == theirs.shape
-    assert torch.allclose(ours, theirs, atol=1e-5)
-
-
-def test_the_short_side_is_resized_and_the_middle_kept() -> None:
-    wide = np.zeros((50, 100, 3), np.uint8)
-    wide[:, 25:75] = 255
-    x = pixels([Image.fromarray(wide)], resize=50, crop=50, mean=(0, 0, 0), std=(1, 1, 1))
-    assert x.shape == (1, 3, 50, 50)
-    assert bool((x == 1).all())
 
 
 def test_blur_noise_and_jpeg_carry_a_picture_ever_further_away() -> None:

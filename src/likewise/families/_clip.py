@@ -18,6 +18,7 @@ from transformers import CLIPModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionM
 
 from likewise.errors import BaseError
 from likewise.families._components import build, folder_tensors, read_config
+from likewise.preprocessing import pixels
 from likewise.tower import TextTower, Tokens
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -103,9 +104,9 @@ class ClipTwin:
         """Projected features [n, d] of `pictures`, not normalised; resized and cropped as CLIP does."""
         half = self.half
         side = half.vision.config.image_size
-        pixels = torch.stack([clip_pixels(picture, side, half.mean, half.std) for picture in pictures])
+        x = pixels([p.convert("RGB") for p in pictures], resize=side, crop=side, mean=half.mean, std=half.std)
         device = self._tower.table.weight.device
-        rows = [half.vision(chunk.to(device)).image_embeds.float() for chunk in pixels.split(32)]
+        rows = [half.vision(chunk.to(device)).image_embeds.float() for chunk in x.split(32)]
         return torch.cat(rows)
 
     def text_features(self, output: Any, tokens: Tokens) -> Tensor:
@@ -142,19 +143,6 @@ def clip_path(path: str) -> str:
 def end_positions(ids: Tensor, tokenizer: Any) -> Tensor:
     """Position [B] of the first end-of-text token in `ids` [B, T]."""
     return (ids == tokenizer.eos_token_id).int().argmax(dim=1)
-
-
-def clip_pixels(picture: Image.Image, side: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """`picture` as [3, side, side]: shorter side resized (bicubic), centre cropped, normalised."""
-    picture = picture.convert("RGB")
-    scale = side / min(picture.size)
-    width, height = (max(side, round(length * scale)) for length in picture.size)
-    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - side) // 2, (height - side) // 2
-    picture = picture.crop((left, top, left + side, top + side))
-    raw = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    pixels = raw.view(side, side, 3).permute(2, 0, 1) / 255
-    return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
 def read_twin(folder: Path, projection: Tensor | None, text: Any) -> VisionHalf:

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from likewise.metrics.features import Features, from_hub, pixels
+from likewise.metrics.features import Features, from_hub
+from likewise.preprocessing import pixels
 
 SOURCE = "openai/clip-vit-base-patch32"
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from likewise.metrics.features import Features, from_hub, pixels
+from likewise.metrics.features import Features, from_hub
+from likewise.preprocessing import pixels
 
 SOURCE = "facebook/dinov2-small"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -1,8 +1,7 @@
 """Features: how metrics look at pictures. Each backend is a file (`judge`, `clip`, `dinov2`) with `load`.
 
 Every backend has a versioned id that names weights, layer and preprocessing; numbers from different ids must
-not be compared. Preprocessing is Pillow and numpy, step for step what the published recipes do; torchvision
-is not needed.
+not be compared.
 """
 
 from __future__ import annotations
@@ -93,36 +92,6 @@ def upright(picture: Image.Image) -> Image.Image:
     flat = Image.new("RGB", picture.size, "white")
     flat.paste(picture, mask=picture.getchannel("A"))
     return flat
-
-
-def pixels(
-    pictures: Sequence[Image.Image],
-    *,
-    resize: int,
-    crop: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    resample: Image.Resampling = Image.Resampling.BICUBIC,
-) -> Tensor:
-    """[n, 3, crop, crop]: the short side to `resize`, antialiased, the middle cut out, `(x - mean) / std`."""
-    rows = [
-        np.asarray(_square(picture, resize, crop, resample), dtype=np.float32) / 255 for picture in pictures
-    ]
-    array = (np.stack(rows) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
-
-
-def _square(picture: Image.Image, resize: int, crop: int, resample: Image.Resampling) -> Image.Image:
-    width, height = picture.size
-    short = min(width, height)
-    # The long side is cut off, not rounded: torchvision and transformers both do so.
-    size = (
-        (resize, int(resize * height / width)) if width == short else (int(resize * width / height), resize)
-    )
-    if size != picture.size:
-        picture = picture.resize(size, resample)
-    left, top = (size[0] - crop) // 2, (size[1] - crop) // 2
-    return picture.crop((left, top, left + crop, top + crop))
 
 
 def load(name: str) -> Features:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
 from likewise.errors import BaseError, FormatError
-from likewise.metrics.features import Features, pixels
+from likewise.metrics.features import Features
+from likewise.preprocessing import pixels
 from likewise.weights import read_tensors
 
 FOLDER = Path(__file__).parents[1] / "pocket" / "judge"
