@@ -24,6 +24,8 @@ from likewise.objective import Objective
 from likewise.solver import Solver
 from likewise.tower import TextOutput, TextTower
 
+Weights = Literal["float32", "file"]
+"""The precision in which frozen weights are kept: widened to float32, or as their file has them (`frozen`)."""
 MOST_STEPS = 1000
 """Noise levels that Stable Diffusion and its kin were trained on; a sampler has no more steps to take."""
 
@@ -114,7 +116,7 @@ class Base(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, source: str, *, device: str = "cpu") -> Self:
+    def load(cls, source: str, *, device: str = "cpu", weights: Weights = "float32") -> Self:
         """Load a diffusers folder, a single file or a Hub id; raises `BaseError` with what would be readable."""
 
     @classmethod

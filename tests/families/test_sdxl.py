@@ -205,3 +205,26 @@ def test_a_lora_of_all_three_networks_trains_them(tmp_path: Path) -> None:
         assert ups
         # The last layer of a tower moves nothing that the states before it show; the second tower's is pooled.
         assert sum(bool(up.abs().sum()) for up in ups) >= len(ups) // 2
+
+
+def test_half_precision_weights_stay_so_and_answer_as_wide_ones(tmp_path: Path) -> None:
+    pipeline(miniature()).to(torch.float16).save_pretrained(tmp_path / "m")
+    narrow, wide = (
+        families.load(str(tmp_path / "m"), precision="fp32", weights=weights)
+        for weights in ("file", "float32")
+    )
+    assert narrow.backbone.conv_in.weight.dtype == torch.float16
+    assert narrow.fingerprint() == wide.fingerprint()
+    assert torch.equal(answer(narrow), answer(wide))  # type: ignore[arg-type]
+    method = methods.get("lora")
+    jobs = stack(
+        [concept(tmp_path)], [method.recipe().override(["steps=3", "text_rate=1e-4", "precision=fp32"])]
+    )
+    losses = []
+    for base in (narrow, wide):
+        with method.attach(base, jobs) as adapter:
+            assert {p.dtype for group in adapter.groups() for p in group.parameters} == {torch.float32}
+            losses.append(
+                [s.losses[0] for s in Training(base, adapter, jobs, cache=Cache(tmp_path / "cache"))]
+            )
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

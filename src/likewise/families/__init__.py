@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 GROUP = "likewise.families"
 POCKET = Path(__file__).parents[1] / "pocket" / "model"
+LARGE = 2**29
+"""Bytes of weights from which on they stay in the precision of their file."""
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth")
 READABLE = (
     "a base is `pocket`, a diffusers folder, a single .safetensors or .ckpt file, or a Hub id such as "
@@ -56,28 +58,37 @@ def get(name: str) -> type[Base]:
     raise BaseError(f"there is no family {name!r}", hint)
 
 
-def load(source: str, *, device: str = "auto", precision: Literal["auto", "fp32", "bf16"] = "auto") -> Base:
+def load(
+    source: str,
+    *,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    weights: Literal["auto", "float32", "file"] = "auto",
+) -> Base:
     """The base that `source` names, with its arithmetic chosen; raises `BaseError` with what was tried.
 
     `device="auto"` is the accelerator where there is one, and the CPU for miniatures. `precision="auto"` is bf16
-    where the hardware computes it natively, else fp32. Weights stay fp32.
+    where the hardware computes it natively, else fp32. `weights="auto"` keeps large frozen weights as their file has
+    them, and widens small ones to float32, which computes faster. The numbers are the same.
     """
     from likewise.base import best_device, native_bf16
 
     if device == "auto":
         device = "cpu" if str(source).startswith("tiny:") else best_device()
-    base = _load(str(source), device)
+    base = _load(str(source), device, weights)
     bf16 = native_bf16(base.device) if precision == "auto" else precision == "bf16"
     base.precision = "bf16" if bf16 else "fp32"
     return base
 
 
-def _load(source: str, device: str) -> Base:
+def _load(source: str, device: str, weights: Literal["auto", "float32", "file"]) -> Base:
     if source.startswith("tiny:"):
         return _load_tiny(source, device)
     path = locate(source)
     family = family_of_folder(path) if path.is_dir() else family_of_file(path)
-    base = family.load(str(path), device=device)
+    if weights == "auto":
+        weights = "file" if _bytes(path) > LARGE else "float32"
+    base = family.load(str(path), device=device, weights=weights)
     if source == "pocket" or not expand(source).exists():
         base.name = source
     return base
@@ -105,6 +116,14 @@ def locate(source: str) -> Path:
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and path.suffix not in SINGLE_FILES:
         return hub_folder(source)
     raise BaseError(f"there is no base {source!r}", _neighbour(path) or READABLE)
+
+
+def _bytes(path: Path) -> int:
+    """Size of the largest file of weights in a checkpoint."""
+    files = (
+        [path] if path.is_file() else [f for f in path.glob("*/*") if f.suffix in (".safetensors", ".bin")]
+    )
+    return max((file.stat().st_size for file in files), default=0)
 
 
 def _load_tiny(source: str, device: str) -> Base:

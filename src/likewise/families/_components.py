@@ -1,7 +1,7 @@
 """Reading the components of a model folder: a configuration and a set of tensors become a module.
 
 All weights come through `likewise.weights`, so pickled folders are read safely or not at all, and every error
-names the file. Modules are made without memory and then given their tensors, in fp32 on the CPU.
+names the file. Modules are made without memory and then given their tensors, on the CPU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from likewise.base import Weights
 from likewise.errors import BaseError, FormatError
+from likewise.frozen import NARROW, keep_narrow
 from likewise.weights import read_tensors
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -71,9 +73,12 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def build(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], what: str) -> nn.Module:
-    """`make()` filled with copies of `tensors` in fp32; raises `BaseError` unless they fit exactly.
+def build(
+    make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], what: str, weights: Weights = "float32"
+) -> nn.Module:
+    """`make()` filled with copies of `tensors`; raises `BaseError` unless they fit exactly.
 
+    `weights` says whether they are widened to float32 or stay as the file has them.
     Older and newer spellings are understood: with `text_model.` or without, `query` for `to_q`.
     """
     with torch.device("meta"):
@@ -97,11 +102,14 @@ def build(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], what: st
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)}, where {tuple(wanted[name].shape)} was expected"
             raise BaseError(f"{what}: {name} is {shapes}: its weights do not belong to its configuration")
-    module.load_state_dict(
-        {k: v.to(torch.float32, copy=True) for k, v in given.items()}, assign=True, strict=False
-    )
+    wide = {k: v.to(_kept(v, weights), copy=True) for k, v in given.items()}
+    module.load_state_dict(wide, assign=True, strict=False)
     _fill_positions(module, what)
-    return module
+    return keep_narrow(module) if weights == "file" else module
+
+
+def _kept(tensor: Tensor, weights: Weights) -> torch.dtype:
+    return tensor.dtype if weights == "file" and tensor.dtype in NARROW else torch.float32
 
 
 def _live_name(name: str, wanted: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from likewise import families
+from likewise.base import Weights
 from likewise.errors import BaseError
 from likewise.families._clip import (
     ORIGINS,
@@ -79,12 +80,13 @@ class StableDiffusion(LatentUNet):
         self._freeze(device)
 
     @classmethod
-    def load(cls, source: str, *, device: str = "cpu") -> Self:
+    def load(cls, source: str, *, device: str = "cpu", weights: Weights = "float32") -> Self:
         """Load a diffusers folder, a single file or a Hub id; raises `BaseError` saying what is wrong."""
         path = expand(source)
         if path.is_file():
-            return cls(source, _read_file(path), device)
-        return cls(source, _read_folder(path if path.is_dir() else families.hub_folder(source)), device)
+            return cls(source, _read_file(path, weights), device)
+        folder = path if path.is_dir() else families.hub_folder(source)
+        return cls(source, _read_folder(folder, weights), device)
 
     @classmethod
     def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -119,7 +121,7 @@ class StableDiffusion(LatentUNet):
 FAMILY = StableDiffusion
 
 
-def _read_folder(folder: Path) -> Parts:
+def _read_folder(folder: Path, weights: Weights) -> Parts:
     """A `StableDiffusionPipeline` folder; raises `BaseError` naming what is missing or damaged."""
     needed = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     missing = [part for part in needed if not (folder / part).is_dir()]
@@ -135,9 +137,9 @@ def _read_folder(folder: Path) -> Parts:
     words = dict(found["text_encoder"].tensors)
     projection = words.pop("text_projection.weight", None)
     return Parts(
-        unet=_build(UNet2DConditionModel, found["unet"], f"{folder}/unet"),
+        unet=_build(UNet2DConditionModel, found["unet"], f"{folder}/unet", weights),
         vae=_build(AutoencoderKL, found["vae"], f"{folder}/vae"),
-        text_encoder=build(lambda: CLIPTextModel(text), words, f"{folder}/text_encoder"),
+        text_encoder=build(lambda: CLIPTextModel(text), words, f"{folder}/text_encoder", weights),
         tokenizer=read_tokenizer(folder / "tokenizer"),
         schedule=read_config(folder / "scheduler" / "scheduler_config.json"),
         twin=lambda: read_twin(folder / "image_encoder", projection, text),
@@ -145,7 +147,7 @@ def _read_folder(folder: Path) -> Parts:
     )
 
 
-def _read_file(path: Path) -> Parts:
+def _read_file(path: Path, weights: Weights) -> Parts:
     """A single-file checkpoint, with the tokenizer beside it or the published one."""
     found = read_single_file(path)
     for note in found.notes:
@@ -162,9 +164,11 @@ def _read_file(path: Path) -> Parts:
             f"put one in {beside}, or go online, or `hf download {ORIGINS[768]}`",
         ) from None
     return Parts(
-        unet=_build(UNet2DConditionModel, found.unet, f"{path}: the UNet"),
+        unet=_build(UNet2DConditionModel, found.unet, f"{path}: the UNet", weights),
         vae=_build(AutoencoderKL, found.vae, f"{path}: the autoencoder"),
-        text_encoder=build(lambda: CLIPTextModel(text), found.text.tensors, f"{path}: the text encoder"),
+        text_encoder=build(
+            lambda: CLIPTextModel(text), found.text.tensors, f"{path}: the text encoder", weights
+        ),
         tokenizer=tokenizer,
         schedule=found.schedule,
         twin=lambda: hub_twin(text),
@@ -173,8 +177,8 @@ def _read_file(path: Path) -> Parts:
     )
 
 
-def _build(kind: Any, component: Component, what: str) -> nn.Module:
-    return build(lambda: kind.from_config(dict(component.config)), component.tensors, what)
+def _build(kind: Any, component: Component, what: str, weights: Weights = "float32") -> nn.Module:
+    return build(lambda: kind.from_config(dict(component.config)), component.tensors, what, weights)
 
 
 def _tiny_parts(velocity: bool) -> Parts:

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from likewise import families
+from likewise.base import Weights
 from likewise.errors import BaseError
 from likewise.families._clip import ClipTwin, VisionHalf, hub_twin, plain_tokenizer
 from likewise.families._components import (
@@ -121,10 +122,11 @@ class StableDiffusionXL(LatentUNet):
         self._freeze(device)
 
     @classmethod
-    def load(cls, source: str, *, device: str = "cpu") -> Self:
+    def load(cls, source: str, *, device: str = "cpu", weights: Weights = "float32") -> Self:
         """Load a diffusers folder or a Hub id; raises `BaseError` saying what is wrong."""
         path = expand(source)
-        return cls(source, _read_folder(path if path.is_dir() else families.hub_folder(source)), device)
+        folder = path if path.is_dir() else families.hub_folder(source)
+        return cls(source, _read_folder(folder, weights), device)
 
     @classmethod
     def tiny(cls, seed: int = 0) -> Self:
@@ -180,7 +182,7 @@ class StableDiffusionXL(LatentUNet):
 FAMILY = StableDiffusionXL
 
 
-def _read_folder(folder: Path) -> Parts:
+def _read_folder(folder: Path, weights: Weights) -> Parts:
     """A `StableDiffusionXLPipeline` folder; raises `BaseError` naming what is missing or damaged."""
     needed = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
     missing = [part for part in needed if not (folder / part).is_dir()]
@@ -188,9 +190,9 @@ def _read_folder(folder: Path) -> Parts:
         raise BaseError(f"{folder} lacks {', '.join(missing)}", f"an SDXL folder has {', '.join(needed)}")
     index = read_config(folder / "model_index.json")
 
-    def part(name: str, make: Callable[[dict[str, Any]], nn.Module]) -> nn.Module:
+    def part(name: str, make: Callable[[dict[str, Any]], nn.Module], weights: Weights = weights) -> nn.Module:
         config = read_config(folder / name / "config.json")
-        return build(lambda: make(config), folder_tensors(folder / name), str(folder / name))
+        return build(lambda: make(config), folder_tensors(folder / name), str(folder / name), weights)
 
     encoders = (
         part("text_encoder", lambda config: CLIPTextModel(CLIPTextConfig.from_dict(config))),
@@ -198,7 +200,7 @@ def _read_folder(folder: Path) -> Parts:
     )
     return Parts(
         unet=part("unet", UNet2DConditionModel.from_config),
-        vae=part("vae", AutoencoderKL.from_config),
+        vae=part("vae", AutoencoderKL.from_config, "float32"),  # it overflows in half precision
         encoders=encoders,
         tokenizers=[read_tokenizer(folder / name) for name in ("tokenizer", "tokenizer_2")],
         schedule=read_config(folder / "scheduler" / "scheduler_config.json"),

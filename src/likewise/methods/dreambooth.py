@@ -44,7 +44,7 @@ class DreamBoothAdapter(Adapter):
         self.trains_text = text
         self.rates: dict[str, tuple[Rate, ...]] = {}
         self._weights: dict[str, dict[str, nn.Parameter]] = {
-            part: {f"{part}.{base.canonical(part, name)}": p for name, p in module.named_parameters()}  # type: ignore[arg-type]
+            part: {f"{part}.{base.canonical(part, name)}": p for name, p in module.named_parameters()}
             for part, module in parts.items()
         }
         self._before = {name: p.detach().clone() for name, p in self._named()}

@@ -1,0 +1,106 @@
+"""Frozen: weights that stay in the precision of their file while everything is computed in the precision of its input.
+
+A half-precision model read into float32 takes twice its memory for nothing, as the numbers are the same. Here each layer
+widens its weights when it needs them, forward and backward, and forgets the wide copy at once. What trains is float32.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
+
+NARROW = (torch.float16, torch.bfloat16)
+
+
+def keep_narrow(module: nn.Module) -> nn.Module:
+    """Let the linear, convolution and embedding layers of `module` keep half-precision weights; all else becomes float32.
+
+    Returns `module`. A layer whose weight is float32, or learns, computes as it always does.
+    """
+    for layer in module.modules():
+        forward = next((forward for kind, forward in _FORWARD.items() if type(layer) is kind), None)
+        if forward is not None and layer.weight.dtype in NARROW:
+            layer.forward = MethodType(forward, layer)
+            own = [name for name, _ in layer.named_parameters(recurse=False) if name != "weight"]
+        else:
+            own = [name for name, _ in layer.named_parameters(recurse=False)]
+        for name in own:
+            parameter = getattr(layer, name)
+            if parameter.dtype in NARROW:
+                parameter.data = parameter.data.float()
+        for name, buffer in layer.named_buffers(recurse=False):
+            if buffer.dtype in NARROW:
+                setattr(layer, name, buffer.float())
+    return module
+
+
+def _as_usual(layer: Any, x: Tensor) -> bool:
+    """Does nothing have to be widened: autocast chooses the precision, or the weight is wide or learns?"""
+    return (
+        layer.weight.dtype not in NARROW
+        or layer.weight.requires_grad
+        or torch.is_autocast_enabled(x.device.type)
+    )
+
+
+def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    if _as_usual(layer, x):
+        return F.linear(x, layer.weight, layer.bias)
+    found: Tensor = _Linear.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    if _as_usual(layer, x):
+        return nn.Conv2d.forward(layer, x)
+    found: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
+        x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
+    )
+    return found
+
+
+def _embedding(layer: nn.Embedding, ids: Tensor) -> Tensor:
+    return nn.Embedding.forward(layer, ids).float()
+
+
+_FORWARD: dict[type[nn.Module], Any] = {
+    nn.Linear: _linear,
+    nn.Conv2d: _convolution,
+    nn.Embedding: _embedding,
+}
+
+
+class _Linear(torch.autograd.Function):
+    """`x W' + b`, which keeps the narrow weight for its gradient and not the wide one."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        context.save_for_backward(weight)
+        return F.linear(x, weight.to(x.dtype), bias)
+
+    @staticmethod
+    def backward(context: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = context.saved_tensors
+        return slopes[0] @ weight.to(slopes[0].dtype), None, None
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution of the same kind."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        context.save_for_backward(weight)
+        context.shape, context.how = x.shape, how
+        return F.conv2d(x, weight.to(x.dtype), bias, *how)
+
+    @staticmethod
+    def backward(context: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = context.saved_tensors
+        wide = weight.to(slopes[0].dtype)
+        back = conv2d_input(context.shape, wide, slopes[0], *context.how)
+        return (back, None, None, *[None] * len(context.how))

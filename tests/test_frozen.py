@@ -1,0 +1,78 @@
+"""Frozen weights in half precision: the same answers and gradients as a float32 copy of them, in half its memory."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from likewise.frozen import NARROW, keep_narrow
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1),
+        nn.GroupNorm(2, 8),
+        nn.SiLU(),
+        nn.Conv2d(8, 8, 1, groups=2),
+        nn.Flatten(2),
+        nn.Linear(16, 12),
+        nn.Linear(12, 4, bias=False),
+    )
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_answers_and_gradients_are_those_of_a_float32_copy(dtype: torch.dtype) -> None:
+    narrow = network().to(dtype)
+    wide = copy.deepcopy(narrow).float().requires_grad_(False)
+    keep_narrow(narrow).requires_grad_(False)
+    assert {p.dtype for p in narrow.parameters()} == {dtype, torch.float32}
+    answers = []
+    for one in (narrow, wide):
+        x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)).requires_grad_(True)
+        y = one(x)
+        y.square().sum().backward()
+        answers.append((y.detach(), x.grad))
+    assert torch.equal(answers[0][0], answers[1][0])
+    torch.testing.assert_close(answers[0][1], answers[1][1], rtol=1e-5, atol=1e-6)
+    assert all(p.grad is None for p in narrow.parameters())
+
+
+def test_no_wide_copy_is_kept_for_the_gradient() -> None:
+    narrow = keep_narrow(network().half()).requires_grad_(False)
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        narrow(torch.randn(1, 3, 8, 8, requires_grad=True))
+    shapes = {tuple(p.shape) for p in narrow.parameters() if p.dtype == torch.float16}
+    assert not [t for t in kept if tuple(t.shape) in shapes and t.dtype == torch.float32]
+
+
+def test_a_weight_that_learns_gets_its_gradient() -> None:
+    layer = nn.Sequential(nn.Linear(4, 4).half())
+    keep_narrow(layer)
+    layer[0].weight.data = layer[0].weight.data.float()
+    layer.requires_grad_(True)
+    layer(torch.randn(2, 4)).sum().backward()
+    assert layer[0].weight.grad is not None
+
+
+def test_hooks_still_act() -> None:
+    layer = keep_narrow(nn.Sequential(nn.Linear(4, 4).half())).requires_grad_(False)
+    layer[0].register_forward_hook(lambda _m, _i, output: output + 1)
+    plain = nn.functional.linear(torch.ones(1, 4), layer[0].weight.float(), layer[0].bias)
+    assert torch.equal(layer(torch.ones(1, 4)), plain + 1)
+
+
+def test_embeddings_are_looked_up_in_float32() -> None:
+    table = keep_narrow(nn.Sequential(nn.Embedding(5, 4).half()))
+    assert table(torch.tensor([1])).dtype == torch.float32
+    assert table[0].weight.dtype == torch.float16
+
+
+def test_mixed_precision_chooses_for_itself() -> None:
+    narrow = keep_narrow(network().bfloat16()).requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert narrow(torch.randn(1, 3, 8, 8)).dtype == torch.bfloat16
