@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from likewise import methods
+from likewise.base import Base
 from likewise.cache import Cache
-from likewise.errors import RecipeError, TrainingError
+from likewise.errors import RecipeError, TrainingError, UnsupportedError
 from likewise.method import Adapter
 from likewise.recipe import Recipe
 from likewise.run import Run
@@ -290,3 +291,27 @@ def test_streams_differ_by_seed_purpose_and_step() -> None:
         for key in [(0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1)]
     }
     assert len(drawn) == 4
+
+
+@pytest.mark.parametrize("variant", ["sd1", "sdxl"])
+def test_checkpointing_computes_again_and_changes_no_number(variant: str, tmp_path: Path) -> None:
+    base, losses, calls = tiny(variant), [], []
+    block = base.backbone.up_blocks[-1].resnets[-1]  # type: ignore[union-attr, index]
+    block.register_forward_pre_hook(lambda *_: calls.append(1))
+    method, counts = methods.get("lora"), []
+    for again in (False, True):
+        recipe = method.recipe().override({"steps": 3, "dropout": 0.5, "checkpointing": again})
+        jobs = stack([concept(tmp_path)], [recipe])
+        calls.clear()
+        with method.attach(base, jobs) as adapter:
+            losses.append([s.losses for s in Training(base, adapter, jobs, cache=Cache(tmp_path / "cache"))])
+        counts.append(len(calls))
+    assert losses[0] == losses[1]
+    assert counts == [3, 6]
+
+
+def test_a_base_that_cannot_compute_again_says_so(tmp_path: Path) -> None:
+    base = tiny()
+    with pytest.raises(UnsupportedError, match="leave checkpointing off"):
+        Base.recompute(base, True)
+    Base.recompute(base, False)

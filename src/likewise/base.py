@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from likewise.errors import BaseError, RecipeError
+from likewise.errors import BaseError, RecipeError, UnsupportedError
 from likewise.objective import Objective
 from likewise.solver import Solver
 from likewise.tower import TextOutput, TextTower
@@ -175,6 +175,16 @@ class Base(ABC):
     def tokens(self, shape: Sequence[int]) -> int:
         """How many positions the backbone sees of one picture's latents of `shape`."""
         return int(shape[-1]) * int(shape[-2])
+
+    def recompute(self, on: bool) -> None:
+        """Compute activations again in the backward pass, instead of keeping them, or stop doing so.
+
+        Raises `UnsupportedError` where the backbone has no such thing.
+        """
+        if on:
+            raise UnsupportedError(
+                f"the backbone of {self.name} cannot compute its activations again", "leave checkpointing off"
+            )
 
     def targets(self, preset: str, part: str) -> dict[str, nn.Module]:
         """Modules that a weight adapter of this preset changes, by canonical path (`backbone.mid_block...to_q`)."""

@@ -17,7 +17,16 @@ from likewise.concept import Concept
 from likewise.errors import RecipeError
 from likewise.recipe import Recipe, TrainingRecipe
 
-SHARED = ("batch_size", "resolution", "precision", "optimizer", "prior", "ema", "checkpoint_every")
+SHARED = (
+    "batch_size",
+    "resolution",
+    "precision",
+    "optimizer",
+    "prior",
+    "ema",
+    "checkpointing",
+    "checkpoint_every",
+)
 
 
 @dataclass(frozen=True)

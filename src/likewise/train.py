@@ -78,14 +78,26 @@ class Training:
         while self.done < self.stack.steps:
             yield self._step()
 
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        """The backbone without kept activations, for a `with` block, where the recipes ask for that."""
+        if not self.recipes[0].checkpointing:
+            yield
+            return
+        self.base.recompute(True)
+        try:
+            yield
+        finally:
+            self.base.recompute(False)
+
     def _step(self) -> Step:
         started = time.perf_counter()
         for parameter in self.parameters:
             parameter.grad = None
-        with torch.random.fork_rng():  # dropout is all that reads the global stream
+        with self._recomputing(), torch.random.fork_rng():  # dropout is all that reads the global stream
             torch.manual_seed(self.recipes[0].seed * 1_000_003 + self.done)
             losses = self._losses()
-        losses.sum().backward()
+            losses.sum().backward()
         norms = self._clip()
         rates = self._rates()
         self.optimizer.step(rates)

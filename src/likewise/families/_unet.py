@@ -97,6 +97,13 @@ class LatentUNet(Base):
         """A fresh `scheduler`; the size of the picture plays no part."""
         return Scheduled(self.scheduler(steps))
 
+    def recompute(self, on: bool) -> None:
+        """Gradient checkpointing of the UNet's blocks (Chen et al. 2016, arXiv 1604.06174)."""
+        if on:
+            self.backbone.enable_gradient_checkpointing()
+        else:
+            self.backbone.disable_gradient_checkpointing()
+
     def sites(self) -> Sequence[Site]:
         """`to_k` and `to_v` of every attention layer, in execution order."""
         return attention_sites(self.backbone)
