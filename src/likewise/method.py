@@ -7,18 +7,19 @@ A method (one file in `methods/`) says what to attach, what of it trains, and ho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from likewise.artifact import Artifact
 from likewise.base import Base
-from likewise.errors import UnsupportedError
+from likewise.errors import RecipeError, UnsupportedError
 from likewise.recipe import Rate, Recipe
-from likewise.stack import Stack
+from likewise.stack import Span, Stack
 
 R = TypeVar("R", bound=Recipe)
 
@@ -39,6 +40,8 @@ class Adapter(ABC):
     """A method attached to a base. Also a context manager: leaving it detaches."""
 
     slots: int = 1
+    span: Span | None = None
+    """Which slots of a batch are its own; None where all of them are."""
     stacked: bool = True
     """Do the parameters lead with a slot dimension?"""
     trains_text: bool = False
@@ -57,6 +60,22 @@ class Adapter(ABC):
     @abstractmethod
     def detach(self) -> None:
         """Take everything off; the base behaves bit for bit as before. Calling it twice is harmless."""
+
+    def place(self, span: Span) -> None:
+        """Act on these slots of a batch alone, so that other methods can act on the rest of it.
+
+        Raises `RecipeError` where the span has not as many slots as the adapter.
+        """
+        if span.count != self.slots:
+            raise RecipeError(f"{self.slots} slots do not fit a span of {span.count}")
+        self.span = span
+
+    def on_own_rows(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """`x` [B, ...] with `change` applied to the rows of the adapter's own slots."""
+        if self.span is None or self.span.whole:
+            return change(x)
+        own = self.span.rows(len(x))
+        return torch.cat([x[: own.start], change(x[own]), x[own.stop :]])
 
     def after_step(self, rates: Mapping[str, Tensor]) -> None:
         """Called after each optimizer step with the groups' current rates [K]; for constraints on the parameters."""

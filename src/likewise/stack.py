@@ -76,6 +76,27 @@ class Stack:
         return [job.recipe for job in self.jobs if isinstance(job.recipe, TrainingRecipe)]
 
 
+@dataclass(frozen=True)
+class Span:
+    """Which slots of a batch an adapter acts on: `count` of them from `first` on, of all `of`."""
+
+    first: int
+    count: int
+    of: int
+
+    def rows(self, total: int) -> slice:
+        """Its rows among `total` slot-major ones; raises `RecipeError` where these do not divide among the slots."""
+        if total % self.of:
+            raise RecipeError(f"{total} rows do not divide among {self.of} slots")
+        each = total // self.of
+        return slice(self.first * each, (self.first + self.count) * each)
+
+    @property
+    def whole(self) -> bool:
+        """Does it cover every slot?"""
+        return self.count == self.of
+
+
 def stream(seed: int, purpose: str, index: int) -> torch.Generator:
     """A CPU generator that depends on nothing but its arguments."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()

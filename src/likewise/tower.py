@@ -24,13 +24,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Word:
-    """A word of the prompts of slot `slot` that stands for rows `vectors[slot, :count]`."""
+    """A word of the prompts of slot `slot` that stands for rows `vectors[row, :count]`."""
 
     text: str
     slot: int
     count: int
     vectors: Tensor
     """[K, at least count, width]; may be a parameter."""
+    row: int | None = None
+    """Which of the K; None: as many as the slot."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ class TextTower:
             return None
         for n, word in enumerate(self.words):
             here = tokens.word == n
-            chosen = word.vectors[word.slot][tokens.vector]  # [B, T, width]
+            row = word.slot if word.row is None else word.row
+            chosen = word.vectors[row][tokens.vector]  # [B, T, width]
             looked_up = torch.where(here.unsqueeze(-1), chosen.to(looked_up.dtype), looked_up)
         return looked_up

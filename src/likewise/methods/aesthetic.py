@@ -23,7 +23,7 @@ from likewise.concept import Concept
 from likewise.errors import FormatError, RecipeError
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import Recipe
-from likewise.stack import Stack
+from likewise.stack import Span, Stack
 from likewise.tower import TextOutput, TextTower, Tokens, Twin
 
 KEY = "aesthetic.mean"
@@ -179,17 +179,20 @@ class Pull:
 
     def filter(self, prompts: Sequence[str], output: TextOutput, negative: bool) -> TextOutput:
         """A `tower.TextFilter`: each prompt that has words becomes a blend of itself and what it was pulled to."""
-        slots = self.adapter.slots
-        if len(prompts) % slots:
-            raise RecipeError(f"{len(prompts)} prompts do not divide among {slots} slots")
-        shares = [self.adapter.share(slot, negative) for slot in range(slots)]
-        each, per_place = len(prompts) // slots, len(prompts) // self.tower.slots
-        rows = [row for row, prompt in enumerate(prompts) if prompt.strip() and shares[row // each] != 0]
+        span = self.adapter.span or Span(0, self.adapter.slots, self.adapter.slots)
+        own, each = span.rows(len(prompts)), len(prompts) // span.of
+        shares = [self.adapter.share(slot, negative) for slot in range(self.adapter.slots)]
+        per_place = len(prompts) // self.tower.slots
+        rows = [
+            row
+            for row in range(own.start, own.stop)
+            if prompts[row].strip() and shares[row // each - span.first] != 0
+        ]
         if not rows:
             return output
         states, pooled = output.states.clone(), None if output.pooled is None else output.pooled.clone()
         for row in rows:
-            slot = row // each
+            slot = row // each - span.first
             pulled = self.pull(prompts[row], slot, row // per_place).output
             blend = slerp if self.adapter.recipes[slot].slerp else torch.lerp
             states[row] = blend(states[row : row + 1], pulled.states.to(states), shares[slot])[0]

@@ -261,11 +261,14 @@ class HypernetworkAdapter(Adapter):
         def change(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
             if self.strength == 0:
                 return None
-            x: Tensor = inputs[0]
             network.training = torch.is_grad_enabled() if self.training is None else self.training
-            rows = x.reshape(self.slots, -1, x.shape[-1])  # batch rows are slot-major
-            added = network(rows.float()).to(x.dtype).reshape(x.shape)  # the networks are kept in float32
-            return (x + self.strength * added, *inputs[1:])
+
+            def through(x: Tensor) -> Tensor:
+                rows = x.reshape(self.slots, -1, x.shape[-1])  # batch rows are slot-major
+                added = network(rows.float()).to(x.dtype).reshape(x.shape)  # the networks are kept in float32
+                return x + self.strength * added
+
+            return (self.on_own_rows(inputs[0], through), *inputs[1:])
 
         return change
 

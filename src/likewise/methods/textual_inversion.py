@@ -19,7 +19,7 @@ from likewise.base import Base
 from likewise.errors import FormatError, RecipeError
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
-from likewise.stack import Stack, stream, to_slots
+from likewise.stack import Span, Stack, stream, to_slots
 from likewise.tower import TextTower, Word
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,13 @@ class TextualInversionAdapter(Adapter):
         for spelling in self.spelt:
             spelling.show(value)
 
+    def place(self, span: Span) -> None:
+        """Spell the words in these slots of a batch; the towers then divide every batch among all its slots."""
+        super().place(span)
+        for spelling in self.spelt:
+            spelling.first, spelling.tower.slots = span.first, span.of
+        self.strength = self._strength
+
     def groups(self) -> list[Group]:
         """The vectors."""
         return [Group("vectors", tuple(s.vectors for s in self.spelt), self.rates)] if self.rates else []
@@ -122,13 +129,16 @@ class Spelling:
         self.typical = weight.detach().float().norm(dim=1).mean()
         self.words: list[Word] = []
         self.slots_before, tower.slots = tower.slots, len(tokens)
+        self.first = 0
+        """The slot of the batch that the first token belongs to."""
 
     def show(self, strength: float) -> None:
         """Let the tower read the words as `strength` asks; 0 takes them away."""
         others = [word for word in self.tower.words if word not in self.words]
         shown = self.vectors if strength in (0.0, 1.0) else self._mixed(strength)
         named = enumerate(zip(self.tokens, self.counts, strict=True))
-        self.words = [Word(token, k, count, shown) for k, (token, count) in named] if strength else []
+        words = [Word(token, self.first + k, count, shown, k) for k, (token, count) in named]
+        self.words = words if strength else []
         self.tower.words = others + self.words
 
     @torch.no_grad()
