@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from likewise import families, methods
+from likewise import families, formats, methods
+from likewise.artifact import Artifact
 from likewise.base import Sampler
 from likewise.cache import Cache
 from likewise.errors import BaseError, FormatError
 from likewise.families.sdxl import StableDiffusionXL, TextAndFrames
+from likewise.formats import Saving
 from likewise.materials import frame
 from likewise.train import Training
 from tests.bases import concept, stack
@@ -172,8 +176,6 @@ def test_an_embedding_of_one_tower_is_refused(tmp_path: Path) -> None:
     jobs = stack([concept(tmp_path)], [method.recipe()])
     with method.attach(families.load("tiny:sd"), jobs) as adapter:
         taught = adapter.state(0)
-    from likewise.artifact import Artifact
-
     with pytest.raises(FormatError, match=r"vectors; tiny:sdxl wants vectors and vectors_2"):
         method.restore(miniature(), [Artifact("textual_inversion", "sdxl", "sks", "dog", taught)])
 
@@ -228,3 +230,67 @@ def test_half_precision_weights_stay_so_and_answer_as_wide_ones(tmp_path: Path) 
                 [s.losses[0] for s in Training(base, adapter, jobs, cache=Cache(tmp_path / "cache"))]
             )
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def kept(base: StableDiffusionXL, method: str, folder: Path, **settings: object) -> Artifact:
+    """What `method` leaves behind after a few steps that show."""
+    chosen = methods.get(method)
+    recipe = chosen.recipe().override({"steps": 6, "learning_rate": 1e-2, "keep": "fp32", **settings})
+    jobs = stack([concept(folder)], [recipe])
+    with chosen.attach(base, jobs) as adapter:
+        for _ in Training(base, adapter, jobs, cache=Cache(folder / "cache")):
+            pass
+        return Artifact(method, "sdxl", "sks", "dog", adapter.state(0), recipe.model_dump(mode="json"))
+
+
+def latents(base: StableDiffusionXL, made: StableDiffusionXLPipeline) -> tuple[torch.Tensor, torch.Tensor]:
+    """What we and diffusers make of one prompt and noise."""
+    noise = torch.randn(1, *base.latent_shape(64), generator=torch.Generator().manual_seed(11))
+    theirs = made(
+        PROMPTS[0], latents=noise, num_inference_steps=4, guidance_scale=3.0, output_type="latent", height=64, width=64
+    ).images  # fmt: skip
+    with torch.no_grad():
+        ours = base._denoise_rows([PROMPTS[0]], [11], base.settled(Sampler(steps=4, guidance=3.0)), 64, 1)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("layout", ["kohya", "diffusers"])
+def test_diffusers_draws_with_our_lora_what_we_draw(layout: str, tmp_path: Path) -> None:
+    base = miniature()
+    taught = kept(base, "lora", tmp_path, text_rate=1e-2, rank=2)
+    file = formats.write(taught, tmp_path / "taught.safetensors", layout, Saving("float32"))
+    theirs = copy.deepcopy(base)
+    made = pipeline(theirs)
+    made.load_lora_weights(file, adapter_name="sks")
+    with methods.get("lora").restore(base, [formats.read(file)]):
+        ours, other = latents(base, made)
+    plain, _ = latents(base, pipeline(base))
+    assert (ours - plain).abs().max() > 0.1
+    torch.testing.assert_close(ours, other, atol=1e-4, rtol=1e-4)
+
+
+def test_diffusers_draws_with_our_embedding_what_we_draw(tmp_path: Path) -> None:
+    base = miniature()
+    taught = kept(base, "textual_inversion", tmp_path, vectors=2)
+    file = formats.write(taught, tmp_path / "taught.safetensors", "embedding", Saving("float32"))
+    made, tensors = pipeline(copy.deepcopy(base)), load_file(file)
+    for key, tower in (("clip_l", ""), ("clip_g", "_2")):
+        encoder, tokenizer = (getattr(made, f"{part}{tower}") for part in ("text_encoder", "tokenizer"))
+        made.load_textual_inversion(tensors[key], token="sks", text_encoder=encoder, tokenizer=tokenizer)
+    with methods.get("textual_inversion").restore(base, [formats.read(file)]):
+        ours, theirs = latents(base, made)
+    plain, _ = latents(base, pipeline(base))
+    assert (ours - plain).abs().max() > 0.1
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_an_aesthetic_embedding_of_two_towers_has_no_place_in_the_web_ui(tmp_path: Path) -> None:
+    taught = Artifact(
+        "aesthetic", "sdxl", "sks", "s", {f"aesthetic.mean{n}": torch.ones(1, 24) for n in ("", "_2")}
+    )
+    assert (
+        formats.read(formats.write(taught, tmp_path / "a.safetensors")).tensors.keys()
+        == taught.tensors.keys()
+    )
+    with pytest.raises(FormatError, match="one text tower"):
+        formats.write(taught, tmp_path / "a.pt", "webui_aesthetic")

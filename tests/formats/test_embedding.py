@@ -127,7 +127,9 @@ def test_impossible_files_are_told_in_one_line(tmp_path, tensors, reason):
 
 @pytest.mark.parametrize("layout", ["diffusers_embedding", "webui_embedding", "embedding_card"])
 def test_layouts_of_one_tower_refuse_two_in_words(tmp_path, layout):
-    with pytest.raises(FormatError, match="holds the vectors of one text tower, and this embedding has 2"):
+    with pytest.raises(
+        FormatError, match="holds the numbers of one text tower, and this embedding has those of 2"
+    ):
         formats.write(for_two_towers(), tmp_path / "x", layout)
     assert list(tmp_path.iterdir()) == []
 

@@ -66,7 +66,7 @@ def test_a_read_one_pulls_prompts(tmp_path):
         taught(torch.randn(1, width)), tmp_path / "x.pt", "webui_aesthetic", Saving("float16")
     )
     with METHOD.restore(base, [formats.read(path)]) as adapter:
-        similarity = adapter.pull("a dog").similarity
+        similarity = adapter.pulls[0].pull("a dog").similarity
     assert similarity[-1] > similarity[0]
 
 

@@ -226,7 +226,7 @@ def _tiny_parts(velocity: bool) -> Parts:
     encoders = (CLIPTextModel(configs[0]), CLIPTextModelWithProjection(configs[1]))
     halves = [_tiny_half(width, common) for width in widths]
     unet = UNet2DConditionModel(
-        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4,
+        sample_size=8, block_out_channels=(16, 32), layers_per_block=2, norm_num_groups=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), transformer_layers_per_block=(1, 2),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=sum(widths),
         attention_head_dim=(2, 4), use_linear_projection=True, addition_embed_type="text_time",

@@ -54,10 +54,10 @@ def family_of(tensors: Mapping[str, Tensor]) -> str:
 
 
 def one_tower(artifact: Artifact, title: str) -> str | None:
-    """Why vectors for several towers do not fit a layout of one tensor; None if there is one."""
+    """Why an embedding for several towers does not fit a layout of one tensor; None if it is for one."""
     if len(artifact.tensors) == 1:
         return None
-    return f"{title} holds the vectors of one text tower, and this embedding has {len(artifact.tensors)}"
+    return f"{title} holds the numbers of one text tower, and this embedding has those of {len(artifact.tensors)}"
 
 
 def entries(node: Any) -> dict[Any, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from likewise.artifact import Artifact
+from likewise.formats._embeddings import one_tower
 from likewise.formats._numbers import real, rounded
 from likewise.formats.layout import Contents, Layout, Saving
 from likewise.weights import read_object, write_object
@@ -55,6 +56,11 @@ class WebUIAesthetic(Layout):
                 "AUTOMATIC1111": "exact, but its slerp mode fails on a file of one dimension",
             }
         return dict(self.readers)
+
+    def unsupported(self, artifact: Artifact) -> str | None:
+        if reason := super().unsupported(artifact):
+            return reason
+        return one_tower(artifact, self.title)
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         return write_object(path, rounded(_row(artifact.tensors[KEY]), saving.torch_dtype()))
