@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from likewise.statistics.distributions import t_quantile
+
 CONFIDENCE = 0.95
 
 
@@ -111,7 +113,7 @@ def summarise(
     if count < 2:
         return Score(mean, None, None, count, None, left_out, dict(prompts))
     error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (count - 1) / count)
-    half = student_t((1 + CONFIDENCE) / 2, count - 1) * error
+    half = float(t_quantile((1 + CONFIDENCE) / 2, count - 1)) * error
     low, high = max(limits[0], mean - half), min(limits[1], mean + half)
     return Score(mean, low, high, count, error, left_out, dict(prompts))
 
@@ -130,46 +132,3 @@ def normalise(score: Score, floor: Score | None, ceiling: Score | None) -> float
 def distinguishable(floor: Score, ceiling: Score) -> bool:
     """Is the ceiling above the floor by three standard errors? An anchor without an error counts as exact."""
     return ceiling.mean - floor.mean > max(1e-9, 3 * math.hypot(floor.error or 0.0, ceiling.error or 0.0))
-
-
-def student_t(probability: float, freedom: float) -> float:
-    """The quantile of Student's t, for `freedom` > 0 degrees, not necessarily whole (Satterthwaite)."""
-    if probability < 0.5:
-        return -student_t(1 - probability, freedom)
-    low, high = 0.0, 1.0
-    while _t_cdf(high, freedom) < probability:
-        high *= 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_cdf(middle, freedom) < probability else (low, middle)
-    return (low + high) / 2
-
-
-def _t_cdf(t: float, freedom: float) -> float:
-    return 1 - _incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5) / 2
-
-
-def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function, by Lentz's continued fraction (Numerical Recipes 6.4)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1 - _incomplete_beta(1 - x, b, a)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    )
-    tiny, total, above, below = 1e-300, 1.0, 1.0, 0.0
-    for i in range(2000):
-        m = i // 2
-        if i == 0:
-            term = 1.0
-        elif i % 2 == 0:
-            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        else:
-            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        below = 1 / (1 + term * below or tiny)
-        above = (1 + term / above) or tiny
-        total *= above * below
-        if abs(above * below - 1) < 1e-15:
-            break
-    return front * (total - 1) / a
