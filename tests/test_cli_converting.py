@@ -307,7 +307,7 @@ def test_a_run_stands_for_its_file(tmp_path: Path) -> None:
         (["convert", "model", "--to", "kohya"], "likewise extract"),
         (["diff", "dog.safetensors", "word.safetensors"], "no layer in common"),
         (["merge", "dog.safetensors:1e40", "--out", "x"], "is not finite"),
-        (["convert", "packed.safetensors"], "numbers of the type"),
+        (["convert", "packed.safetensors"], "no tensor of real numbers but of F4"),
         (["convert", "dog.safetensors", "--base", "model", "--out", "x"], "needs no base"),
         (["convert", "dog.safetensors", "--out", "dog.safetensors"], "exists already"),
         (

@@ -49,13 +49,13 @@ def inspect(
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:
-    from likewise.inspection import FAMILIES
+    from likewise.formats._families import TITLES
 
     return [
         ("file", terminal.short(found.path)),
         ("kind", found.kind),
         ("layout", found.layout),
-        ("for", FAMILIES.get(found.family, found.family)),
+        ("for", TITLES.get(found.family, found.family)),
         ("size", terminal.size(found.bytes)),
         (
             "tensors",
