@@ -10,6 +10,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
+from likewise.cli.naming import one_file
 
 if TYPE_CHECKING:
     from likewise.inspection import Inspection
@@ -26,7 +27,7 @@ def inspect(
 ) -> None:
     """Say what a file is and which programs load it.
 
-    FILE may be a LoRA, an embedding, a hypernetwork, a checkpoint or a model's folder. Nothing in it is run.
+    FILE may be a run, a LoRA, an embedding, a hypernetwork, a checkpoint or a model's folder. Nothing in it is run.
 
     \b
     Example:
@@ -34,7 +35,7 @@ def inspect(
     """
     from likewise import inspection
 
-    found = inspection.inspect(file, hashes)
+    found = inspection.inspect(one_file(file), hashes)
     if as_json:
         terminal.result_json(found.to_json())
         return

@@ -71,6 +71,8 @@ def recognise(contents: Contents) -> Layout:
         raise FormatError(
             f"{contents.path} was taught for {model}, a model that is not known here", _foreign.KNOWN_HERE
         )
+    if contents.kind == "folder":
+        raise FormatError(f"{contents.path} is neither a run nor a folder of weights that is known here")
     hint = "`likewise inspect` shows what is in it"
     raise FormatError(f"{contents.path} holds tensors of no layout that is known here", hint)
 
