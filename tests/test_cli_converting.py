@@ -307,7 +307,7 @@ def test_a_run_stands_for_its_file(tmp_path: Path) -> None:
         (["convert", "model", "--to", "kohya"], "likewise extract"),
         (["diff", "dog.safetensors", "word.safetensors"], "no layer in common"),
         (["merge", "dog.safetensors:1e40", "--out", "x"], "is not finite"),
-        (["convert", "packed.safetensors"], "numbers of the type"),
+        (["convert", "packed.safetensors"], "no tensor of real numbers but of F4"),
         (["convert", "dog.safetensors", "--base", "model", "--out", "x"], "needs no base"),
         (["convert", "dog.safetensors", "--out", "dog.safetensors"], "exists already"),
         (
@@ -349,3 +349,27 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_method_has_a_usual_layout_that_takes_it() -> None:
     for method, layout in placing.USUAL.items():
         assert method in formats.get(layout).methods
+
+
+def test_a_base_is_named_in_one_way_by_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pocket` lies inside the package, and was taken for a file of that name in the current folder."""
+    from safetensors.torch import save_file
+
+    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q"
+    save_file(
+        {f"{name}.lora_A.weight": random(2, 96), f"{name}.lora_B.weight": random(96, 2)}, "x.safetensors"
+    )
+    merged = made_by("merge", "x.safetensors", "--into", "pocket", "--to", "diffusers_folder")["path"]
+    assert Path(merged).name == "pocket-x"
+    found = made_by("extract", merged, "--base", "pocket", "--rank", "2", "--out", "y.safetensors")
+    assert found["layout"] == "kohya"
+    compared = made_by("diff", "pocket", merged)
+    assert not compared["equal"]
+    words = formats.write(embedding(width=256), Path("word.pt"), "webui_embedding")
+    assert Path(made_by("bake", words, "--into", "pocket")["path"]).name == "pocket-word"
+    taught = formats.open_artifact(formats.examine(Path(merged)))
+    formats.write(taught, Path("taught.safetensors"), "native", Saving("float16"))
+    whole = made_by("convert", "taught.safetensors", "--base", "pocket", "--to", "diffusers_folder")["path"]
+    assert made_by("diff", whole, merged)["total"] < 1e-3
+    assert "there is no base 'nowhere'" in call("merge", "x.safetensors", "--into", "nowhere").stderr
+    assert "random miniature" in call("merge", "x.safetensors", "--into", "tiny:sd").stderr

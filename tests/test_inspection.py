@@ -17,7 +17,7 @@ from likewise.cli import app
 from likewise.errors import FormatError
 from likewise.families.sd import StableDiffusion
 from likewise.formats import Saving
-from likewise.inspection import PROGRAMS, inspect
+from likewise.inspection import PROGRAMS, UNREAD, inspect
 from likewise.weights.streaming import serialise_header
 from tests.families.miniatures import Hostile, save_folder
 
@@ -32,7 +32,7 @@ CHECKPOINT = {
 def lora(ranks: tuple[int, ...] = (4, 4, 8)) -> Artifact:
     tensors = {}
     for n, rank in enumerate(ranks):
-        path = LAYER.replace("blocks.0.attn", f"blocks.{n}.attn")
+        path = LAYER.replace("down_blocks.0", f"down_blocks.{n}")
         tensors |= {f"{path}.down": torch.rand(rank, 768), f"{path}.up": torch.rand(320, rank)}
         tensors[f"{path}.alpha"] = torch.tensor(2.0)
     return Artifact("lora", "sd", "sks", "dog", tensors, {"rank": 4}, "some/base")
@@ -55,7 +55,7 @@ def test_a_lora_in_any_spelling(tmp_path, layout):
     saving = Saving("float32")
     path = formats.write(lora(ranks=(4, 4, 8)), tmp_path / "dog.safetensors", layout, saving)
     found = inspect(path)
-    assert (found.kind, found.layout, found.family) == ("LoRA", layout, "sd" if layout == "native" else "sd1")
+    assert (found.kind, found.layout, found.family) == ("LoRA", layout, "sd1")
     assert found.ranks == ({8: 3} if layout == "diffusers" else {4: 2, 8: 1})  # that layout has one rank
     assert found.alphas == ({} if layout == "diffusers" else {2.0: 3})
     assert list(found.trigger_words) == ["sks"]
@@ -165,6 +165,7 @@ def test_marks_and_averages_are_noted(tmp_path):
     assert inspect(tmp_path / "a.safetensors").notes == [
         "1 of its tensors are moving averages, which drawing does not need",
         "marked v_pred: it predicts velocity",
+        UNREAD,
     ]
 
 

@@ -87,11 +87,11 @@ def test_metadata_must_be_text(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = write_tensors(tmp_path / "x.safetensors", {"old": torch.ones(1)})
 
-    def fail(_tensors, file, _metadata):
-        Path(file).write_bytes(b"half")
+    def fail(one, name):
+        yield b"half"
         raise OSError("disk full")
 
-    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    monkeypatch.setattr("likewise.weights.streaming.pieces", fail)
     with pytest.raises(OSError, match="disk full"):
         write_tensors(path, tensors())
     assert list(read_tensors(path)) == ["old"]
@@ -208,7 +208,7 @@ def test_numbers_and_containers_beside_the_tensors_are_read(tmp_path):
         assert found["counts"] == {"a": {"b": 1}}
         assert found["set"] == {1, 2}
         assert found["size"] == (2, 3)
-        assert found["kind"] is torch.float16
+        assert str(found["kind"]) == "float16"
         assert found["device"] == "cuda:1"
 
 

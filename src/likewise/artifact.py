@@ -26,3 +26,5 @@ class Artifact:
     base: str = ""
     """What the base was called when it was taught."""
     notes: Mapping[str, str] = field(default_factory=dict)
+    precision: str = ""
+    """What the file that it was read from keeps its numbers in, as `Saving.dtype` calls it; empty for what was just made."""

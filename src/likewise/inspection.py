@@ -16,17 +16,15 @@ from typing import Any
 from likewise import formats
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats import Contents, Layout
-from likewise.formats._dotted import by_layer as dotted_layers
-from likewise.formats._flat import by_layer as flat_layers
-from likewise.formats._flat import is_flat
-from likewise.formats._flat import survey as survey_flat
+from likewise.formats import Contents, Identity, Layout
+from likewise.formats._families import TITLES
 from likewise.formats._hashes import embedding_checksum, hash_file
 from likewise.formats._metadata import base_of, trigger_words
-from likewise.formats._names import family_of
 from likewise.formats._whole_file import version_of
+from likewise.formats.checkpoint import open_whole
 from likewise.weights import read_header
-from likewise.weights.streaming import TensorFile
+from likewise.weights.finite import refuse_infinite
+from likewise.weights.streaming import TensorFile, pieces
 
 KINDS = {
     "lora": "LoRA",
@@ -37,14 +35,6 @@ KINDS = {
     "dreambooth": "whole model",
 }
 """What people call the file of a method."""
-FAMILIES = {
-    "sd": "Stable Diffusion 1 or 2",
-    "sd1": "Stable Diffusion 1",
-    "sd2": "Stable Diffusion 2",
-    "sdxl": "Stable Diffusion XL",
-    "sd3": "Stable Diffusion 3",
-    "flux": "Flux",
-}
 FRAGMENTS = {
     "model.diffusion_model.": "UNet of a checkpoint",
     "first_stage_model.": "autoencoder of a checkpoint",
@@ -60,6 +50,8 @@ PROGRAMS = ("likewise", "AUTOMATIC1111", "Forge", "ComfyUI", "diffusers", "kohya
 """Always in the portability report; others where a layout names them."""
 SMALL = frozenset({"pickled", "picture"})
 """Kinds of files that are read whole: what is taught in them has a few megabytes."""
+_HINT = "files and folders of weights are inspected"
+UNREAD = "whether all of its numbers are finite is not checked without --hash"
 RANKED = ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
 """Factors whose first side is the rank."""
 
@@ -97,22 +89,37 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**vars(self), "path": str(self.path), "family_title": FAMILIES.get(self.family, self.family)}
+        return {**vars(self), "path": str(self.path), "family_title": TITLES.get(self.family, self.family)}
 
 
 def inspect(path: Path, hashes: bool = False) -> Inspection:
-    """Look at a file or folder; with `hashes` it is read whole. Raises `FormatError` for what holds no tensors."""
+    """Look at a file or folder; with `hashes` it is read whole, numbers included.
+
+    What only the numbers tell (whether all are finite) is not looked at without. Raises `FormatError` for what holds no
+    tensors.
+    """
     path = Path(path)
     contents = formats.examine(path)
     layout = _layout(contents)
-    if layout is None and contents.kind != "safetensors" and not contents.shapes:
-        raise FormatError(f"{path} is nothing that is taught or drawn with", "files of weights are inspected")
-    if contents.kind == "folder":
-        contents = _opened(contents)
-    found = _look(contents, layout)
-    if layout is not None and contents.kind in SMALL and "dreambooth" not in layout.methods:
+    if layout is None and not contents.shapes and contents.kind != "safetensors":
+        raise FormatError(f"{path} contains no model weights that likewise recognises", _HINT)
+    identity, refusal = _identity(contents, layout)
+    if refusal and contents.kind == "picture":
+        raise refusal
+    found = _look(contents, layout, identity, refusal)
+    if (
+        layout is not None
+        and refusal is None
+        and contents.kind in SMALL
+        and "dreambooth" not in layout.methods
+    ):
         found = _with_artifact(found, layout.read(contents))
-    return _with_hashes(found, layout) if hashes and path.is_file() else found
+    if hashes:
+        return _with_hashes(found, layout)
+    unread = contents.kind in ("safetensors", "folder") or (layout and "dreambooth" in layout.methods)
+    if unread and found.portability.get("likewise", "").startswith("exact"):
+        found = replace(found, notes=[*found.notes, UNREAD])
+    return found
 
 
 def _layout(contents: Contents) -> Layout | None:
@@ -120,6 +127,14 @@ def _layout(contents: Contents) -> Layout | None:
         return formats.recognise(contents)
     except FormatError:
         return None
+
+
+def _identity(contents: Contents, layout: Layout | None) -> tuple[Identity | None, FormatError | None]:
+    """What the layout that knows the file makes of it, or why likewise does not read it."""
+    try:
+        return formats.recognise(contents).identify(contents), None
+    except FormatError as error:
+        return None, None if layout is None and not formats.foreign(contents) else error
 
 
 def _opened(contents: Contents) -> Contents:
@@ -136,27 +151,29 @@ def _opened(contents: Contents) -> Contents:
     return replace(contents, shapes=shapes, dtypes=dtypes, metadata=metadata)
 
 
-def _look(contents: Contents, layout: Layout | None) -> Inspection:
-    layers = _layers(contents)
+def _look(
+    contents: Contents, layout: Layout | None, identity: Identity | None, refusal: FormatError | None
+) -> Inspection:
+    shown = _opened(contents) if contents.kind == "folder" else contents
+    layers = identity.layers if identity else {}
     ranks = Counter(own[part][0] for own in layers.values() for part in RANKED if own.get(part))
-    shapes = contents.shapes
     return Inspection(
         path=contents.path,
         bytes=_bytes(contents.path),
-        kind=_kind(contents, layout),
+        kind=_kind(shown, layout, identity),
         layout=layout.name if layout else "",
-        family=_family(contents, layers),
-        tensors=len(shapes),
-        parameters=sum(math.prod(shape) for shape in shapes.values()),
-        dtypes=dict(Counter(contents.dtypes.values()).most_common()),
+        family=_family(identity, shown),
+        tensors=len(shown.shapes),
+        parameters=sum(math.prod(shape) for shape in shown.shapes.values()),
+        dtypes=dict(Counter(shown.dtypes.values()).most_common()),
         ranks=dict(ranks.most_common()),
         alphas=_alphas(contents),
-        vectors=_vectors(contents, layout),
-        trigger_words=trigger_words(contents.metadata),
-        base=base_of(contents.metadata) or contents.metadata.get("likewise.base", ""),
-        metadata=dict(contents.metadata),
-        portability=_portability(contents, layout),
-        notes=_notes(contents),
+        vectors=_vectors(contents, layout) if identity else 0,
+        trigger_words=trigger_words(shown.metadata),
+        base=base_of(shown.metadata) or shown.metadata.get("likewise.base", ""),
+        metadata=dict(shown.metadata),
+        portability=_portability(contents, layout, refusal),
+        notes=_notes(contents, identity, refusal),
     )
 
 
@@ -174,47 +191,21 @@ def _with_artifact(found: Inspection, artifact: Artifact) -> Inspection:
     )
 
 
-def _kind(contents: Contents, layout: Layout | None) -> str:
+def _kind(contents: Contents, layout: Layout | None, identity: Identity | None) -> str:
     if layout is None:
         starts = (
             kind for prefix, kind in FRAGMENTS.items() if any(n.startswith(prefix) for n in contents.shapes)
         )
         return next(starts, "unknown: its tensors have names of no layout that is known here")
-    method = contents.metadata.get("likewise.method", "") or min(layout.methods)
-    return KINDS.get(method, method)
+    method = identity.method if identity else contents.metadata.get("likewise.method", "")
+    return KINDS.get(method or min(layout.methods), method)
 
 
-def _layers(contents: Contents) -> Mapping[Any, Mapping[str, tuple[int, ...]]]:
-    """Shapes by layer and suffix, for the three ways in which low-rank files are spelled."""
-    if is_flat(contents.shapes):
-        return flat_layers(contents.shapes)
-    native: dict[str, dict[str, tuple[int, ...]]] = {}
-    if "likewise.version" in contents.metadata:
-        for name, shape in contents.shapes.items():
-            path, _, suffix = name.rpartition(".")
-            native.setdefault(path, {})[suffix] = shape
-        return native
-    return dotted_layers(contents.shapes)
-
-
-def _family(contents: Contents, layers: Mapping[Any, Mapping[str, tuple[int, ...]]]) -> str:
-    version = version_of(contents.shapes)
-    if version or "likewise.family" in contents.metadata:
-        return version or contents.metadata["likewise.family"]
-    if (contents.path / "model_index.json").is_file():
-        xl = any(name.startswith("text_encoder_2.") for name in contents.shapes)
-        return "sdxl" if xl else _version("sd", contents)
-    if is_flat(contents.shapes):
-        try:
-            return _version(survey_flat(contents).family, contents)
-        except FormatError:
-            return ""
-    widths = {
-        ".".join(key) if isinstance(key, tuple) else key: own["down"][1]
-        for key, own in layers.items()
-        if len(own.get("down", ())) > 1
-    }
-    return _version(family_of(widths, (), contents.metadata), contents) if widths else ""
+def _family(identity: Identity | None, contents: Contents) -> str:
+    """Of a file that is not read, what its names tell: a whole model's version."""
+    if identity is None:
+        return version_of(contents.shapes) or ""
+    return identity.version or _version(identity.family, contents)
 
 
 def _version(family: str, contents: Contents) -> str:
@@ -247,23 +238,44 @@ def _vectors(contents: Contents, layout: Layout | None) -> int:
     return max((shape[0] if len(shape) == 2 else 1 for shape in contents.shapes.values()), default=0)
 
 
-def _portability(contents: Contents, layout: Layout | None) -> dict[str, str]:
+def _portability(contents: Contents, layout: Layout | None, refusal: FormatError | None) -> dict[str, str]:
+    """Nothing is promised of other programs where likewise itself does not understand the file."""
+    if refusal is not None:
+        return {"likewise": "refuses it"}
     if layout is None:
         return {}
+    if contents.scaled:
+        return {"likewise": layout.portability(contents).get("likewise", "refuses it")}
     known = layout.portability(contents)
     return {program: known.get(program, "refuses it") for program in dict.fromkeys((*PROGRAMS, *known))}
 
 
-def _notes(contents: Contents) -> list[str]:
+def _notes(contents: Contents, identity: Identity | None, refusal: FormatError | None) -> list[str]:
     averaged = sum(name.startswith("model_ema.") for name in contents.shapes)
     marks = [name for name in ("v_pred", "ztsnr") if name in contents.shapes]
-    notes = (
+    notes = [] if refusal is None else [f"likewise does not read it: {refusal}"]
+    notes += [text for name, text in identity.notes.items() if name != "portability"] if identity else []
+    notes += (
         [f"{averaged} of its tensors are moving averages, which drawing does not need"] if averaged else []
     )
-    return notes + ([f"marked {' and '.join(marks)}: it predicts velocity"] if marks else [])
+    notes += [f"marked {' and '.join(marks)}: it predicts velocity"] if marks else []
+    if contents.scaled:
+        notes.append(
+            f"{len(contents.scaled)} of its weights are codes of 8 bits with a scale, which is applied"
+        )
+    return notes
 
 
 def _with_hashes(found: Inspection, layout: Layout | None) -> Inspection:
+    """With its hashes, and without a promise that its numbers do not keep."""
+    if layout is not None and found.portability.get("likewise", "").startswith("exact"):
+        try:
+            _read_numbers(found.path, layout)
+        except FormatError as error:
+            note = f"likewise does not read it: {error}"
+            found = replace(found, portability={"likewise": "refuses it"}, notes=[*found.notes, note])
+    if not found.path.is_file():
+        return found
     made = hash_file(found.path)
     hashes = {"sha256": made.sha256, "AutoV1": made.auto_v1, "AutoV2": made.auto_v2}
     if made.payload:
@@ -277,8 +289,18 @@ def _with_hashes(found: Inspection, layout: Layout | None) -> Inspection:
         found.metadata.get(key, "").removeprefix("0x") for key in ("sshs_model_hash", "modelspec.hash_sha256")
     }
     wrong = made.payload and claimed - {"", made.payload}
-    note = ["its tensors are not those that its metadata gives the hash of"] if wrong else []
-    return replace(found, hashes=hashes, notes=[*found.notes, *note])
+    differs = ["its tensors are not those that its metadata gives the hash of"] if wrong else []
+    return replace(found, hashes=hashes, notes=[*found.notes, *differs])
+
+
+def _read_numbers(path: Path, layout: Layout) -> None:
+    """Raise `FormatError` for numbers that are not finite, tensor by tensor where they are many."""
+    if "dreambooth" not in layout.methods or layout.name == "native":
+        layout.read(formats.examine(path))
+        return
+    for name, one in open_whole(path).tensors.items():
+        for data in pieces(one, name):
+            refuse_infinite(data, one.dtype, name)
 
 
 def _bytes(path: Path) -> int:

@@ -90,6 +90,11 @@ def read_plan(folder: Path) -> dict[str, Any]:
     return plan
 
 
+def is_run(folder: Path) -> bool:
+    """Does a run folder lie here, finished or not?"""
+    return any((Path(folder) / name).is_file() for name in ("run.toml", "result.json"))
+
+
 def read_result(folder: Path) -> dict[str, Any] | None:
     """result.json, or None while the run is not finished."""
     path = Path(folder) / "result.json"

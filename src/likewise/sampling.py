@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,10 +13,15 @@ from typing import Any
 from likewise import families, formats, methods, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler
-from likewise.errors import RecipeError, RunError, UnsupportedError
+from likewise.errors import BaseError, FormatError, RecipeError, RunError, UnsupportedError
 from likewise.files import write_text
+from likewise.formats._families import TITLES
 from likewise.gallery import Gallery
 from likewise.method import Adapter
+from likewise.operations.attaching import Changes, is_plain
+from likewise.operations.merging import DELTAS
+
+logger = logging.getLogger(__name__)
 
 
 def draw(
@@ -63,7 +69,7 @@ def attached(
                 raise UnsupportedError(
                     f"a concept taught on {artifact.family} does not fit {base.name} ({base.family})"
                 )
-            adapter = methods.get(artifact.method).restore(base, [artifact])
+            adapter = _restored(base, artifact)
             adapters.append(adapter)
             adapter.strength = strength
         yield adapters
@@ -72,10 +78,17 @@ def attached(
             adapter.detach()
 
 
+def _restored(base: Base, artifact: Artifact) -> Adapter:
+    """What was taught, on `base`; changes that no method of ours restores go beside the layers as they are."""
+    if artifact.method in DELTAS and not (artifact.method == "lora" and is_plain(base, artifact)):
+        return Changes(base, artifact)
+    return methods.get(artifact.method).restore(base, [artifact])
+
+
 def artifacts(source: Path) -> list[Artifact]:
-    """The taught concepts of a finished run folder, or of one file."""
+    """The taught concepts of a finished run folder, or of one file or folder of weights in any layout."""
     source = Path(source)
-    if source.is_dir():
+    if records.is_run(source):
         result = records.read_result(source)
         if result is None:
             raise RunError(f"{source} is not finished", f"likewise teach --resume {source}")
@@ -98,7 +111,8 @@ def sample(
     """Draw every prompt with every seed into the gallery folder `out`, with taught `concepts` (runs or files) attached.
 
     One prompt, concept or strength may stand alone. `seeds=4` is four pictures per prompt, with the seeds 0 to 3.
-    `base` defaults to the one that the first concept was taught on. What `out` already holds is not drawn again; raises
+    `base` defaults to the one that the first concept was taught on, and to `pocket` where its
+    file names none. What `out` already holds is not drawn again; raises
     `RunError` where it was drawn with other settings or cannot be written, `RecipeError` where nothing is to be drawn.
     """
     records.check_writable(Path(out))
@@ -108,16 +122,46 @@ def sample(
         raise RecipeError("there is nothing to draw", "give at least one prompt and one seed")
     weights = None if strengths is None else several(strengths)
     taught = [artifact for source in sources for artifact in artifacts(source)]
+    assumed = base is None and bool(taught) and not taught[0].base
     if base is None:
-        base = taught[0].base if taught else "pocket"
+        base = _own_base(sources[0], taught[0]) if taught else "pocket"
     loaded = families.load(base) if isinstance(base, str) else base
     sampler = loaded.settled(
         sampler
     )  # what a base advises may change, and is as much a setting as what was given
     marks = [[str(source.absolute()), _written(source)] for source in sources]
     _claim(Path(out), {"base": loaded.name, "with": marks, "strengths": weights or [], **asdict(sampler)})
-    with attached(loaded, taught, weights):
-        return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, Gallery(Path(out)))
+    try:
+        with attached(loaded, taught, weights):
+            return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, Gallery(Path(out)))
+    except (FormatError, UnsupportedError) as error:
+        if not assumed:
+            raise
+        hint = f"{sources[0].name} names no base, so {loaded.name} was tried; name its own by --base"
+        raise type(error)(error.message, hint) from None
+
+
+def _own_base(source: Path, artifact: Artifact) -> str:
+    """The base that a concept was taught on, else `pocket`, which is said; raises `BaseError` where it cannot be had."""
+    if artifact.family not in families.names():
+        title = TITLES.get(artifact.family, artifact.family)
+        raise UnsupportedError(
+            f"{source.name} was taught for {title}, and no base of that kind draws here",
+            "its files can be inspected, converted and merged",
+        )
+    if not artifact.base and artifact.method == "dreambooth":
+        raise BaseError(f"{source} is a whole model and names no base", f"draw with it by --base {source}")
+    if not artifact.base:
+        logger.warning("%s names no base, so it is put on pocket, the bundled model", source.name)
+        return "pocket"
+    if not artifact.base.startswith("tiny:"):
+        try:
+            families.locate(artifact.base)
+        except BaseError as error:
+            raise BaseError(
+                f"{source.name} was taught on {artifact.base!r}, and {error.message}", "name a base by --base"
+            ) from None
+    return artifact.base
 
 
 def several(given: Any) -> list[Any]:
@@ -141,4 +185,5 @@ def _claim(out: Path, facts: dict[str, Any]) -> None:
 def _written(source: Path) -> int:
     """What changes when a concept is taught anew: the time of its writing, in nanoseconds."""
     done = source / "result.json"
-    return (done if done.exists() else source).stat().st_mtime_ns
+    files = [done] if done.exists() else [source, *(source.rglob("*") if source.is_dir() else ())]
+    return max(file.stat().st_mtime_ns for file in files)

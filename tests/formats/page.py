@@ -13,7 +13,8 @@ import torch
 from likewise import formats
 from likewise.artifact import Artifact
 from likewise.formats import Layout
-from likewise.inspection import FAMILIES, KINDS, PROGRAMS
+from likewise.formats._families import TITLES
+from likewise.inspection import KINDS, PROGRAMS
 from likewise.operations.placing import PROGRAMS as PLACES
 from likewise.operations.placing import USUAL
 
@@ -153,7 +154,7 @@ def _methods(layouts: Sequence[Layout]) -> str:
 
 def _cell(layout: Layout, method: str) -> tuple[str, str]:
     reasons = {family: layout.unsupported(_example(method, family)) for family in FOR[method]}
-    fit = [FAMILIES[family] for family, reason in reasons.items() if reason is None]
+    fit = [TITLES[family] for family, reason in reasons.items() if reason is None]
     if not fit:
         return "refused", next(reason for reason in reasons.values() if reason)
     others = "; ".join(dict.fromkeys(reason for reason in reasons.values() if reason))

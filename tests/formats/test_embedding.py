@@ -118,7 +118,8 @@ def test_precision_is_asked_for_and_usually_full(tmp_path):
     ],
 )
 def test_impossible_files_are_told_in_one_line(tmp_path, tensors, reason):
-    path = write_tensors(tmp_path / "x.safetensors", tensors)
+    path = tmp_path / "x.safetensors"
+    save_file(tensors, path)
     with pytest.raises(FormatError, match=reason) as caught:
         formats.read(path)
     assert str(path) in str(caught.value)

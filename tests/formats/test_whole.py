@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from likewise.errors import FormatError
 from likewise.formats._whole import DTYPES, cast, reshaped, stacked, third, transposed
 from likewise.weights import read_shapes, streaming, write_object
-from likewise.weights.streaming import Pending, TensorFile, held, pieces, raw_bytes, read_pending
+from likewise.weights.streaming import Pending, TensorFile, held, open_tensors, pieces, raw_bytes
 
 KINDS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 
@@ -80,7 +80,8 @@ def test_pickled_tensors_stay_in_their_file_until_they_are_asked_for(tmp_path, z
     }  # fmt: skip
     path = tmp_path / "x.ckpt"
     torch.save({"state_dict": tensors, "global_step": 3}, path, _use_new_zipfile_serialization=zipped)
-    tree, found = read_pending(path)
+    opened = open_tensors(path)
+    tree, found = opened.tree, opened.tensors
     assert tree["global_step"] == 3
     assert read_shapes(path) == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     assert found.keys() == tensors.keys()
@@ -91,7 +92,7 @@ def test_pickled_tensors_stay_in_their_file_until_they_are_asked_for(tmp_path, z
 
 def test_pickled_numbers_that_were_damaged_meanwhile_are_told(tmp_path):
     path = write_object(tmp_path / "x.ckpt", {"w": torch.ones(40), "v": torch.ones(2)})
-    found = read_pending(path)[1]
+    found = open_tensors(path).tensors
     place = path.read_bytes().index(torch.ones(40).numpy().tobytes())
     with path.open("r+b") as file:
         file.seek(place)

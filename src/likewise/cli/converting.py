@@ -12,7 +12,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
-from likewise.cli.drawing import taught_files
+from likewise.cli.naming import model, one_file, taught_files
 from likewise.errors import FormatError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def convert(
         typer.Option(metavar="FOLDER", help="A program's folder; it goes where that looks for it."),
     ] = None,
     base: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="For DreamBooth: the model it was taught on.")
+        str | None, typer.Option(metavar="MODEL", help="For DreamBooth: the model it was taught on.")
     ] = None,
     preview: Annotated[
         Path | None,
@@ -73,8 +73,8 @@ def convert(
     from likewise.formats import Saving, checkpoint
     from likewise.operations import accompanying, placing, subjects
 
-    source = _file(file)
-    saving = Saving(dtype, not no_metadata, base=base)
+    source = one_file(file)
+    saving = Saving(dtype, not no_metadata, base=model(base) if base else None)
     wish = placing.Wish(to, out, install, saving)
     shown = preview or (accompanying.preview_of(source) if install else None)
     picture = accompanying.open_preview(shown) if shown else None
@@ -96,7 +96,7 @@ def convert(
 def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE[:WEIGHT]...", hidden=True)],
     into: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Add them to the weights of a whole model.")
+        str | None, typer.Option(metavar="MODEL", help="Add them to the weights of a whole model.")
     ] = None,
     to: To = "",
     out: Out = None,
@@ -120,10 +120,10 @@ def merge(
     wish = _wish(to, out, dtype, no_metadata)
     paths, weights = taught_files(files)
     parts = [(subjects.open_subject(path), weight) for path, weight in zip(paths, weights, strict=True)]
-    stem = "-".join(path.stem for path in ([into, *paths] if into else paths))
+    stem = "-".join(path.stem for path in ([Path(into), *paths] if into else paths))
     made: Subject
     if into is not None:
-        made = merging.merge_into(subjects.open_model(into), parts)
+        made = merging.merge_into(subjects.open_model(model(into)), parts)
     elif all(isinstance(part, Artifact) for part, _ in parts):
         made = merging.merge([(part, weight) for part, weight in parts if isinstance(part, Artifact)])
     else:
@@ -134,7 +134,7 @@ def merge(
 @app.command()
 def extract(
     tuned: Annotated[Path, typer.Argument(metavar="MODEL", hidden=True)],
-    base: Annotated[Path, typer.Option(metavar="BASE", help="The model it was trained from.")],
+    base: Annotated[str, typer.Option(metavar="BASE", help="The model it was trained from.")],
     rank: Rank = None,
     conv_rank: ConvRank = None,
     energy: Energy = None,
@@ -158,8 +158,9 @@ def extract(
     from likewise.operations.factors import Size
 
     wish = _wish(to, out, dtype, no_metadata)
-    size, source = Size(rank, conv_rank, energy), _file(tuned)
-    before, after = subjects.open_model(base), subjects.open_model(source, base)
+    size, source = Size(rank, conv_rank, energy), one_file(tuned)
+    origin = model(base)
+    before, after = subjects.open_model(origin), subjects.open_model(source, origin)
     made, cut = extracting.extract(before, after, size, extracting.CLAMP if clamp else None)
     _told(placing.save(made, f"{source.stem}-lora", wish), as_json, cut)
 
@@ -188,7 +189,7 @@ def resize(
     from likewise.operations.factors import Size
 
     wish = _wish(to, out, dtype, no_metadata)
-    size, source = Size(rank, conv_rank, energy), _file(file)
+    size, source = Size(rank, conv_rank, energy), one_file(file)
     subject = subjects.open_subject(source)
     if not isinstance(subject, Artifact):
         raise FormatError(
@@ -202,9 +203,7 @@ def resize(
 @app.command()
 def bake(
     file: Annotated[Path, typer.Argument(metavar="FILE", hidden=True)],
-    into: Annotated[
-        Path, typer.Option(metavar="MODEL", help="Checkpoint or diffusers folder to bake it into.")
-    ],
+    into: Annotated[str, typer.Option(metavar="MODEL", help="The model to bake it into.")],
     prompt: Annotated[
         list[str] | None,
         typer.Option(metavar="PROMPT", help="For aesthetic embeddings: what to pull. May be repeated."),
@@ -237,15 +236,16 @@ def bake(
     from likewise.operations import baking, placing, subjects
     from likewise.operations.factors import Size
 
-    source = _file(file)
-    artifact, model = subjects.open_subject(source), subjects.open_model(into)
+    source = one_file(file)
+    origin = model(into)
+    artifact, whole = subjects.open_subject(source), subjects.open_model(origin)
     if not isinstance(artifact, Artifact):
         raise FormatError(f"{source} is a whole model already", "`likewise merge --into` adds models up")
     size = None if rank is None and energy is None else Size(rank, energy=energy)
-    to = to or ("" if size else "diffusers_folder" if into.is_dir() else "checkpoint")
+    to = to or ("" if size else "diffusers_folder" if origin.is_dir() else "checkpoint")
     wish = _wish(to, out, dtype, no_metadata)
-    baked = baking.bake(model, artifact, prompt or [], word.split(), size)
-    target = placing.save(baked.subject, f"{into.stem}-{source.stem}", wish)
+    baked = baking.bake(whole, artifact, prompt or [], word.split(), size)
+    target = placing.save(baked.subject, f"{Path(into).stem}-{source.stem}", wish)
     if not as_json:
         for text, share in baked.missed.items():
             terminal.say(f"{text!r}: {share:.0%} of the pull is missed")
@@ -271,7 +271,7 @@ def diff(
     """
     from likewise.operations import comparing, subjects
 
-    paths = _file(first), _file(second)
+    paths = one_file(first), one_file(second)
     found = comparing.compare(*map(subjects.open_subject, paths))
     if as_json:
         terminal.result_json({**vars(found), "equal": found.equal})
@@ -287,16 +287,6 @@ def diff(
     for path, names in zip(paths, (found.only_first, found.only_second), strict=True):
         if names:
             terminal.result(f"only in {terminal.short(path)}: {len(names)}, such as {names[0]}")
-
-
-def _file(path: Path) -> Path:
-    """The file that a path or the name of a run stands for; raises `FormatError` if a run left several."""
-    if path.is_file() or (path.is_dir() and not (path / "run.toml").is_file()):
-        return path
-    files, _ = taught_files([str(path)])
-    if len(files) != 1:
-        raise FormatError(f"{path} left {len(files)} files", "name one of them")
-    return files[0]
 
 
 def _wish(to: str, out: Path | None, dtype: Dtype | None, no_metadata: bool) -> Wish:

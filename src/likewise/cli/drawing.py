@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from likewise.cli import terminal
-from likewise.cli.app import app, find_run
-from likewise.errors import RecipeError
+from likewise.cli.app import app
+from likewise.cli.naming import taught_files
 
 if TYPE_CHECKING:
     from likewise.gallery import Gallery
@@ -28,7 +28,7 @@ def sample(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", hidden=True)],
     taught: Annotated[
         list[str] | None,
-        typer.Option("--with", metavar="RUN[:STRENGTH]", help="A run, its file, or latest. May be repeated."),
+        typer.Option("--with", metavar="RUN[:STRENGTH]", help="A run, any file, or latest. May be repeated."),
     ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="BASE", help="The model to draw with; else the run's own.")
@@ -94,50 +94,29 @@ def _warn_of_words(prompts: list[str]) -> None:
         )
 
 
-def taught_files(texts: Sequence[str]) -> tuple[list[Path], list[float]]:
-    """The files that `RUN[:STRENGTH]` texts name, and a strength for each."""
-    from likewise.records import read_result
-
-    files: list[Path] = []
-    strengths: list[float] = []
-    for text in texts:
-        name, strength = _strength(text)
-        run = find_run(name)
-        found = read_result(run) if run.is_dir() else None
-        here = (
-            [run / file for file in found["files"]] if found else [run]
-        )  # an unfinished run is refused later
-        files += here
-        strengths += [strength] * len(here)
-    return files, strengths
-
-
-def _strength(text: str) -> tuple[str, float]:
-    name, colon, number = text.rpartition(":")
-    if not colon or Path(text).exists() or re.match(r"[\\/]", number):  # C:\runs has no strength
-        return text, 1.0
-    try:
-        strength = float(number)
-    except ValueError:
-        strength = math.nan
-    if not math.isfinite(strength):
-        raise RecipeError(
-            f"the strength {number!r} in {text!r} is not a number", "write RUN:0.8, for instance"
-        )
-    return name, strength
-
-
 def _warn_of_tokens(files: Sequence[Path], prompts: Sequence[str]) -> None:
     """A prompt without the token draws nothing that was taught, which looks as if teaching had failed."""
-    from likewise.weights import read_header
-
     for file in files:
-        token = read_header(file).metadata.get("likewise.token") if file.is_file() else None
+        token = _token(file)
         for prompt in prompts:
             if token and not re.search(rf"(?<!\w){re.escape(token)}(?!\w)", prompt):
                 terminal.say(
                     f"{prompt!r} does not say {token!r}, the token of {terminal.short(file)}", "warning"
                 )
+
+
+def _token(file: Path) -> str:
+    """The word that calls what is in a file, where nothing is drawn without it: of our own files and of embeddings."""
+    from likewise import formats
+    from likewise.records import is_run
+
+    if is_run(file):
+        return ""
+    contents = formats.examine(file)
+    if "likewise.token" in contents.metadata:
+        return contents.metadata["likewise.token"]
+    layout = formats.recognise(contents)
+    return layout.read(contents).token if layout.methods == {"textual_inversion"} else ""
 
 
 def _slug(prompt: str) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
+from likewise.cli.naming import one_file
 
 if TYPE_CHECKING:
     from likewise.inspection import Inspection
@@ -26,7 +27,7 @@ def inspect(
 ) -> None:
     """Say what a file is and which programs load it.
 
-    FILE may be a LoRA, an embedding, a hypernetwork, a checkpoint or a model's folder. Nothing in it is run.
+    FILE may be a run, a LoRA, an embedding, a hypernetwork, a checkpoint or a model's folder. Nothing in it is run.
 
     \b
     Example:
@@ -34,7 +35,7 @@ def inspect(
     """
     from likewise import inspection
 
-    found = inspection.inspect(file, hashes)
+    found = inspection.inspect(one_file(file), hashes)
     if as_json:
         terminal.result_json(found.to_json())
         return
@@ -49,13 +50,13 @@ def inspect(
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:
-    from likewise.inspection import FAMILIES
+    from likewise.formats._families import TITLES
 
     return [
         ("file", terminal.short(found.path)),
         ("kind", found.kind),
         ("layout", found.layout),
-        ("for", FAMILIES.get(found.family, found.family)),
+        ("for", TITLES.get(found.family, found.family)),
         ("size", terminal.size(found.bytes)),
         (
             "tensors",

@@ -99,6 +99,10 @@ def build(
         )
         raise BaseError(f"{what} {told}: its weights do not belong to its configuration")
     for name, tensor in given.items():
+        if not tensor.is_floating_point():
+            raise BaseError(
+                f"{what}: {name} holds codes of the type {tensor.dtype}, not weights", "fetch it in 16 bits"
+            )
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)}, where {tuple(wanted[name].shape)} was expected"
             raise BaseError(f"{what}: {name} is {shapes}: its weights do not belong to its configuration")

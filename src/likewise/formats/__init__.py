@@ -8,21 +8,38 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import pkgutil
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.files import write_with
+from likewise.formats import _foreign
 from likewise.formats._check import verify
-from likewise.formats.layout import Contents, Layout, Saving, examine
+from likewise.formats.layout import Contents, Dtype, Identity, Layout, Saving, examine
 
 STREAMED = frozenset({"dreambooth"})
 """Methods whose files are too large to be read back after writing."""
 
-__all__ = ["Contents", "Layout", "Saving", "examine", "get", "names", "read", "recognise", "write"]
+__all__ = [
+    "Contents",
+    "Identity",
+    "Layout",
+    "Saving",
+    "examine",
+    "foreign",
+    "get",
+    "names",
+    "open_artifact",
+    "precision_of",
+    "read",
+    "recognise",
+    "write",
+]
 
 
 def names() -> list[str]:
@@ -50,14 +67,51 @@ def recognise(contents: Contents) -> Layout:
     if found:
         several = " and ".join(layout.name for layout in found)
         raise FormatError(f"{contents.path} could be {several}", "please report this file's tensor names")
+    if model := foreign(contents):
+        raise FormatError(
+            f"{contents.path} was taught for {model}, a model that is not known here", _foreign.KNOWN_HERE
+        )
+    if contents.kind == "folder":
+        raise FormatError(f"{contents.path} is neither a run nor a folder of weights that is known here")
     hint = "`likewise inspect` shows what is in it"
     raise FormatError(f"{contents.path} holds tensors of no layout that is known here", hint)
 
 
+def foreign(contents: Contents) -> str:
+    """The model that a file of no layout belongs to, by its names; nothing where they do not tell."""
+    widths = {side for shape in contents.shapes.values() for side in shape[-1:]}
+    return _foreign.by_layers([name.rpartition(".")[0] for name in contents.shapes], widths)
+
+
 def read(path: Path) -> Artifact:
     """Read what was taught, in whatever layout it is kept."""
-    contents = examine(path)
-    return recognise(contents).read(contents)
+    return open_artifact(examine(path))
+
+
+def open_artifact(contents: Contents) -> Artifact:
+    """Read what `examine` saw, with the precision in which the file keeps it."""
+    artifact = recognise(contents).read(contents)
+    return replace(artifact, precision=precision_of(contents))
+
+
+def precision_of(contents: Contents) -> str:
+    """The choice of `Saving.dtype` that holds every number of a file, and no more; empty where the file does not tell.
+
+    Single numbers, such as alphas, do not count. Codes of 8 bits fit into half precision, unless they have a scale.
+    """
+    inner = [contents]
+    if contents.kind == "folder":
+        inner = [examine(file) for file in sorted(contents.path.glob("**/*.safetensors"))]
+    kept = {
+        "F32" if name in one.scaled else dtype
+        for one in inner
+        for name, dtype in one.dtypes.items()
+        if math.prod(one.shapes[name]) > 1
+    }
+    kept = {"F16" if dtype.startswith("F8") else dtype for dtype in kept}
+    if kept & {"F64", "F32"} or {"F16", "BF16"} <= kept:
+        return "float32"
+    return {"F16": "float16", "BF16": "bfloat16"}.get(next(iter(kept & {"F16", "BF16"}), ""), "")
 
 
 def write(artifact: Artifact, path: Path, layout: str = "native", saving: Saving | None = None) -> Path:
@@ -69,11 +123,18 @@ def write(artifact: Artifact, path: Path, layout: str = "native", saving: Saving
     saving = saving or Saving()
     saving = replace(saving, title=saving.title or path.stem)
     chosen.refuse_unsupported(artifact)
+    dtype = saving.dtype or _fitting(artifact.precision, chosen.usual)
     if artifact.method in STREAMED:
-        return chosen.write(artifact, path, saving)
-    dtype = saving.dtype or chosen.usual
+        return chosen.write(artifact, path, replace(saving, dtype=dtype))
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=path.parent) as folder:
         made = chosen.write(artifact, Path(folder) / path.name, replace(saving, dtype=dtype))
         verify(chosen.kept(artifact), read(made), dtype)
         return write_with(path, made.replace)
+
+
+def _fitting(precision: str, usual: Dtype) -> Dtype:
+    """What is usual in a layout, where that holds every number of a file kept in `precision`; else `precision`."""
+    if precision in ("bfloat16", "float32") and usual != "float32":
+        return cast(Dtype, precision)
+    return usual

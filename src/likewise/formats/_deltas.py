@@ -6,8 +6,9 @@ of the papers named below. Everything is computed in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from likewise.errors import FormatError
 
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, "Tensor"]
 
 
-def algorithm(tensors: Tensors) -> str:
-    """Which factorisation these suffixes are of: `lora`, `loha`, `lokr`, `oft`, `boft`, `glora`, `ia3`, `full`, `norm`.
+def algorithm(tensors: Mapping[str, Any]) -> str:
+    """Which factorisation these tensors (or shapes) are of, by their suffixes.
 
-    Raises `FormatError` if they are of none.
+    One of `lora`, `loha`, `lokr`, `oft`, `boft`, `glora`, `ia3`, `full` and `norm`. Raises `FormatError` if of none.
     """
     if "oft_blocks" in tensors:
-        return "boft" if tensors["oft_blocks"].dim() == 4 else "oft"
+        blocks = tensors["oft_blocks"]
+        return "boft" if len(getattr(blocks, "shape", blocks)) == 4 else "oft"
     for mark, name in _MARKS.items():
         if mark in tensors:
             return name
@@ -40,6 +42,30 @@ def rank(tensors: Tensors) -> int | None:
     if "b1" in tensors:
         return int(min(tensors["b1"].shape[:2]))
     return None
+
+
+def check_factors(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `FormatError` unless tensors of these shapes, by our suffix, can be factors of one layer."""
+    kind = algorithm(shapes)
+    needed = _NEEDED.get(kind, ((),))
+    wanted = next((names for names in needed if all(name in shapes for name in names)), None)
+    if wanted is None:
+        lacking = [name for name in needed[0] if name not in shapes]
+        raise FormatError(f"lacks {lacking[0]}, which a layer of {kind} has", "fetch the file again")
+    for name, shape in shapes.items():
+        single = name in ("alpha", "on_input")
+        if math.prod(shape) != 1 if single else not shape or not math.prod(shape):
+            raise FormatError(f"{name} has the shape {shape}, which no reader takes")
+    pairs = [("up", "down")] if "mid" not in shapes else []
+    pairs += [
+        (f"{side}_a", f"{side}_b") for side in ("hada_w1", "hada_w2") if f"hada_t{side[-1]}" not in shapes
+    ]
+    pairs += [("lokr_w1_a", "lokr_w1_b"), *([] if "lokr_t2" in shapes else [("lokr_w2_a", "lokr_w2_b")])]
+    for left, right in pairs:
+        if left in wanted and (len(shapes[left]) < 2 or shapes[left][1] != shapes[right][0]):
+            raise FormatError(
+                f"the factors {left} {shapes[left]} and {right} {shapes[right]} do not fit together"
+            )
 
 
 def needs_weight(tensors: Tensors) -> bool:
@@ -223,6 +249,18 @@ _MARKS = {
     "diff": "full",
     "w_norm": "norm",
 }
+_NEEDED: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "lora": (("down", "up"),),
+    "loha": (("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),),
+    "lokr": tuple(
+        (*first, *second)
+        for first in (("lokr_w1",), ("lokr_w1_a", "lokr_w1_b"))
+        for second in (("lokr_w2",), ("lokr_w2_a", "lokr_w2_b"))
+    ),
+    "glora": (("a1", "a2", "b1", "b2"),),
+    "ia3": (("weight", "on_input"),),
+}
+"""Tensors that a layer of each factorisation has at least, in each of its forms."""
 _CHANGES: dict[str, Callable[..., Tensor]] = {
     "lora": _lora,
     "loha": _loha,

@@ -5,15 +5,15 @@ Nothing here opens a file. The web UI keeps the same table in a `.pt` and in a p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._metadata import scrub
-from likewise.formats._numbers import real, rounded
-from likewise.formats.layout import Saving
+from likewise.formats._numbers import REAL, real, rounded
+from likewise.formats.layout import Contents, Identity, Saving
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,24 @@ def embeds(shape: tuple[int, ...]) -> bool:
     )
 
 
+def identify(contents: Contents, towers: Mapping[str, str]) -> Identity:
+    """What a file of embeddings is, by the shapes of its tensors; `towers` gives the file's name of each of our vectors.
+
+    Raises `FormatError` for shapes and types that no word vectors have.
+    """
+    for name in towers.values():
+        shape, dtype = contents.shapes[name], contents.dtypes.get(name, "F32")
+        if not embeds(shape):
+            raise FormatError(f"{contents.path}: {name} has shape {list(shape)}, which no word vectors have")
+        if dtype not in REAL:
+            raise FormatError(f"{contents.path}: {name} is no tensor of real numbers but of {dtype}")
+    counts = {(1, *contents.shapes[name])[-2] for name in towers.values()}
+    if len(counts) > 1:
+        raise FormatError(f"{contents.path} has another number of vectors for each text tower")
+    wide = len(towers) == 1 and contents.shapes[next(iter(towers.values()))][-1] == SECOND_TOWER
+    return Identity("textual_inversion", family_of({"vectors_2": ""} if wide else towers))
+
+
 def as_vectors(tensor: Any, name: str, path: Path) -> Tensor:
     """[n, d] in float32; raises `FormatError` for other shapes and numbers that are not finite."""
     found = real(tensor, name, path)
@@ -48,7 +66,7 @@ def single(tensor: Any, name: str, path: Path) -> dict[str, Tensor]:
     return {"vectors_2" if vectors.shape[1] == SECOND_TOWER else "vectors": vectors}
 
 
-def family_of(tensors: Mapping[str, Tensor]) -> str:
+def family_of(tensors: Collection[str]) -> str:
     """By the towers that there are vectors for; their widths tell SD 1 and 2 apart, which are one family."""
     return "sd3" if "vectors_3" in tensors else "sdxl" if "vectors_2" in tensors else "sd"
 

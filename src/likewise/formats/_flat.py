@@ -6,12 +6,12 @@ kohya's LoRA and LyCORIS share this spelling; which tensors belong to a layer is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
-from likewise.formats import _names_unet
-from likewise.formats._names import DIFFUSERS, family_of, flat_part, from_kohya, unflatten
-from likewise.formats._names_transformer import Published
+from likewise.errors import FormatError
+from likewise.formats._families import Layer, belonging
+from likewise.formats._modules import Spelled
+from likewise.formats._names import DIFFUSERS, flat_part, unflatten
 from likewise.formats._rows import sides
 from likewise.formats.layout import Contents
 
@@ -44,17 +44,6 @@ REFUSED = {
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Flat:
-    """What the names and shapes of a file tell."""
-
-    layers: Mapping[str, Published]
-    """Flat name -> the canonical paths that it stands for."""
-    family: str
-    notes: Mapping[str, str]
-    """What was left out of it, in words."""
-
-
 def is_flat(names: Iterable[str]) -> bool:
     """Do all names start with a known part of a model, embeddings that ride along aside?"""
     own = [name for name in names if not name.startswith(BUNDLED)]
@@ -72,25 +61,24 @@ def by_layer(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
     for name, value in tensors.items():
         if not name.startswith(BUNDLED):
             flat, _, suffix = name.partition(".")
-            found.setdefault(flat, {})[SUFFIXES.get(suffix, suffix)] = value
+            own, ours = found.setdefault(flat, {}), SUFFIXES.get(suffix, suffix)
+            if ours in own:
+                raise FormatError(f"two tensors are for the same place, one of them {name}")
+            own[ours] = value
     return found
 
 
-def survey(contents: Contents) -> Flat:
-    """Family and layers of a file, by its names and shapes alone; raises `FormatError` for unknown names."""
-    layers = by_layer(contents.shapes)
-    widths, originals = {}, []
-    for flat, shapes in layers.items():
+def survey(contents: Contents) -> Spelled:
+    """Family and layers of a file, by its names and shapes alone; raises `FormatError` for layers of no family."""
+    shapes = by_layer(contents.shapes)
+    layers = {}
+    for flat, own in shapes.items():
         part, rest = flat_part(flat) or ("", "")
-        dotted = unflatten(rest)
-        path = _names_unet.from_original(dotted) if part == "backbone" else dotted
-        widths[f"{part}.{path}"] = sides(shapes)[1]
-        if part == "backbone" and not flat.startswith("lora_transformer_"):
-            originals.append(dotted)
-    family = family_of(widths, originals, contents.metadata)
+        layers[flat] = Layer(part, unflatten(rest), sides(own)[1])
+    found = belonging(contents.path, layers, contents.metadata)
     bundled = sorted({name.split(".")[1] for name in contents.shapes if name.startswith(BUNDLED)})
     notes = {"left out": f"bundled embeddings: {', '.join(bundled)}"} if bundled else {}
-    return Flat({flat: from_kohya(flat, family) for flat in layers}, family, notes)
+    return Spelled(found.family, found.layers, shapes, {**found.notes, **notes})
 
 
 def refusing(names: Iterable[str]) -> set[str]:

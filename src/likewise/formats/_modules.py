@@ -6,8 +6,11 @@ mean is in `_deltas`.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from likewise.artifact import Artifact
@@ -15,8 +18,8 @@ from likewise.errors import FormatError
 from likewise.formats import _lowrank
 from likewise.formats._metadata import base_of, noun_of, token_of
 from likewise.formats._names_transformer import Published
-from likewise.formats._numbers import real
-from likewise.formats.layout import Contents
+from likewise.formats._numbers import REAL, real
+from likewise.formats.layout import Contents, Identity, Shape
 from likewise.weights import read_tensors
 
 if TYPE_CHECKING:
@@ -31,6 +34,22 @@ _EITHER = re.compile(r"backbone\..*\.(proj_in|proj_out)")
 _WHOLE = (".alpha", ".on_input")
 """Numbers that some programs save as integers."""
 _CONTEXT = ("attn2.to_k", "attn2.to_v")
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """The layers of a foreign file, by the names that it has for them."""
+
+    family: str
+    layers: Mapping[str, Published]
+    """The canonical paths of each."""
+    shapes: Mapping[str, Mapping[str, Shape]]
+    """Of each one's tensors, by our suffix."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def identity(self, method: str) -> Identity:
+        """What the file is."""
+        return Identity(method, self.family, layers=self.shapes, notes=self.notes)
 
 
 def group(tensors: Mapping[str, Tensor]) -> Modules:
@@ -55,6 +74,13 @@ def read_finite(contents: Contents) -> dict[str, Tensor]:
         else tensor
         for name, tensor in read_tensors(contents.path).items()
     }
+
+
+def as_tensor(number: float) -> Tensor:
+    """A number as a tensor without dimensions."""
+    import torch
+
+    return torch.tensor(float(number))
 
 
 def rounded(suffix: str, tensor: Tensor, kept: dtype) -> Tensor:
@@ -96,29 +122,80 @@ def adopt(
     )
 
 
+@contextmanager
+def at(contents: Contents, layer: str) -> Iterator[None]:
+    """Say in a `FormatError` which file and layer it is about."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"{contents.path}: {layer}: {error.message}", error.hint) from None
+
+
+def check_types(contents: Contents) -> None:
+    """Raise `FormatError` naming a tensor whose numbers are not real ones; alphas may be whole."""
+    for name, dtype in contents.dtypes.items():
+        if dtype not in REAL and not name.endswith(_WHOLE):
+            raise FormatError(f"{contents.path}: {name} is no tensor of real numbers but of {dtype}")
+
+
+def check_pairs(contents: Contents, layers: Mapping[str, Mapping[str, Shape]]) -> None:
+    """Raise `FormatError` naming a low-rank pair that is torn or does not fit, by the shapes of each layer's tensors.
+
+    Right are `down` [r, in, ...], `up` [out, r, ...] and one number `alpha`, if any.
+    """
+    for path, own in layers.items():
+        if "down" not in own or "up" not in own:
+            raise FormatError(
+                f"{contents.path}: {path} has only half of a low-rank pair", "fetch the file again"
+            )
+        down, up = own["down"], own["up"]
+        rank = down[0] if len(down) in (2, 4) else 0
+        if not rank or len(up) not in (2, 4) or up[1] != rank or not math.prod(down) or not math.prod(up):
+            raise FormatError(f"{contents.path}: the factors of {path}, {up} and {down}, do not fit together")
+        more = sorted(own.keys() - {"down", "up", "alpha"})
+        if more or math.prod(up[1:]) != rank or math.prod(own.get("alpha", ())) != 1:
+            raise FormatError(f"{contents.path}: the tensors of {path} are of shapes that no reader takes")
+
+
+def check_layers(contents: Contents, found: Spelled) -> None:
+    """Raise `FormatError` for layers whose rows are not those of the paths they stand for, and for paths changed twice."""
+    seen: set[str] = set()
+    for name, own in found.shapes.items():
+        layer = found.layers[name]
+        rows = layer.rows(own["down"][1])
+        if len(rows) > 1 and sum(rows) != own["up"][0]:
+            high = own["up"][0]
+            raise FormatError(f"{contents.path}: {name} has {high} rows, not {' + '.join(map(str, rows))}")
+        refuse_double(contents, layer, seen)
+
+
+def refuse_double(contents: Contents, layer: Published, seen: set[str]) -> None:
+    """Note the paths of `layer` in `seen`; raise `FormatError` where one is there already."""
+    for path in layer.paths:
+        if path in seen:
+            raise FormatError(f"{contents.path} changes {path} twice", "fetch the file again")
+        seen.add(path)
+
+
 def paired(contents: Contents, modules: Modules) -> Modules:
     """Checked low-rank pairs: `down` [r, in, ...], `up` [out, r] and a scalar `alpha`.
 
-    A missing alpha is the rank (kohya's rule, which all readers share). Raises `FormatError` naming a pair that
-    is torn or does not fit.
+    A missing alpha is the rank (kohya's rule, which all readers share). Raises `FormatError` as `check_pairs` does.
     """
-    return {path: _pair(contents, path, own) for path, own in modules.items()}
+    check_pairs(contents, shapes_of(modules))
+    return {path: _pair(own) for path, own in modules.items()}
 
 
-def _pair(contents: Contents, path: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def shapes_of(modules: Modules) -> dict[str, dict[str, Shape]]:
+    """The shape of each tensor."""
+    return {path: {name: tuple(t.shape) for name, t in own.items()} for path, own in modules.items()}
+
+
+def _pair(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     import torch
 
-    if "down" not in own or "up" not in own:
-        raise FormatError(f"{contents.path}: {path} has only half of a low-rank pair", "fetch the file again")
-    down, up = own["down"], own["up"]
-    rank = down.shape[0] if down.dim() in (2, 4) else 0
-    if not rank or up.dim() not in (2, 4) or up.shape[1] != rank or not down.numel() or not up.numel():
-        shapes = f"{tuple(up.shape)} and {tuple(down.shape)}"
-        raise FormatError(f"{contents.path}: the factors of {path}, {shapes}, do not fit together")
-    alpha = own.get("alpha", torch.tensor(float(rank)))
-    if up[0].numel() != rank or alpha.numel() != 1:
-        raise FormatError(f"{contents.path}: the tensors of {path} are of shapes that no reader takes")
-    return {"down": down, "up": up.flatten(1), "alpha": alpha.float().reshape(())}
+    alpha = own.get("alpha", torch.tensor(float(own["down"].shape[0])))
+    return {"down": own["down"], "up": own["up"].flatten(1), "alpha": alpha.float().reshape(())}
 
 
 def canonical(contents: Contents, pairs: Modules, layers: Mapping[str, Published]) -> Modules:
@@ -126,17 +203,11 @@ def canonical(contents: Contents, pairs: Modules, layers: Mapping[str, Published
     found: Modules = {}
     for name, pair in paired(contents, pairs).items():
         layer = layers[name]
-        height, width = pair["up"].shape[0], pair["down"].shape[1]
-        if layer.swaps(height, width):
+        if layer.swaps(pair["up"].shape[0], pair["down"].shape[1]):
             pair = _lowrank.swapped(pair)
-        rows = layer.rows(width)
-        if len(rows) > 1 and sum(rows) != height:
-            raise FormatError(f"{contents.path}: {name} has {height} rows, not {' + '.join(map(str, rows))}")
+        rows = layer.rows(pair["down"].shape[1])
         parts = _lowrank.split(pair, rows) if len(rows) > 1 else [pair]
-        for path, own in zip(layer.paths, parts, strict=True):
-            if path in found:
-                raise FormatError(f"{contents.path} changes {path} twice", "fetch the file again")
-            found[path] = own
+        found |= zip(layer.paths, parts, strict=True)
     return _shaped(found)
 
 

@@ -7,7 +7,6 @@ Canonical are diffusers' dotted paths, with `text_model.` in CLIP towers, below 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from likewise.errors import FormatError
@@ -86,7 +85,9 @@ def flat_part(flat: str) -> tuple[str, str] | None:
     """The part that a flat name starts with and the rest of the name; None if it starts with no known prefix."""
     for prefix, part in _PREFIXES.items():
         if flat.startswith(prefix):
-            return part, flat[len(prefix) :]
+            return part, flat[len(prefix) :].removeprefix(
+                "base_model_model_"
+            )  # a level that PEFT puts around
     return None
 
 
@@ -112,16 +113,6 @@ def to_kohya(path: str, family: str) -> Published:
     return Published(prefix + flatten(dotted), (path,))
 
 
-def from_kohya(flat: str, family: str) -> Published:
-    """The canonical paths that a flat name of any program stands for; raises `FormatError` for unknown names."""
-    found = flat_part(flat)
-    if found is None:
-        raise FormatError(f"{flat} starts with no known part of a model")
-    part, rest = found
-    part = "text_2" if family == "flux" and part == "text_3" else part
-    return replace(from_dotted(part, unflatten(rest), family), name=flat)
-
-
 def from_dotted(part: str, dotted: str, family: str) -> Published:
     """The canonical paths of a layer that diffusers or the makers call `dotted`; raises `FormatError` for unknown names."""
     if part != "backbone":
@@ -135,39 +126,3 @@ def from_dotted(part: str, dotted: str, family: str) -> Published:
 
 def _below(part: str, layer: Published) -> Published:
     return replace(layer, paths=tuple(f"{part}.{path}" for path in layer.paths))
-
-
-def family_of(
-    columns: Mapping[str, int], originals: Iterable[str] = (), metadata: Mapping[str, str] | None = None
-) -> str:
-    """The family of a file, from canonical paths with the input width of each, and original dotted names.
-
-    Names and widths count first. Where they fit several families (a file without text attention), metadata do,
-    and then `sd`.
-    """
-    roots = {name.partition(".")[0] for name in originals}
-    if roots & {"double_blocks", "single_blocks"} or _any(columns, "backbone.single_transformer_blocks."):
-        return "flux"
-    if "joint_blocks" in roots or _any(columns, "text_3."):
-        return "sd3"
-    widths = [width for path, width in columns.items() if path.startswith("backbone.transformer_blocks.")]
-    if widths:
-        return "flux" if 3072 in widths else "sd3"
-    context = {width for path, width in columns.items() if path.endswith(("attn2.to_k", "attn2.to_v"))}
-    if context & {768, 1024}:
-        return "sd"
-    deep = any(re.search(r"attentions\.\d+\.transformer_blocks\.[1-9]", path) for path in columns)
-    blocks = roots & {"input_blocks", "middle_block", "output_blocks"}
-    if 2048 in context or deep or blocks or _any(columns, "text_2."):
-        return "sdxl"
-    return _said(metadata or {})
-
-
-def _any(columns: Mapping[str, int], start: str) -> bool:
-    return any(path.startswith(start) for path in columns)
-
-
-def _said(metadata: Mapping[str, str]) -> str:
-    text = " ".join(metadata.get(key, "") for key in ("modelspec.architecture", "ss_base_model_version"))
-    marks = {"xl": "sdxl", "flux": "flux", "sd3": "sd3", "stable-diffusion-3": "sd3"}
-    return next((family for mark, family in marks.items() if mark in text), "sd")

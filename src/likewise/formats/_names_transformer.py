@@ -66,7 +66,7 @@ _SD3 = {
     "final_layer.linear": ("proj_out",),
     "final_layer.adaLN_modulation.1": ("norm_out.linear",),
 }
-_TABLES = {"flux": _FLUX, "sd3": _SD3}
+TABLES = {"flux": _FLUX, "sd3": _SD3}
 _WIDTHS = {"proj_mlp": 4}
 """Rows of a part in multiples of the layer's input width, where it is not 1. Both families' MLPs are 4 wide."""
 
@@ -105,17 +105,17 @@ def from_original(family: str, name: str) -> Published:
     template = name
     if number and name.partition(".")[0].endswith("blocks"):
         template = name.replace(f".{number[1]}.", ".{n}.", 1)
-    if template not in _TABLES[family]:
+    if template not in TABLES[family]:
         raise FormatError(f"{name} is no layer of {family}")
     return _at(family, template, number[1] if number else "")
 
 
 def _at(family: str, template: str, n: str) -> Published:
-    paths = _TABLES[family][template]
+    paths = TABLES[family][template]
     turned = paths[0] == "norm_out.linear" or (family == "sd3" and paths[0].endswith("norm1_context.linear"))
     return Published(template.replace("{n}", n), tuple(path.replace("{n}", n) for path in paths), turned)
 
 
 @cache
 def _backwards(family: str) -> Mapping[str, str]:
-    return {path: name for name, paths in _TABLES[family].items() for path in paths}
+    return {path: name for name, paths in TABLES[family].items() for path in paths}

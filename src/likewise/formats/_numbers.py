@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor, dtype
 
 
+REAL = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+"""Types of numbers that are computed with, as safetensors spells them."""
+
+
 def real(tensor: Any, name: str, source: object) -> Tensor:
     """`tensor` as float32; raises `FormatError` if it is none, holds no real numbers or not only finite ones."""
     from torch import Tensor

@@ -7,7 +7,7 @@ memory; torch is needed only where numbers change.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._metadata import token_of
+from likewise.formats._numbers import REAL
 from likewise.weights.streaming import Pending, bytes_of, from_bytes, held, pieces, raw_bytes, torch_type
 
 if TYPE_CHECKING:
@@ -88,6 +89,26 @@ class Whole:
             tensors=tensors,
             notes={"prediction": "v_prediction" if self.velocity else "epsilon"},
         )
+
+
+def refuse_codes(source: object, tensors: Mapping[str, Pending]) -> None:
+    """Raise `FormatError` naming a weight of a type that holds no real numbers."""
+    for name, one in tensors.items():
+        if one.dtype not in REAL:
+            raise FormatError(
+                f"{source}: {name} is of the type {one.dtype}, which is not read as a weight",
+                "fetch the model in 16 bits",
+            )
+
+
+def of_codes(source: Path, scaled: Collection[str]) -> tuple[str, ...]:
+    """What is to be known of a model whose weights were codes with a scale, if any were."""
+    if not scaled:
+        return ()
+    return (
+        f"{len(scaled)} weights of {source.name} are codes of 8 bits with a scale; "
+        "what they mean is kept in float32, unless --dtype names another precision",
+    )
 
 
 def verify(whole: Whole, again: Whole) -> None:

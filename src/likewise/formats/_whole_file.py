@@ -13,11 +13,19 @@ from pathlib import Path
 from likewise.errors import FormatError
 from likewise.files import write_with
 from likewise.formats import _checkpoint_names as spelling
-from likewise.formats._whole import Whole, reshaped, stacked, third, transposed, verify
+from likewise.formats._whole import (
+    Whole,
+    of_codes,
+    refuse_codes,
+    reshaped,
+    stacked,
+    third,
+    transposed,
+    verify,
+)
 from likewise.formats._whole_configs import refuse_unusual
 from likewise.formats._whole_tokenizer import refuse_new_words
-from likewise.weights import is_safetensors
-from likewise.weights.streaming import Pending, TensorFile, from_bytes, read_pending, write_streamed
+from likewise.weights.streaming import Pending, from_bytes, open_tensors, write_streamed
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -41,7 +49,7 @@ def version_of(shapes: Shapes) -> str | None:
 
 def open_file(path: Path, averaged: bool = False) -> Whole:
     """The model in a single file, with its moving averages as UNet if `averaged`; raises `FormatError`."""
-    given, facts = _given(Path(path))
+    given, facts, scaled = _given(Path(path))
     version = version_of({name: one.shape for name, one in given.items()})
     if version is None:
         hint = "it must hold UNet, autoencoder and text encoder of Stable Diffusion 1, 2 or XL"
@@ -55,7 +63,9 @@ def open_file(path: Path, averaged: bool = False) -> Whole:
         except (KeyError, ValueError) as error:
             raise FormatError(f"{path}: the text encoder has a strange tensor {error}") from None
         tensors |= {f"{part}.{name}": one for name, one in found.items()}
+    refuse_codes(path, tensors)
     velocity, notes = _velocity(Path(path), facts, version)
+    notes += of_codes(path, scaled)
     return Whole(version, tensors, Path(path), velocity, "ztsnr" in given, facts, notes)
 
 
@@ -90,21 +100,23 @@ def single_tensors(whole: Whole) -> dict[str, Pending]:
     return made | {name: _mark() for name, wanted in marks.items() if wanted}
 
 
-def _given(path: Path) -> tuple[dict[str, Pending], dict[str, str]]:
-    """Tensors, and the few facts beside them that tell the kind of prediction."""
-    if is_safetensors(path):
-        file = TensorFile(path)
-        given, facts = {name: file.pending(name) for name in file.header.shapes}, dict(file.header.metadata)
-    else:
-        (tree, given), facts = read_pending(path), {}
-        inner = dict.get(tree, "state_dict", tree)
-        for table in (tree, inner):
-            step = dict.get(table, "global_step") if isinstance(table, dict) else None
-            if isinstance(step, int):
-                facts["global_step"] = str(step)
+def _given(path: Path) -> tuple[dict[str, Pending], dict[str, str], frozenset[str]]:
+    """Tensors, the few facts beside them that tell the kind of prediction, and the names of weights with a scale."""
+    opened = open_tensors(path)
+    given, facts, tree = dict(opened.tensors), dict(opened.metadata), opened.tree
+    inner = dict.get(tree, "state_dict", tree) if isinstance(tree, dict) else None
+    for table in (tree, inner):
+        step = dict.get(table, "global_step") if isinstance(table, dict) else None
+        if isinstance(step, int):
+            facts["global_step"] = str(step)
     if "global_step" in given and given["global_step"].shape == ():
         facts["global_step"] = str(int(given["global_step"].load()))
-    return given, facts | {mark: "yes" for mark in ("v_pred", "ztsnr") if mark in given}
+    if other := [name for name in given if name.startswith("edm_")]:
+        raise FormatError(
+            f"{path} is marked {other[0]}: it predicts in the way of EDM, which is not known here",
+            "models that predict noise or velocity are read",
+        )
+    return given, facts | {mark: "yes" for mark in ("v_pred", "ztsnr") if mark in given}, opened.scaled
 
 
 def _unet(path: Path, given: Mapping[str, Pending], averaged: bool) -> dict[str, Pending]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from likewise.errors import FormatError
 from likewise.files import write_with
 from likewise.formats import _checkpoint_names as spelling
-from likewise.formats._whole import TABLE, Whole, reshaped, verify
+from likewise.formats._whole import TABLE, Whole, of_codes, refuse_codes, reshaped, verify
 from likewise.formats._whole_configs import configs, model_index, read_json, write_json
 from likewise.formats._whole_tokenizer import (
     complete_tokenizer,
@@ -21,8 +22,7 @@ from likewise.formats._whole_tokenizer import (
     tokenizer_sources,
     write_tokenizer,
 )
-from likewise.weights import is_safetensors
-from likewise.weights.streaming import Pending, TensorFile, read_pending, write_streamed
+from likewise.weights.streaming import Pending, open_tensors, write_streamed
 
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 TEXT_STEM = "model"
@@ -44,15 +44,20 @@ def open_folder(path: Path) -> Whole:
         hint = "Stable Diffusion 1, 2 and XL with their text encoders are converted"
         raise FormatError(f"{path} holds a {kind or 'pipeline without a name'}", hint)
     tensors: dict[str, Pending] = {}
+    scaled: set[str] = set()
     for part, folder in spelling.FOLDERS.items():
         if (path / folder).is_dir():
-            found = {spelling.canonical(part, n): one for n, one in _component(path / folder).items()}
+            given, codes = _component(path / folder)
+            scaled |= codes
+            found = {spelling.canonical(part, n): one for n, one in given.items()}
             tensors |= {name: _flat(name, one) for name, one in found.items() if "position_ids" not in name}
+    refuse_codes(path, tensors)
     schedule = read_json(path / "scheduler" / "scheduler_config.json")
     linear = read_json(path / "unet" / "config.json").get("use_linear_projection", False)
     version = "sdxl" if "XL" in kind else "sd2" if linear else "sd1"
     velocity = schedule.get("prediction_type") == "v_prediction"
-    return Whole(version, tensors, path, velocity, bool(schedule.get("rescale_betas_zero_snr", False)))
+    zero = bool(schedule.get("rescale_betas_zero_snr", False))
+    return Whole(version, tensors, path, velocity, zero, notes=of_codes(path, scaled))
 
 
 def write_folder(whole: Whole, path: Path) -> Path:
@@ -81,33 +86,35 @@ def write_folder(whole: Whole, path: Path) -> Path:
     return write_with(Path(path), fill)
 
 
-def _component(folder: Path) -> dict[str, Pending]:
-    """All tensors of a component: full precision before `fp16`, safetensors before pickled, shards joined."""
+def _component(folder: Path) -> tuple[dict[str, Pending], frozenset[str]]:
+    """All tensors of a component: full precision before `fp16`, safetensors before pickled, shards joined.
+
+    With the names of those that are codes with a scale in their file.
+    """
     for suffix in (".safetensors", ".bin"):
         for variant in VARIANTS:
             for stem in (STEMS["unet"], TEXT_STEM, "pytorch_model"):
                 single = folder / f"{stem}{variant}{suffix}"
                 index = folder / f"{stem}{suffix}.index{variant}.json"
                 if single.is_file():
-                    return _pending(single)
+                    return _joined([single])
                 if index.is_file():
-                    return _shards(index)
+                    return _joined(_shards(index))
     raise FormatError(f"{folder} holds no weights", "the folder is not whole; fetch it again")
 
 
-def _shards(index: Path) -> dict[str, Pending]:
+def _joined(files: Iterable[Path]) -> tuple[dict[str, Pending], frozenset[str]]:
+    opened = [open_tensors(file) for file in files]
+    tensors = {name: one for file in opened for name, one in file.tensors.items()}
+    return tensors, frozenset(name for file in opened for name in file.scaled)
+
+
+def _shards(index: Path) -> list[Path]:
     table = read_json(index).get("weight_map", {})
     files = sorted({str(name) for name in table.values()}) if isinstance(table, dict) else []
     if not files or any(Path(name).name != name for name in files):
         raise FormatError(f"{index} does not name the files beside it")
-    return {name: one for file in files for name, one in _pending(index.parent / file).items()}
-
-
-def _pending(path: Path) -> dict[str, Pending]:
-    if not is_safetensors(path):
-        return read_pending(path)[1]
-    file = TensorFile(path)
-    return {name: file.pending(name) for name in file.header.shapes}
+    return [index.parent / file for file in files]
 
 
 def _flat(name: str, one: Pending) -> Pending:

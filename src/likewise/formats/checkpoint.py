@@ -12,10 +12,10 @@ from pathlib import Path
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._metadata import describe, modelspec, scrub
-from likewise.formats._whole import Whole, taught
+from likewise.formats._whole import FAMILIES, Whole, taught
 from likewise.formats._whole_file import open_file, version_of, write_file
 from likewise.formats._whole_folder import is_model_folder, open_folder
-from likewise.formats.layout import Contents, Layout, Saving
+from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights.streaming import DIGEST
 
 
@@ -73,6 +73,10 @@ class Checkpoint(Layout):
         """XL has no family in this version."""
         xl = version_of(contents.shapes) == "sdxl"
         return {program: how for program, how in self.readers.items() if not (xl and program == "likewise")}
+
+    def identify(self, contents: Contents) -> Identity:
+        whole = open_file(contents.path)
+        return Identity("dreambooth", FAMILIES[whole.version], whole.version)
 
     def read(self, contents: Contents) -> Artifact:
         return open_file(contents.path).artifact()

@@ -6,18 +6,32 @@ Written with every scale folded into the factors and one rank for each part: rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats import _lowrank
-from likewise.formats._dotted import ORIGINAL, WRITTEN, apply_config, by_layer, locate, read_config
+from likewise.formats._dotted import WRITTEN, by_layer, locate
+from likewise.formats._families import Layer, belonging
 from likewise.formats._flat import is_flat
 from likewise.formats._metadata import describe, seal
-from likewise.formats._modules import adopt, canonical, group, read_finite, rounded
-from likewise.formats._names import COMPONENTS, FAMILIES, TRANSFORMERS, family_of, from_dotted
-from likewise.formats.layout import Contents, Layout, Saving
+from likewise.formats._modules import (
+    Spelled,
+    adopt,
+    as_tensor,
+    canonical,
+    check_layers,
+    check_pairs,
+    check_types,
+    group,
+    read_finite,
+    rounded,
+)
+from likewise.formats._names import COMPONENTS, FAMILIES, TRANSFORMERS
+from likewise.formats._peft_config import Scales, read_config
+from likewise.formats._rows import sides
+from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape
 from likewise.weights import write_tensors
 
 CONFIG = "lora_adapter_metadata"
@@ -54,26 +68,41 @@ class Diffusers(Layout):
         places = [locate(name) for name in contents.shapes]
         return all(places) and any(place.suffix == "down" for place in places if place)
 
+    def identify(self, contents: Contents) -> Identity:
+        return self._spelled(contents)[0].identity("lora")
+
     def read(self, contents: Contents) -> Artifact:
         """A DoRA is refused in words; a file without component names is one of the UNet, as they were at first."""
-        layers = by_layer(contents.shapes)
-        if any("dora_scale" in own for own in layers.values()):
+        found, alphas = self._spelled(contents)
+        pairs = {
+            ".".join(key).removeprefix("."): dict(own) for key, own in by_layer(read_finite(contents)).items()
+        }
+        for name, alpha in alphas.items():
+            pairs[name]["alpha"] = as_tensor(alpha)
+        return adopt(contents, canonical(contents, pairs, found.layers), "lora", found.family, found.notes)
+
+    def _spelled(self, contents: Contents) -> tuple[Spelled, dict[str, float]]:
+        """The layers of a file, and the alphas that its configuration gives; raises `FormatError`."""
+        check_types(contents)
+        try:
+            keyed = by_layer(contents.shapes)
+        except FormatError as error:
+            raise FormatError(f"{contents.path}: {error.message}", error.hint) from None
+        if any("dora_scale" in own for own in keyed.values()):
             raise FormatError(
                 f"{contents.path} is a DoRA, which has no exact form in other layouts",
                 "merge it into its base with diffusers, or train a plain LoRA",
             )
-        named = {key: ".".join(key) for key in layers}
-        parts = {key: COMPONENTS.get(key[0], "backbone") for key in layers}
-        wide = {f"{parts[key]}.{key[1]}": own.get("down", (0, 0))[1] for key, own in layers.items()}
-        originals = [path for component, path in layers if component == ORIGINAL]
-        family = family_of(wide, originals, contents.metadata)
-        published = {named[key]: from_dotted(parts[key], key[1], family) for key in layers}
-        pairs = {named[key]: dict(own) for key, own in by_layer(read_finite(contents)).items()}
-        if CONFIG in contents.metadata:
-            config = read_config(contents.metadata[CONFIG])
-            for component in {key[0] for key in layers if key[0]}:
-                apply_config(pairs, component, _under(config, component))
-        return adopt(contents, canonical(contents, pairs, published), "lora", family, {})
+        shapes = {".".join(key).removeprefix("."): own for key, own in keyed.items()}
+        layers = {
+            ".".join(key).removeprefix("."): Layer(COMPONENTS.get(key[0], "backbone"), key[1], sides(own)[1])
+            for key, own in keyed.items()
+        }
+        belongs = belonging(contents.path, layers, contents.metadata)
+        found = Spelled(belongs.family, belongs.layers, shapes, belongs.notes)
+        check_pairs(contents, shapes)
+        check_layers(contents, found)
+        return found, _alphas(contents, keyed)
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         dtype, tensors = saving.torch_dtype(), {}
@@ -97,6 +126,39 @@ def component_names(family: str) -> dict[str, str]:
     """What diffusers calls the parts of a family."""
     unused = "unet" if family in TRANSFORMERS else "transformer"
     return {part: name for name, part in COMPONENTS.items() if name != unused}
+
+
+def _alphas(contents: Contents, layers: Mapping[tuple[str, str], Mapping[str, Shape]]) -> dict[str, float]:
+    """By layer: the alpha that the file's own configuration gives, where it has one."""
+    if CONFIG not in contents.metadata:
+        return {}
+    config, found = read_config(contents.metadata[CONFIG]), {}
+    components = {component for component, _ in layers}
+    _refuse_stray(contents, config, components)
+    for component in sorted(components):
+        inner = _under(config, component) if component else config
+        if not inner:
+            continue
+        scales = Scales.of(inner, contents.path)
+        for (own, path), shapes in layers.items():
+            if own == component and "alpha" in shapes:
+                raise FormatError(
+                    f"{contents.path} keeps an alpha for {path} and a configuration beside it",
+                    "other programs refuse it as well; remove one of the two",
+                )
+            if own == component:
+                found[f"{own}.{path}".removeprefix(".")] = scales.effective(path, shapes["down"][0])
+    return found
+
+
+def _refuse_stray(contents: Contents, config: Mapping[str, object], components: Collection[str]) -> None:
+    """Raise `FormatError` for a setting of a part that the file has no layers of: it would be ignored in silence."""
+    for name in config if "" not in components else ():
+        if name.partition(".")[0] not in components:
+            raise FormatError(
+                f"{contents.path} has the setting {name} for layers that are not in it",
+                "fetch the file again",
+            )
 
 
 def _under(config: Mapping[str, object], component: str) -> dict[str, object]:

@@ -9,11 +9,11 @@ import re
 from pathlib import Path
 
 from likewise.artifact import Artifact
-from likewise.formats._embeddings import METHODS, embeds, family_of, one_tower, single
+from likewise.formats._embeddings import METHODS, embeds, family_of, identify, one_tower, single
 from likewise.formats._metadata import base_of, describe, noun_of, seal
 from likewise.formats._numbers import rounded
 from likewise.formats.embedding import OUTPUT, SOLE, TOWERS
-from likewise.formats.layout import Contents, Layout, Saving
+from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights import read_tensors, write_tensors
 
 PARAMETER = r".*\.(weight|bias|alpha|diff|diff_b|w_norm|b_norm|oft_blocks|(lora|hada|lokr)_\w+)|__metadata__"
@@ -49,6 +49,9 @@ class DiffusersEmbedding(Layout):
         nested = contents.kind == "pickled" and "." in name.strip(".")
         known = name.removesuffix(OUTPUT) in ("", *SOLE, *TOWERS.values())
         return embeds(shape) and not (nested or known or re.fullmatch(PARAMETER, name))
+
+    def identify(self, contents: Contents) -> Identity:
+        return identify(contents, {"vectors": next(iter(contents.shapes))})
 
     def read(self, contents: Contents) -> Artifact:
         metadata = contents.metadata

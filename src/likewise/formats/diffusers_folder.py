@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from likewise.artifact import Artifact
+from likewise.formats._whole import FAMILIES
 from likewise.formats._whole_folder import is_model_folder, open_folder, write_folder
 from likewise.formats.checkpoint import complete
-from likewise.formats.layout import Contents, Layout, Saving
+from likewise.formats.layout import Contents, Identity, Layout, Saving
 
 
 class DiffusersFolder(Layout):
@@ -28,6 +29,10 @@ class DiffusersFolder(Layout):
 
     def sniff(self, contents: Contents) -> bool:
         return contents.kind == "folder" and is_model_folder(contents.path)
+
+    def identify(self, contents: Contents) -> Identity:
+        whole = open_folder(contents.path)
+        return Identity("dreambooth", FAMILIES[whole.version], whole.version)
 
     def read(self, contents: Contents) -> Artifact:
         return open_folder(contents.path).artifact()

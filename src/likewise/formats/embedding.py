@@ -10,10 +10,10 @@ from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats._embeddings import METHODS, as_vectors, family_of, single
+from likewise.formats._embeddings import METHODS, as_vectors, family_of, identify, single
 from likewise.formats._metadata import base_of, describe, noun_of, seal, token_of
 from likewise.formats._numbers import rounded
-from likewise.formats.layout import Contents, Layout, Saving
+from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights import read_tensors, write_tensors
 
 SOLE = ("emb_params", "emp_params")
@@ -44,19 +44,16 @@ class Embedding(Layout):
         names = {name.removesuffix(OUTPUT) for name in contents.shapes}
         return (len(names) == 1 and names <= set(SOLE)) or (bool(names) and names <= set(TOWERS.values()))
 
+    def identify(self, contents: Contents) -> Identity:
+        return identify(contents, _towers(contents))
+
     def read(self, contents: Contents) -> Artifact:
-        path, metadata = contents.path, contents.metadata
-        found = {name: t for name, t in read_tensors(path).items() if not name.endswith(OUTPUT)}
-        if not found:
-            raise FormatError(f"{path} has vectors for a text tower's output only, which nothing else reads")
-        sole = next((name for name in SOLE if name in found), None)
-        if sole:
+        path, metadata, found = contents.path, contents.metadata, read_tensors(contents.path)
+        towers = _towers(contents)
+        identify(contents, towers)
+        tensors = {ours: as_vectors(found[name], name, path) for ours, name in towers.items()}
+        if sole := next((name for name in towers.values() if name in SOLE), None):
             tensors = single(found[sole], sole, path)
-        else:
-            named = {ours: theirs for ours, theirs in TOWERS.items() if theirs in found}
-            tensors = {ours: as_vectors(found[theirs], theirs, path) for ours, theirs in named.items()}
-        if len({len(vectors) for vectors in tensors.values()}) > 1:
-            raise FormatError(f"{path} has another number of vectors for each text tower")
         family, token = family_of(tensors), token_of(metadata, path)
         return Artifact("textual_inversion", family, token, noun_of(metadata), tensors, {}, base_of(metadata))
 
@@ -65,6 +62,17 @@ class Embedding(Layout):
         names = TOWERS if len(artifact.tensors) > 1 else dict.fromkeys(TOWERS, SOLE[0])
         tensors = {names[ours]: rounded(vectors, dtype) for ours, vectors in artifact.tensors.items()}
         return write_tensors(path, tensors, seal(describe(artifact, saving, self.name), tensors))
+
+
+def _towers(contents: Contents) -> dict[str, str]:
+    """The file's name of each of our vectors; raises `FormatError` for a file that has none of them."""
+    names = [name for name in contents.shapes if not name.endswith(OUTPUT)]
+    if not names:
+        raise FormatError(
+            f"{contents.path} has vectors for a text tower's output only, which nothing else reads"
+        )
+    sole = next((name for name in SOLE if name in names), None)
+    return {"vectors": sole} if sole else {ours: name for ours, name in TOWERS.items() if name in names}
 
 
 LAYOUT = Embedding()

@@ -12,10 +12,21 @@ from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats import _flat, _lowrank
 from likewise.formats._metadata import describe, seal
-from likewise.formats._modules import Modules, adopt, canonical, group, read_finite, rounded
+from likewise.formats._modules import (
+    Modules,
+    Spelled,
+    adopt,
+    canonical,
+    check_layers,
+    check_pairs,
+    check_types,
+    group,
+    read_finite,
+    rounded,
+)
 from likewise.formats._names import FAMILIES, TRANSFORMERS, to_kohya
 from likewise.formats._names_transformer import Published
-from likewise.formats.layout import Contents, Layout, Saving
+from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights import write_tensors
 
 
@@ -50,14 +61,25 @@ class Kohya(Layout):
         others = _flat.refusing(contents.shapes)
         return {name: how for name, how in self.readers.items() if name not in others}
 
+    def identify(self, contents: Contents) -> Identity:
+        return self._spelled(contents).identity("lora")
+
     def read(self, contents: Contents) -> Artifact:
         """Layers that a file keeps as one (SD 3, Flux) are taken apart; embeddings that ride along are left out."""
-        found = _flat.survey(contents)
+        found = self._spelled(contents)
+        modules = canonical(contents, _flat.by_layer(read_finite(contents)), found.layers)
+        return adopt(contents, modules, "lora", found.family, found.notes)
+
+    def _spelled(self, contents: Contents) -> Spelled:
+        """The layers of a file; raises `FormatError` for names, types and shapes that no LoRA has."""
+        check_types(contents)
         unknown = sorted(_flat.suffixes(contents.shapes) - _flat.LORA)
         if unknown:
             raise FormatError(f"{contents.path} holds tensors called {unknown[0]!r}, which no LoRA has")
-        modules = canonical(contents, _flat.by_layer(read_finite(contents)), found.layers)
-        return adopt(contents, modules, "lora", found.family, found.notes)
+        found = _flat.survey(contents)
+        check_pairs(contents, found.shapes)
+        check_layers(contents, found)
+        return found
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         """One alpha for all layers, that of most, as diffusers ignores that they may differ; of transformers the rank."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.weights import is_safetensors, read_header, read_shapes
+from likewise.weights.streaming import open_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,26 @@ class Contents:
     """Of every named tensor; nested names are joined by dots, a bare tensor is called "". Empty for pictures and folders."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
-    """As safetensors spells them: `F16`, `BF16`, ... Empty for other kinds."""
+    """As safetensors spells them: `F16`, `BF16`, ... Empty for pictures and folders."""
+    scaled: frozenset[str] = frozenset()
+    """Weights that the file keeps as codes of 8 bits with a scale."""
+
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file is, as far as its names, shapes, types and metadata tell."""
+
+    method: str
+    family: str
+    version: str = ""
+    """Of a whole model: `sd1`, `sd2` or `sdxl`."""
+    layers: Mapping[str, Mapping[str, Shape]] = field(default_factory=dict)
+    """Of low-rank files: the shapes of each layer's tensors, by our suffix."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What was left out, guessed or is worth knowing, in words."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +95,14 @@ class Layout(ABC):
     def sniff(self, contents: Contents) -> bool:
         """Is this file of this layout? Only names and shapes count, never the file's name. At most one layout says yes."""
 
+    def identify(self, contents: Contents) -> Identity:
+        """What the file is: without its numbers and without torch where they are many, else by reading it.
+
+        Raises `FormatError` for everything that `read` refuses, but for what only the numbers tell.
+        """
+        artifact = self.read(contents)
+        return Identity(artifact.method, artifact.family, notes=artifact.notes)
+
     @abstractmethod
     def read(self, contents: Contents) -> Artifact:
         """The artifact with canonical names (see `Artifact.tensors`); floating tensors as float32.
@@ -109,7 +136,10 @@ class Layout(ABC):
 
 
 def examine(path: Path) -> Contents:
-    """Look at a file or folder without reading its tensors; raises `FormatError` for what is no file of tensors."""
+    """Look at a file or folder without reading its tensors; raises `FormatError` for what is no file of tensors.
+
+    Of quantised weights the scales and other companions are left out, and those of an unknown kind refused.
+    """
     path = Path(path)
     if path.is_dir():
         return Contents(path, "folder")
@@ -117,7 +147,7 @@ def examine(path: Path) -> Contents:
         raise FormatError(f"there is no file {path}")
     if path.suffix.lower() in PICTURES:
         return Contents(path, "picture")
-    if is_safetensors(path):
-        header = read_header(path)
-        return Contents(path, "safetensors", header.shapes, header.metadata, header.dtypes)
-    return Contents(path, "pickled", read_shapes(path))
+    opened = open_tensors(path)
+    shapes = {name: one.shape for name, one in opened.tensors.items()}
+    kind: Literal["safetensors", "pickled"] = "safetensors" if opened.tree is None else "pickled"
+    return Contents(path, kind, shapes, opened.metadata, opened.dtypes, opened.scaled)

@@ -7,16 +7,28 @@ they are and only their names change, but where the makers of SD 3 and Flux keep
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats import _flat
+from likewise.formats._deltas import check_factors
 from likewise.formats._metadata import describe, seal
-from likewise.formats._modules import Modules, adopt, group, read_finite, rounded
+from likewise.formats._modules import (
+    Modules,
+    Spelled,
+    adopt,
+    at,
+    check_types,
+    group,
+    read_finite,
+    refuse_double,
+    rounded,
+)
 from likewise.formats._names import DIFFUSERS, FAMILIES, TRANSFORMERS, flatten, to_kohya
-from likewise.formats._rows import apart
-from likewise.formats.layout import Contents, Layout, Saving
+from likewise.formats._rows import apart, cuts
+from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights import write_tensors
 
 DORA = {
@@ -60,26 +72,39 @@ class Lycoris(Layout):
         others = _flat.refusing(contents.shapes)
         return {program: how for program, how in known.items() if program not in others}
 
+    def identify(self, contents: Contents) -> Identity:
+        return self._spelled(contents).identity("lycoris")
+
     def read(self, contents: Contents) -> Artifact:
-        found = _flat.survey(contents)
+        found = self._spelled(contents)
+        modules: Modules = {}
+        for flat, own in _flat.by_layer(read_finite(contents)).items():
+            layer = found.layers[flat]
+            modules |= zip(layer.paths, apart(own, layer), strict=True)
+        return adopt(contents, modules, "lycoris", found.family, found.notes)
+
+    def _spelled(self, contents: Contents) -> Spelled:
+        """The layers of a file; raises `FormatError` for names, types and shapes of no factorisation."""
+        check_types(contents)
         unknown = sorted(_flat.suffixes(contents.shapes) - _flat.LORA - _flat.LYCORIS)
         if unknown:
             raise FormatError(
                 f"{contents.path} holds tensors called {unknown[0]!r}, which is no factorisation"
             )
-        modules: Modules = {}
-        for flat, own in _flat.by_layer(read_finite(contents)).items():
-            layer = found.layers[flat]
-            try:
-                modules |= zip(layer.paths, apart(own, layer), strict=True)
-            except FormatError as error:
-                raise FormatError(f"{contents.path}: {error.message}", error.hint) from None
+        for name, factors in _flat.by_layer(contents.shapes).items():
+            with at(contents, name):
+                check_factors(factors)
+        found, seen = _flat.survey(contents), set[str]()
+        for name, own in found.shapes.items():
+            with at(contents, name):
+                cuts(own, found.layers[name])
+            refuse_double(contents, found.layers[name], seen)
         notes = dict(found.notes)
-        if any("dora_scale" in own for own in modules.values()):
+        if any("dora_scale" in own for own in found.shapes.values()):
             notes["portability"] = (
                 "a DoRA: programs divide by different norms, so pictures differ between them"
             )
-        return adopt(contents, modules, "lycoris", found.family, notes)
+        return replace(found, notes=notes)
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         dtype, tensors = saving.torch_dtype(), {}

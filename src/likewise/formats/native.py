@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats._deltas import algorithm
-from likewise.formats._modules import group, paired, ungroup
-from likewise.formats._numbers import real
-from likewise.formats.layout import Contents, Layout, Saving
+from likewise.formats._deltas import check_factors
+from likewise.formats._modules import at, check_pairs, check_types, group, paired, ungroup
+from likewise.formats._numbers import real, rounded
+from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape
 from likewise.weights import read_tensors, write_tensors
 
 VERSION = "1"
+FACTS = ("method", "family", "token", "noun", "base", "recipe")
+"""What every file says of itself."""
 REQUIRED = {"aesthetic": "aesthetic.mean", "textual_inversion": "vectors"}
 """What files of a method hold, however they were taught."""
 
@@ -34,38 +37,44 @@ class Native(Layout):
     def sniff(self, contents: Contents) -> bool:
         return "likewise.version" in contents.metadata
 
+    def identify(self, contents: Contents) -> Identity:
+        facts = _facts(contents)
+        method = facts["likewise.method"]
+        layers: dict[str, dict[str, Shape]] = {}
+        for name, shape in contents.shapes.items():
+            path, _, suffix = name.rpartition(".")
+            layers.setdefault(path, {})[suffix] = shape
+        if method in ("lora", "lycoris"):
+            check_types(contents)
+        if method == "lora":
+            check_pairs(contents, layers)
+        for path, own in layers.items() if method == "lycoris" else ():
+            with at(contents, path):
+                check_factors(own)
+        if REQUIRED.get(method, "") not in {"", *contents.shapes}:
+            raise FormatError(f"{contents.path} lacks the tensor {REQUIRED[method]}", "fetch the file again")
+        shown = layers if method in ("lora", "lycoris") else {}
+        return Identity(method, facts["likewise.family"], layers=shown)
+
     def read(self, contents: Contents) -> Artifact:
-        facts = contents.metadata
-        version = facts["likewise.version"]
-        if version != VERSION:
-            raise FormatError(
-                f"{contents.path} has format version {version}; this is version {VERSION}", "update likewise"
-            )
+        self.identify(contents)
+        facts, note = contents.metadata, "likewise.note."
         tensors = {
             name: real(tensor, name, contents.path) if tensor.is_floating_point() else tensor
             for name, tensor in read_tensors(contents.path).items()
         }
-        method, note = facts.get("likewise.method", ""), "likewise.note."
-        if method == "lora":
+        if facts["likewise.method"] == "lora":
             tensors = ungroup(paired(contents, group(tensors)))
-        if method == "lycoris":
-            for own in group(tensors).values():
-                algorithm(own)
-        if REQUIRED.get(method, "") not in {"", *tensors}:
-            raise FormatError(f"{contents.path} lacks the tensor {REQUIRED[method]}", "fetch the file again")
-        try:
-            return Artifact(
-                method=facts["likewise.method"],
-                family=facts["likewise.family"],
-                token=facts["likewise.token"],
-                noun=facts["likewise.noun"],
-                tensors=tensors,
-                recipe=json.loads(facts["likewise.recipe"]),
-                base=facts["likewise.base"],
-                notes={n.removeprefix(note): text for n, text in facts.items() if n.startswith(note)},
-            )
-        except (KeyError, ValueError) as error:
-            raise FormatError(f"{contents.path} lacks a readable {error}", "fetch the file again") from None
+        return Artifact(
+            method=facts["likewise.method"],
+            family=facts["likewise.family"],
+            token=facts["likewise.token"],
+            noun=facts["likewise.noun"],
+            tensors=tensors,
+            recipe=json.loads(facts["likewise.recipe"]),
+            base=facts["likewise.base"],
+            notes={n.removeprefix(note): text for n, text in facts.items() if n.startswith(note)},
+        )
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         facts = {
@@ -79,10 +88,27 @@ class Native(Layout):
             **{f"likewise.note.{name}": text for name, text in artifact.notes.items()},
         }
         dtype = saving.torch_dtype()
-        tensors = {
-            n: t.to(dtype).contiguous() if t.is_floating_point() else t for n, t in artifact.tensors.items()
-        }
+        tensors = {n: rounded(t, dtype) if t.is_floating_point() else t for n, t in artifact.tensors.items()}
         return write_tensors(path, tensors, facts)
+
+
+def _facts(contents: Contents) -> Mapping[str, str]:
+    """The metadata of a file; raises `FormatError` for what is missing, and for other versions."""
+    facts = contents.metadata
+    version = facts["likewise.version"]
+    if version != VERSION:
+        raise FormatError(
+            f"{contents.path} has format version {version}; this is version {VERSION}", "update likewise"
+        )
+    missing = next((f"'likewise.{name}'" for name in FACTS if f"likewise.{name}" not in facts), "")
+    try:
+        if not missing and not isinstance(json.loads(facts["likewise.recipe"]), dict):
+            missing = "recipe"
+    except (ValueError, RecursionError):
+        missing = "recipe"
+    if missing:
+        raise FormatError(f"{contents.path} lacks a readable {missing}", "fetch the file again")
+    return facts
 
 
 LAYOUT = Native()

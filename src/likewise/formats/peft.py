@@ -8,27 +8,42 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.files import write_with
-from likewise.formats._dotted import WRITTEN, apply_config, by_layer, read_config
+from likewise.files import read_text, write_with
+from likewise.formats._dotted import WRITTEN, by_layer
+from likewise.formats._families import Layer, belonging
 from likewise.formats._metadata import describe, seal
-from likewise.formats._modules import Modules, adopt, canonical, group, read_finite, rounded
-from likewise.formats._names import COMPONENTS, FAMILIES, family_of, from_dotted
+from likewise.formats._modules import (
+    Modules,
+    Spelled,
+    adopt,
+    as_tensor,
+    canonical,
+    check_layers,
+    check_pairs,
+    check_types,
+    group,
+    read_finite,
+    rounded,
+)
+from likewise.formats._names import COMPONENTS, FAMILIES
+from likewise.formats._peft_config import Scales, read_config
+from likewise.formats._rows import sides
 from likewise.formats.diffusers import component_names
-from likewise.formats.layout import Contents, Layout, Saving, examine
+from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape, examine
 from likewise.weights import write_tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 START = "base_model.model."
+"""Level that PEFT puts around a model."""
 FLATTENED = frozenset({("sd", "text"), ("sdxl", "text"), ("flux", "text")})
 """Towers that have no level `text_model.` in current libraries; those with a projection kept it. PEFT goes by live names."""
-REFUSED = {"use_dora": "DoRA", "lora_bias": "biases", "fan_in_fan_out": "transposed weights"}
-"""Settings that no other layout has a place for."""
 
 
 class Peft(Layout):
@@ -49,20 +64,19 @@ class Peft(Layout):
     def sniff(self, contents: Contents) -> bool:
         return contents.kind == "folder" and bool(_adapters(contents.path))
 
+    def identify(self, contents: Contents) -> Identity:
+        return _survey(contents)[0].identity("lora")
+
     def read(self, contents: Contents) -> Artifact:
+        found, alphas, metadata = _survey(contents)
         pairs: Modules = {}
-        metadata: dict[str, str] = {}
         for component, folder in _adapters(contents.path).items():
-            inner = examine(folder / WEIGHTS)
-            metadata |= inner.metadata
-            pairs |= _read_adapter(component, folder, inner)
-        parts = {name: COMPONENTS[name.partition(".")[0]] for name in pairs}
-        paths = {name: name.partition(".")[2] for name in pairs}
-        wide = {f"{parts[n]}.{paths[n]}": own["down"].shape[1] for n, own in pairs.items() if "down" in own}
-        family = family_of(wide, (), metadata)
-        layers = {name: from_dotted(parts[name], paths[name], family) for name in pairs}
+            inner = read_finite(examine(folder / WEIGHTS))
+            pairs |= {_named(component, key): dict(own) for key, own in by_layer(inner).items()}
+        for name, alpha in alphas.items():
+            pairs[name]["alpha"] = as_tensor(alpha)
         whole = Contents(contents.path, "folder", metadata=metadata)
-        return adopt(whole, canonical(whole, pairs, layers), "lora", family, {})
+        return adopt(whole, canonical(whole, pairs, found.layers), "lora", found.family, found.notes)
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         names = component_names(artifact.family)
@@ -93,30 +107,66 @@ def _adapters(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in COMPONENTS if (folder / name / CONFIG).is_file()}
 
 
-def _read_adapter(component: str, folder: Path, contents: Contents) -> Modules:
-    """An adapter's pairs by component and path, with the alphas of its configuration."""
+def _survey(contents: Contents) -> tuple[Spelled, dict[str, float], dict[str, str]]:
+    """The layers of all adapters in a folder by component and path, the alpha of each, and their files' metadata.
+
+    Raises `FormatError` for settings, names, types and shapes that are not understood.
+    """
+    shapes: dict[str, Mapping[str, Shape]] = {}
+    layers: dict[str, Layer] = {}
+    alphas: dict[str, float] = {}
+    metadata: dict[str, str] = {}
+    for component, folder in _adapters(contents.path).items():
+        config, inner = _config_of(folder), examine(folder / WEIGHTS)
+        check_types(inner)
+        scales = Scales.of(config, folder)
+        metadata |= inner.metadata
+        if isinstance(base := config.get("base_model_name_or_path"), str):
+            metadata["base_model_name_or_path"] = base
+        keyed = by_layer(inner.shapes)
+        if sum(len(own) for own in keyed.values()) != len(inner.shapes):
+            raise FormatError(
+                f"{inner.path} holds tensors that are of no low-rank pair", "save it without them"
+            )
+        for key, own in keyed.items():
+            name = _named(component, key)
+            shapes[name] = own
+            part, dotted = name.partition(".")[::2]
+            layers[name] = Layer(COMPONENTS[part], dotted, sides(own)[1])
+        check_pairs(inner, shapes)
+        for key, own in keyed.items():
+            path = ".".join(filter(None, key))
+            alphas[_named(component, key)] = scales.effective(path, own["down"][0])
+    belongs = belonging(contents.path, layers, metadata)
+    found = Spelled(belongs.family, belongs.layers, shapes, belongs.notes)
+    check_layers(contents, found)
+    return found, alphas, metadata
+
+
+def _named(component: str, key: tuple[str, str]) -> str:
+    """Component and path of a layer; an adapter that does not say its component may have it in the names, or none."""
+    root, path = key
+    if component:
+        return f"{component}.{'.'.join(filter(None, key))}"
+    return f"{root}.{path}" if root in COMPONENTS else f"{_guess(path)}.{path}"
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    """An adapter's configuration; raises `FormatError` for one of another type than a LoRA's."""
     try:
-        config = read_config((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_config(read_text(folder / CONFIG))
     except (OSError, UnicodeDecodeError):
         raise FormatError(f"{folder / CONFIG} cannot be read", "fetch the folder again") from None
+    if not (folder / WEIGHTS).is_file():
+        pickled = (folder / WEIGHTS).with_suffix(".bin")
+        hint = (
+            "PEFT writes safetensors unless told otherwise" if pickled.is_file() else "fetch the folder again"
+        )
+        raise FormatError(f"{folder} lacks {WEIGHTS}", hint)
     kind = config.get("peft_type")
     if kind != "LORA":
         raise FormatError(f"{folder} is an adapter of type {kind}; only LORA can be read", None)
-    for setting, what in REFUSED.items():
-        if config.get(setting):
-            raise FormatError(f"{folder} uses {what} ({setting}), which cannot be carried over")
-    tensors = {name.removeprefix(START): tensor for name, tensor in read_finite(contents).items()}
-    found: Modules = {}
-    for (root, path), own in by_layer(tensors).items():
-        dotted = f"{root}.{path}" if root else path
-        found[f"{component or _guess(dotted)}.{dotted}"] = dict(own)
-    if sum(len(own) for own in found.values()) != len(tensors):
-        raise FormatError(
-            f"{contents.path} holds tensors that are of no low-rank pair", "save it without them"
-        )
-    for name in {key.partition(".")[0] for key in found}:
-        apply_config(found, name, config)
-    return found
+    return config
 
 
 def _guess(path: str) -> str:

@@ -26,7 +26,7 @@ def open_subject(path: Path) -> Subject:
     """What is in a file or folder of any layout; raises `FormatError`."""
     contents = formats.examine(path)
     layout = formats.recognise(contents)
-    return open_whole(path) if layout.name in WHOLE else layout.read(contents)
+    return open_whole(path) if layout.name in WHOLE else formats.open_artifact(contents)
 
 
 def open_model(path: Path, base: Path | None = None) -> Whole:

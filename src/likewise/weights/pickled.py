@@ -105,12 +105,26 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Type:
+    """A type of numbers, as torch calls it: `float32`."""
+
+    name: str
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return WIDTHS[self.name]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
 class Unread:
     """A tensor whose numbers are still in the file."""
 
     place: Place
-    dtype: Any
-    """As torch calls it."""
+    dtype: Type
     offset: int
     """Of the first number in `place`, in numbers."""
     shape: tuple[int, ...]
@@ -122,13 +136,11 @@ class _Stored:
     """Raw bytes with the type that the file says they have."""
 
     raw: UntypedStorage | Place
-    dtype: Any
+    dtype: Type
 
 
 def _tensor(stored: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor | Unread:
     """A view of `stored`, refused unless it lies inside."""
-    import torch
-
     numbers = [offset, *size, *stride]
     if not isinstance(stored, _Stored) or not all(type(n) is int and 0 <= n < 2**48 for n in numbers):
         raise FormatError("it holds a tensor of impossible size")
@@ -138,7 +150,9 @@ def _tensor(stored: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor
         raise FormatError("it holds a tensor that is larger than its data")
     if isinstance(stored.raw, Place):
         return Unread(stored.raw, stored.dtype, offset, tuple(size), tuple(stride))
-    empty = torch.empty(0, dtype=stored.dtype)
+    import torch
+
+    empty = torch.empty(0, dtype=getattr(torch, stored.dtype.name))
     return empty.set_(stored.raw, offset, tuple(size), tuple(stride))
 
 
@@ -151,7 +165,11 @@ STORAGES = {
     "DoubleStorage": "float64", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
     "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool",
 }  # fmt: skip
-DTYPES = sorted({*STORAGES.values(), "uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2"})
+WIDTHS = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1,
+    "uint8": 1, "bool": 1, "uint16": 2, "uint32": 4, "uint64": 8, "float8_e4m3fn": 1, "float8_e5m2": 1,
+}  # fmt: skip
+"""Every type that a pickle may name, and its bytes."""
 HARMLESS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): _Call(lambda *_: {}),
@@ -205,25 +223,21 @@ class _Unpickler(pickle.Unpickler):
         self._store = store
 
     def find_class(self, module: str, name: str) -> Any:
-        import torch
-
         known = HARMLESS.get((module, name))
         if known is not None:
             return known
         if module in ("torch", "torch.storage") and name in STORAGES:
-            return getattr(torch, STORAGES[name])
-        if module == "torch" and name in DTYPES:
-            return getattr(torch, name)
+            return Type(STORAGES[name])
+        if module == "torch" and name in WIDTHS:
+            return Type(name)
         full = f"{module}.{name}"
         if full in BYSTANDERS:
             return type(name.rpartition(".")[2], (Inert,), {"origin": full})
         raise FormatError(f"it asks for {full}, which is no part of a tensor", "nothing of it was run")
 
     def persistent_load(self, pid: Any) -> Any:
-        import torch
-
         match pid:
-            case ("storage", torch.dtype() as dtype, key, _, int(count), *rest) if not any(rest):
+            case ("storage", Type() as dtype, key, _, int(count), *rest) if not any(rest):
                 if not 0 <= count < 2**48:
                     raise FormatError("it holds a tensor of impossible size")
                 return _Stored(self._store(dtype, str(key), count * dtype.itemsize), dtype)
@@ -239,8 +253,10 @@ def brief(error: Exception) -> str:
 def unpickle(path: Path, unread: bool) -> Any:
     """The tree of a pickled file; with `unread` no data is read, and an `Unread` stands for every tensor.
 
-    Raises `FormatError` naming the first thing that is not on the list.
+    Raises `FormatError` naming the first thing that is not on the list, before any number is read or torch imported.
     """
+    if not unread:
+        unpickle(path, unread=True)
     try:
         with path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":
@@ -256,8 +272,6 @@ def unpickle(path: Path, unread: bool) -> Any:
 
 def _unpickle_zip(file: IO[bytes], unread: bool) -> Any:
     """torch's zip format (1.6 on): `NAME/data.pkl`, and the raw bytes in `NAME/data/KEY`."""
-    import torch
-
     with zipfile.ZipFile(file) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         roots = [
@@ -280,7 +294,7 @@ def _unpickle_zip(file: IO[bytes], unread: bool) -> Any:
                 named, more = struct.unpack("<HH", file.read(4))
                 stores[key] = Place(info.file_size, info.header_offset + 30 + named + more, info.CRC)
             elif key not in stores:
-                stores[key] = raw = torch.UntypedStorage(info.file_size)
+                stores[key] = raw = _room(info.file_size)
                 with archive.open(info) as member:
                     _fill(member, raw)
             return stores[key]
@@ -293,15 +307,13 @@ def _unpickle_zip(file: IO[bytes], unread: bool) -> Any:
 
 def _unpickle_legacy(file: IO[bytes], size: int, unread: bool) -> Any:
     """torch's older format: five pickles (magic, version, machine, object, keys), then the raw bytes."""
-    import torch
-
     stores: dict[str, tuple[UntypedStorage | Place, int]] = {}
 
     def store(dtype: Any, key: str, length: int) -> UntypedStorage | Place:
         if length > size:
             raise FormatError("it is shorter than the tensors in it")
         if key not in stores:
-            stores[key] = (Place(length) if unread else torch.UntypedStorage(length), dtype.itemsize)
+            stores[key] = (Place(length) if unread else _room(length), dtype.itemsize)
         return stores[key][0]
 
     magic, _version, machine = (_Unpickler(file, store).load() for _ in range(3))
@@ -322,6 +334,12 @@ def _unpickle_legacy(file: IO[bytes], size: int, unread: bool) -> Any:
         else:
             _fill(file, raw)
     return tree
+
+
+def _room(length: int) -> UntypedStorage:
+    import torch
+
+    return torch.UntypedStorage(length)
 
 
 def _fill(file: IO[bytes], raw: UntypedStorage) -> None:

@@ -12,14 +12,17 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise.errors import FormatError
 from likewise.files import write_with
-from likewise.weights import BITS, read_header, unread_in
+from likewise.weights import quantised
+from likewise.weights.finite import refuse_infinite
+from likewise.weights.header import BITS, is_safetensors, read_header
 from likewise.weights.pickled import Place, Unread, unpickle
+from likewise.weights.trees import unread_in
 
 if TYPE_CHECKING:
     import torch
@@ -61,10 +64,6 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.header = read_header(self.path)
-        with self.path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            entries = json.loads(file.read(length))
-        self._places = {name: 8 + length + entries[name]["data_offsets"][0] for name in self.header.shapes}
 
     def tensor(self, name: str) -> Tensor:
         """The tensor `name`, in memory of its own (a mapped file would stay in memory page by page)."""
@@ -74,7 +73,7 @@ class TensorFile:
         """The value of a tensor of one element, without torch; None for types that plain Python does not know."""
         dtype = self.header.dtypes[name]
         with self.path.open("rb") as file:
-            file.seek(self._places[name])
+            file.seek(self.header.places[name])
             data = file.read(BITS[dtype] // 8)
         if dtype == "BF16":  # the upper half of a float32
             dtype, data = "F32", b"\0\0" + data
@@ -86,17 +85,40 @@ class TensorFile:
         if name not in self.header.shapes:
             raise FormatError(f"{self.path} lacks the tensor {name}")
         dtype, shape = self.header.dtypes[name], self.header.shapes[name]
-        place = Place(bytes_of(dtype, shape), self._places[name])
+        place = Place(bytes_of(dtype, shape), self.header.places[name])
         return from_bytes(dtype, shape, lambda: _stretch(self.path, name, place))
 
 
-def read_pending(path: Path) -> tuple[Any, dict[str, Pending]]:
-    """The tree of a pickled file with no numbers in it, and its tensors by name, each read when it is asked for.
+@dataclass(frozen=True)
+class Opened:
+    """A file of tensors of either kind, each tensor read when it is asked for, quantised weights as what they mean."""
 
-    Raises `FormatError` as `read_object` and `tensors_in` do.
-    """
-    tree = unpickle(Path(path), unread=True)
-    return tree, {name: _unread(Path(path), name, one) for name, one in unread_in(tree, path).items()}
+    tensors: Mapping[str, Pending]
+    metadata: Mapping[str, str]
+    """Of a safetensors file; pickled ones have none."""
+    dtypes: Mapping[str, str]
+    """As the file keeps each tensor, where `Pending.dtype` is what is made of it."""
+    scaled: frozenset[str] = frozenset()
+    """Weights that are codes in the file and came with a scale."""
+    tree: Any = field(default=None, repr=False)
+    """A pickled file's, with no numbers in it."""
+
+
+def open_tensors(path: Path) -> Opened:
+    """Open a file without reading its numbers; raises `FormatError` if it is damaged, hostile or quantised otherwise."""
+    path, tree = Path(path), None
+    metadata: Mapping[str, str] = {}
+    if is_safetensors(path):
+        file = TensorFile(path)
+        given, metadata = {name: file.pending(name) for name in file.header.shapes}, file.header.metadata
+    else:
+        tree = unpickle(path, unread=True)
+        given = {name: _unread(path, name, one) for name, one in unread_in(tree, path).items()}
+    shapes = {name: one.shape for name, one in given.items()}
+    dtypes = {name: one.dtype for name, one in given.items()}
+    plan = quantised.plan(path, shapes, dtypes, lambda name: b"".join(map(bytes, pieces(given[name]))))
+    kept = {name: dtype for name, dtype in dtypes.items() if name not in plan.beside}
+    return Opened(quantised.applied(plan, given), metadata, kept, frozenset(plan.scales), tree)
 
 
 def _unread(path: Path, name: str, one: Unread) -> Pending:
@@ -169,7 +191,8 @@ def write_streamed(
 ) -> Path:
     """Write a safetensors file that is whole or not there, loading one tensor after the other.
 
-    `DIGEST` inside a metadata text becomes the payload's SHA-256.
+    Equal tensors and metadata give equal bytes. `DIGEST` inside a metadata text becomes the payload's SHA-256. Raises
+    `FormatError` naming the tensor that holds a number which is not finite.
     """
     facts = dict(sorted((metadata or {}).items()))
     names = in_order((name, one.dtype) for name, one in pending.items())
@@ -181,6 +204,7 @@ def write_streamed(
             file.write(header)
             for name in names:
                 for data in pieces(pending[name], name):
+                    refuse_infinite(data, pending[name].dtype, name)
                     digest.update(data)
                     file.write(data)
                     del data  # else it would stay in memory while the next is loaded
@@ -210,7 +234,12 @@ def serialise_header(
         end = begin + bytes_of(dtype, shape)
         table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
         begin = end
-    text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(
+            f"metadata or names hold {error.object[error.start]!r}, which no file can"
+        ) from None
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
@@ -218,7 +247,7 @@ def serialise_header(
 def payload(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
     """The bytes that follow the header in a safetensors file of `tensors`, tensor by tensor."""
     for name in in_order((name, spelled(tensor)) for name, tensor in tensors.items()):
-        yield raw_bytes(tensors[name].detach().cpu())
+        yield raw_bytes(tensors[name])
 
 
 def bytes_of(dtype: str, shape: tuple[int, ...]) -> int:
@@ -249,4 +278,4 @@ def raw_bytes(tensor: Tensor) -> Any:
     """The memory of `tensor` as a flat array of bytes; shared with it if it is contiguous."""
     import torch
 
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

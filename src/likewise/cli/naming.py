@@ -1,0 +1,76 @@
+"""Names: what people call a run, a file of weights or a model, and the files that they mean by it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from likewise.cli.app import find_run
+from likewise.errors import BaseError, FormatError, RecipeError, RunError
+from likewise.files import expand
+
+
+def taught_files(texts: Sequence[str]) -> tuple[list[Path], list[float]]:
+    """The files that `RUN[:STRENGTH]` texts name, and a strength for each. A file or folder of weights stands for itself."""
+    files: list[Path] = []
+    strengths: list[float] = []
+    for text in texts:
+        name, strength = _strength(text)
+        here = _files_of(find_run(expand(name)))
+        files += here
+        strengths += [strength] * len(here)
+    return files, strengths
+
+
+def one_file(name: str | Path) -> Path:
+    """The file or folder of weights that a path, a run or a base's name stands for.
+
+    Raises `FormatError` if a run left several, and `RunError` where there is nothing of that name.
+    """
+    path = expand(name)
+    try:
+        found = path if path.exists() else find_run(path)
+    except RunError:
+        if path.parent.exists() and path.parent != Path():
+            raise
+        try:
+            return model(str(name))
+        except BaseError:
+            pass
+        raise
+    files = _files_of(found)
+    if len(files) != 1:
+        raise FormatError(f"{name} left {len(files)} files", "name one of them")
+    return files[0]
+
+
+def model(name: str) -> Path:
+    """The folder or single file of a base, named as everywhere; raises `BaseError` with what was tried."""
+    from likewise import families
+
+    return families.locate(name)
+
+
+def _files_of(path: Path) -> list[Path]:
+    """What a run left, once it is finished; what is no run is refused or read later, as it is."""
+    from likewise.records import is_run, read_result
+
+    result = read_result(path) if is_run(path) else None
+    return [path / file for file in result["files"]] if result else [path]
+
+
+def _strength(text: str) -> tuple[str, float]:
+    name, colon, number = text.rpartition(":")
+    if not colon or expand(text).exists() or re.match(r"[\\/]", number):  # C:\runs has no strength
+        return text, 1.0
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise RecipeError(
+            f"the strength {number!r} in {text!r} is not a number", "write RUN:0.8, for instance"
+        )
+    return name, strength
