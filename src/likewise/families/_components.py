@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from likewise.errors import BaseError, FormatError
+from likewise.files import read_text
 from likewise.weights import read_tensors
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -147,7 +148,7 @@ def read_advice(path: Path) -> Advice:
     if not path.is_file():
         return Advice()
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path, fallback="cp1252"))
     except (ValueError, OSError) as error:
         raise BaseError(
             f"{path}: {error}", "it holds tables such as [recipe.lora] with learning_rate = 1e-3"
