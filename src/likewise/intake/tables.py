@@ -28,6 +28,8 @@ TAGS = "tags"
 DELIMITERS = (",", ";", "\t", "|")
 _LISTS = ("images", "data", "rows", "items", "samples", "captions", "annotations", "examples")
 
+_NO_JSON = "is no JSON"
+
 Names = Callable[[str], bool]
 
 
@@ -52,8 +54,11 @@ def parse(text: str, names: Names, *, json_kind: bool) -> list[Row]:
         whole = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    except ValueError:
-        return list(_lines(text, names))
+    except ValueError as error:
+        rows = list(_lines(text, names))
+        if all(row.fault == _NO_JSON for row in rows):
+            raise ValueError(str(error)) from None
+        return rows
     return list(_from_json(whole, names))
 
 
@@ -65,7 +70,7 @@ def _lines(text: str, names: Names) -> Iterator[Row]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
-            yield Row(f"line {number}", fault="is no JSON")
+            yield Row(f"line {number}", fault=_NO_JSON)
             continue
         yield _row(value, f"line {number}", names)
 
