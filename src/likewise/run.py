@@ -33,8 +33,9 @@ from likewise.gallery import Gallery
 from likewise.meter import Meter
 from likewise.method import Adapter, Method
 from likewise.planning import asked, look, settle
+from likewise.prompt import foreign
 from likewise.recipe import Recipe, TrainingRecipe
-from likewise.sampling import draw, several
+from likewise.sampling import draw, facts, several
 from likewise.stack import Job, Stack
 from likewise.train import Training
 from likewise.weights import read_header, read_tensors, write_tensors
@@ -59,9 +60,13 @@ class Run:
     stopped: Callable[[], bool] | None = field(default=None, compare=False)
     """Who else may ask to stop, beside `stop`: a comparison, for one."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", expand(self.folder))
+
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path | str) -> Self:
         """The run that a folder was made for."""
+        folder = expand(folder)
         plan = records.read_plan(folder)
         method = methods.get(plan["method"])
         jobs = tuple(
@@ -69,7 +74,7 @@ class Run:
             for job in plan["job"]
         )
         steps = tuple(plan.get("preview_steps", ()))
-        return cls(plan["base"], plan["method"], jobs, Path(folder), tuple(plan.get("previews", ())), steps)
+        return cls(plan["base"], plan["method"], jobs, folder, tuple(plan.get("previews", ())), steps)
 
     def start(
         self, *, base: Base | None = None, sampler: Sampler | None = None
@@ -198,10 +203,10 @@ class Run:
             for job in self.jobs
             for prompt in self.previews
         ]
-        gallery = Gallery(folder)
+        gallery = Gallery(folder, facts(base, sampler))
         if [picture.prompt for picture in gallery] != prompts:  # none yet, or what an earlier start asked for
             shutil.rmtree(folder, ignore_errors=True)
-            gallery = Gallery(folder)
+            gallery = Gallery(folder, facts(base, sampler))
             for picture, prompt in zip(
                 base.sample(prompts, [0] * len(prompts), sampler, slots=len(self.jobs)), prompts, strict=True
             ):
@@ -354,7 +359,7 @@ def plan(
         class_pictures=class_pictures,
     )
     recipe = prior.settled(settle(loaded, method, given), concept, given)
-    for text in recipe.idle(given):
+    for text in (*recipe.idle(given), *(text for prompt in several(previews) for text in foreign(prompt))):
         logger.warning(text)
     chosen.check(loaded, 1)
     folder = out or records.new_folder(Path("runs"), concept.name, chosen.name)

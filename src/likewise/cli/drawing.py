@@ -61,7 +61,6 @@ def sample(
 
     sources, strengths = taught_files(taught or [])
     _warn_of_words(prompts)
-    _warn_of_tokens(sources, prompts)
     out = out or Path("samples") / f"{datetime.now():%Y-%m-%d-%H%M%S}-{_slug(prompts[0])}"
     check_writable(out)
     wanted: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": size, "negative": negative}
@@ -125,19 +124,6 @@ def _strength(text: str) -> tuple[str, float]:
             f"the strength {number!r} in {text!r} is not a number", "write RUN:0.8, for instance"
         )
     return name, strength
-
-
-def _warn_of_tokens(files: Sequence[Path], prompts: Sequence[str]) -> None:
-    """A prompt without the token draws nothing that was taught, which looks as if teaching had failed."""
-    from likewise.weights import read_header
-
-    for file in files:
-        token = read_header(file).metadata.get("likewise.token") if file.is_file() else None
-        for prompt in prompts:
-            if token and not re.search(rf"(?<!\w){re.escape(token)}(?!\w)", prompt):
-                terminal.say(
-                    f"{prompt!r} does not say {token!r}, the token of {terminal.short(file)}", "warning"
-                )
 
 
 def _slug(prompt: str) -> str:

@@ -12,6 +12,7 @@ import ctypes
 import datetime
 import gc
 import json
+import logging
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,9 +36,11 @@ from likewise.meter import machine
 from likewise.metrics.features import Panel, panel
 from likewise.picture import Example
 from likewise.planning import asked, settle
+from likewise.prompt import foreign
 from likewise.recipe import nearest
 from likewise.sampling import as_seeds, several
 
+logger = logging.getLogger(__name__)
 LARGEST = 768
 """Longest side of the pictures' copies in the folder, which are also what is scored."""
 VERDICT_NOTE = (
@@ -96,7 +99,7 @@ class Comparison:
     """What a person would type to do it again."""
 
     def __post_init__(self) -> None:
-        self.folder = Path(self.folder)
+        self.folder = expand(self.folder)
         self._results = Results(self.folder)
         self._plan: list[Trial] | None = None
         if not self.concept.held_out:
@@ -328,6 +331,8 @@ def prepare(
         if key in changes:
             changes[key] = tuple(read(changes[key]))
     settings = _spread(options, recipes, several(methods or ()))
+    for text in dict.fromkeys(text for prompt in changes.get("prompts", ()) for text in foreign(prompt)):
+        logger.warning(text)
     loaded = families.load(base) if isinstance(base, str) else base
     name = base if isinstance(base, str) else base.name
     changes["sampler"] = loaded.settled(changes.get("sampler"))
