@@ -122,7 +122,12 @@ class Recipe(BaseModel):
     @classmethod
     def _instead_of(cls, key: str) -> str:
         """The way out for a setting that is not there; a setting of training is missed where nothing trains."""
-        if key in TrainingRecipe.model_fields and not issubclass(cls, TrainingRecipe):
+        training = TrainingRecipe.model_fields
+        if (
+            not issubclass(cls, TrainingRecipe)
+            and (key in training or ours(key, training))
+            and not ours(key, cls.model_fields)
+        ):
             return f"nothing trains before it draws; its settings are {', '.join(sorted(cls.model_fields))}"
         return nearest(key, cls.model_fields)
 
