@@ -115,12 +115,10 @@ class _Lines(logging.Handler):
 def report(error: Error) -> int:
     """Print an expected error; returns the exit code."""
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
-    if code == INTERRUPTED:
-        terminal.say(error.message)
-    else:
-        terminal.say(error.message, "error")
+    # Spelled out here as well, line ends included: a name in it must not look like a line of ours.
+    terminal.say(printable(error.message), "" if code == INTERRUPTED else "error")
     if error.hint:
-        terminal.say(error.hint, "go on" if code == INTERRUPTED else "hint")
+        terminal.say(printable(error.hint), "go on" if code == INTERRUPTED else "hint")
     _show_traceback(error)
     return code
 

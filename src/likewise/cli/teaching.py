@@ -142,7 +142,7 @@ def _perform(run: Run, base: Base | None) -> None:
     taught = "taught before" if read_result(run.folder) else "taught"
     terminal.say(f"teaching {called!r} by {run.method} in {terminal.short(run.folder)}")
     with tracebacks_in(run.folder), stopping(run.stop):
-        result = follow(run.start(base=base))
+        result = follow(run.start(base=base), run.folder)
     files = ", ".join(result["files"])
     spent = (
         f"{result['steps']} steps in {terminal.duration(result['seconds'])}"
@@ -279,7 +279,7 @@ def _compare(comparison: Comparison, show: bool) -> None:
     with tracebacks_in(folder):
         with stopping(comparison.stop):
             try:
-                follow_comparison(comparison.start())
+                follow_comparison(comparison.start(), folder)
             except Interrupted as stopped:
                 again = f"the same command with --out {terminal.quoted(folder)} goes on from here"
                 raise Interrupted(stopped.message, again) from None
