@@ -25,7 +25,7 @@ from likewise.concept import Concept
 from likewise.metrics.features import Panel, panel, read
 from likewise.metrics.score import Evidence, Reading, Score, normalise
 from likewise.metrics.subject import ceiling
-from likewise.run import settle
+from likewise.planning import settle
 from likewise.stack import Job, Stack
 from likewise.train import Training
 
@@ -116,7 +116,7 @@ def _trained(bench: Bench, name: str, grid: Grid, rates: Sequence[float]) -> Ite
 
 def _job(bench: Bench, name: str, settings: dict[str, Any]) -> Job:
     """The base's present advice counts for all that the grid does not set."""
-    return Job(bench.concept, settle(bench.base, name, None, settings))
+    return Job(bench.concept, settle(bench.base, name, settings))
 
 
 def _class_pictures(bench: Bench, job: Job) -> list[Any]:

@@ -26,8 +26,9 @@ from likewise.cache import Cache
 from likewise.files import write_text
 from likewise.gallery import Gallery
 from likewise.metrics.features import Features, load
+from likewise.planning import settle
 from likewise.records import read_result
-from likewise.run import Run, settle
+from likewise.run import Run
 from likewise.sampling import artifacts
 from likewise.stack import Job
 
@@ -66,7 +67,7 @@ class Bench:
         method = methods.get(name)
         for seed in seeds if method.trains else (0,):
             own = {key: value for key, value in self.settings.items() if key in method.recipe.model_fields}
-            recipe = settle(self.base, name, None, {**own, "seed": seed})
+            recipe = settle(self.base, name, {**own, "seed": seed})
             jobs = {s.name: Job(s.concept(self.token), recipe) for s in self.subjects}
             groups = [self.subjects] if method.stackable else [[s] for s in self.subjects]
             for group in groups:

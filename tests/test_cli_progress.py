@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from likewise.cli import progress
+from likewise.concept import Concept
+from likewise.errors import Interrupted
 from likewise.events import Stepped
+from likewise.methods.lora import LoRARecipe
+from likewise.records import steps
+from likewise.run import Run
+from likewise.stack import Job
+from tests.bases import pictures, tiny
 
 
 @pytest.mark.parametrize(("width", "count"), [(140, 5), (50, 2), (20, 1)])
@@ -25,3 +35,24 @@ def test_a_bar_tells_as_much_as_there_is_room_for(
     ):
         assert fact.startswith(begin)
         assert fact.endswith(end)
+
+
+def test_the_shown_loss_goes_on_after_a_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The mean is over all steps, those of earlier starts included, so it does not jump to the loss of one step."""
+    concept = Concept.read(pictures(tmp_path / "dog"), token="sks", noun="dog")
+    job = Job(concept, LoRARecipe(steps=12, checkpoint_every=1, resolution=64))
+    run, base = Run("tiny:sd", "lora", (job,), tmp_path / "run"), tiny()
+    begun = run.start(base=base)
+    while (event := next(begun)).to_json().get("step") != 8:
+        pass
+    assert isinstance(event, Stepped)
+    run.stop()
+    with pytest.raises(Interrupted):
+        list(begun)
+    capsys.readouterr()
+    progress.follow(run.start(base=base), run.folder)
+    shown = re.findall(r"step +(\d+)/12 .*loss ([\d.]+)", capsys.readouterr().err)
+    mean = progress.Average()
+    wanted = {step["step"]: f"{mean.add(step['losses']):.4f}" for step in steps(run.folder)[0]}
+    assert shown[0][0] == "9"
+    assert [loss for _, loss in shown] == [wanted[int(number)] for number, _ in shown]

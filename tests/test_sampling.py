@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import likewise
 from likewise.base import Sampler
+from likewise.comparison.comparison import prepare
 from likewise.errors import RecipeError, RunError
 from likewise.gallery import Gallery
 from likewise.run import teach
@@ -100,3 +103,103 @@ def test_drawing_stops_after_a_batch_and_goes_on_with_the_same_pictures(tmp_path
     whole = draw(base, words, seeds, two, Gallery(tmp_path / "b"))
     assert [i.tobytes() for i in again.images()] == [i.tobytes() for i in whole.images()]
     assert len(whole) == 5
+
+
+@pytest.fixture
+def concepts(tmp_path: Path) -> list[Path]:
+    """Two taught concepts that go by one word, in two cases."""
+    found = []
+    for name, token in (("one", "sks"), ("two", "SKS")):
+        folder = pictures(tmp_path / f"of {name}")
+        taught = likewise.teach(folder, noun="dog", token=token, base="tiny:sd", steps=1, out=tmp_path / name)
+        found.append(Path(taught["folder"]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "said"),
+    [
+        ("a (red:1.5) sks dog", {}, ["'(red:1.5)' in the prompt is read as letters"]),
+        ("a sks dog <lora:x:0.8>", {}, ["'<lora:x:0.8>'"]),
+        ("a sks dog AND a cat", {}, ["'AND'"]),
+        ("a SKS dog", {}, []),
+        ("a dog", {}, ["'a dog' does not say 'sks', the token of one"]),
+        (
+            "a sks dog",
+            {"negative": "cats", "guidance": 1.0},
+            ["the negative prompt has no effect at guidance 1"],
+        ),
+        (
+            "a sks dog",
+            {"negative": "cats", "guidance": 0.5},
+            ["guidance 0.5 draws towards the negative prompt"],
+        ),
+        ("a sks dog", {"negative": "cats", "guidance": 2.0}, []),
+        ("a sks dog", {"negative": "(cats:2)", "guidance": 2.0}, ["'(cats:2)'"]),
+    ],
+)
+def test_what_has_no_effect_is_said(
+    concepts: list[Path],
+    prompt: str,
+    options: dict[str, Any],
+    said: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sampler = Sampler(steps=1, **options)
+    caplog.clear()
+    likewise.sample([prompt], concepts=concepts[0], seeds=1, sampler=sampler, out=concepts[0] / "drawn")
+    told = [record.getMessage() for record in caplog.records if record.name == "likewise.sampling"]
+    assert len(told) == len(said)
+    assert all(wanted in text for wanted, text in zip(said, told, strict=True))
+
+
+def test_two_concepts_of_one_word_are_said_to_be_drawn_together(
+    concepts: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    likewise.sample(
+        "a sks dog", concepts=concepts, seeds=1, sampler=Sampler(steps=1), out=concepts[0] / "drawn"
+    )
+    assert any("one and two are both called 'sks'" in record.getMessage() for record in caplog.records)
+
+
+def test_the_negative_prompt_of_a_base_that_advises_no_guidance(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = tiny()
+    base.guidance = 1.0
+    likewise.sample(
+        "a dog", base=base, seeds=1, sampler=Sampler(steps=1, negative="cats"), out=tmp_path / "drawn"
+    )
+    assert any("no effect at guidance 1" in record.getMessage() for record in caplog.records)
+
+
+def test_prompts_of_comparisons_and_previews_are_looked_at_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = pictures(tmp_path / "dog")
+    likewise.teach(
+        folder, noun="dog", token="sks", base="tiny:sd", steps=1, out=tmp_path / "run", previews="a ({}:1.2)"
+    )
+    assert any("'({}:1.2)'" in record.getMessage() for record in caplog.records)
+    caplog.clear()
+    prepare(folder, noun="dog", base="tiny:sd", prompts=["a [{}] here"], out=tmp_path / "compared")
+    assert any("'[{}]'" in record.getMessage() for record in caplog.records)
+
+
+def test_settings_that_do_nothing_are_said_where_a_person_gave_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = {"noun": "dog", "token": "sks", "base": "tiny:sd", "steps": 1}
+    folder = pictures(tmp_path / "dog")
+    likewise.teach(folder, out=tmp_path / "a", prior_weight=0.5, **more)
+    assert [r.getMessage() for r in caplog.records if "no effect" in r.getMessage()] == [
+        "prior_weight=0.5 has no effect: prior=none"
+    ]
+    caplog.clear()
+    likewise.teach(folder, out=tmp_path / "b", prior="predicted", prior_weight=0.5, prior_count=3, **more)
+    assert [r.getMessage() for r in caplog.records if "no effect" in r.getMessage()] == [
+        "prior_count=3 has no effect: prior=predicted"
+    ]
+    caplog.clear()
+    likewise.teach(folder, out=tmp_path / "c", **more)
+    assert not [r for r in caplog.records if "no effect" in r.getMessage()]

@@ -217,6 +217,12 @@ class Base(ABC):
         """The same for prompts that are drawn: the towers' filters act as well."""
         return self.condition([tower.read(prompts, negative=negative) for tower in self.towers])
 
+    def fit(self, prompt: str, keep: Sequence[str] = ()) -> str:
+        """`prompt`, cut to what every tower reads where it is longer; the words `keep` stay (see `TextTower.fit`)."""
+        for tower in self.towers:
+            prompt = tower.fit(prompt, keep)
+        return prompt
+
     def fingerprint(self, *names: str) -> str:
         """A digest of the named components' (or all components') names, shapes and a sample of their values."""
         digest = hashlib.sha256(self.family.encode())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
-from likewise.files import write_with
+from likewise.files import expand, write_with
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def home() -> Path:
     """`LIKEWISE_HOME`, or this system's folder for caches."""
     named = os.environ.get("LIKEWISE_HOME")
-    return Path(named).expanduser() if named else user_cache_path("likewise")
+    return expand(named) if named else user_cache_path("likewise")
 
 
 def key(*parts: object) -> str:
@@ -34,7 +34,7 @@ class Cache:
     """Tensors and folders by key."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = Path(folder) if folder else home() / "cache"
+        self.folder = expand(folder) if folder else home() / "cache"
 
     def tensors(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors kept under `name`, made and kept first where there are none (or they do not read)."""

@@ -19,6 +19,10 @@ from PIL import ImageColor
 from likewise import intake
 from likewise.errors import ConceptError
 from likewise.picture import Example
+from likewise.prompt import says, spelled
+
+_PLACES = r"\[(?:trigger|name|filewords)\]|\{\}"
+"""Where ai-toolkit, the web UI and likewise itself put the concept into a caption."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Concept:
     """Kept from training, for judging."""
     background: str = "white"
     """What transparency was laid on; set on every example."""
+    class_pictures: tuple[Example, ...] = ()
+    """Own pictures of the class, for a prior of `pictures`; never learned as the concept."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "token", check_token(self.token))
@@ -45,7 +51,7 @@ class Concept:
         except ValueError:
             hint = "use a name such as white, or #rrggbb"
             raise ConceptError(f"{self.background!r} is not a colour to lay transparency on", hint) from None
-        for part in ("examples", "held_out"):
+        for part in PARTS:
             laid = tuple(replace(example, background=self.background) for example in getattr(self, part))
             object.__setattr__(self, part, laid)
 
@@ -57,18 +63,31 @@ class Concept:
         """`a dog`: any of its kind."""
         return f"{article(self.noun)} {self.noun}"
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a caption may not lose when it is cut: `sks dog`, or else `sks` and `dog`."""
+        return (f"{self.token} {self.noun}", self.token, self.noun)
+
     def caption(self, example: Example) -> str:
-        """One line that always holds the token: placeholders filled, or `sks dog, ` put in front."""
+        """One line that always holds the token: placeholders filled, or `sks dog, ` put in front.
+
+        A token in another case is the token, and gets the concept's spelling.
+        """
         called = f"{self.token} {self.noun}"
         # "[trigger] dog", as ai-toolkit writes it, must not become "sks dog dog".
-        places = rf"(?:\[(?:trigger|name|filewords)\]|\{{\}})(?:\s+{re.escape(self.noun)}(?!\w))?"
+        places = rf"(?:{_PLACES})(?:\s+{re.escape(self.noun)}(?!\w))?"
         text = re.sub(places, lambda _: called, example.caption or "", flags=re.IGNORECASE)
         text = " ".join(text.split())
         if not text:
             return self.prompt()
-        if re.search(rf"(?<!\w){re.escape(self.token)}(?!\w)", text):
-            return text
-        return f"{called}, {text}"
+        return spelled(self.token, text) if says(self.token, text) else f"{called}, {text}"
+
+    def class_caption(self, example: Example) -> str:
+        """The caption of a class picture; `a dog` where it has none, or one that would call the concept."""
+        text = " ".join((example.caption or "").split())
+        if not text or says(self.token, text) or re.search(_PLACES, text, re.IGNORECASE):
+            return self.class_prompt()
+        return text
 
     @classmethod
     def read(
@@ -80,20 +99,17 @@ class Concept:
         hold_out: int | None = 0,
         seed: int = 0,
         background: str = "white",
+        class_pictures: intake.Source | None = None,
     ) -> Self:
         """Read whatever `source` holds; keep `hold_out` pictures for judging (None: as the protocol says).
 
         Near-duplicates stay on one side, so fewer may be kept. The choice depends on names and `seed` alone.
+        `class_pictures` names a place of pictures of the class, besides those that `source` has in a folder such as `reg`.
         Raises ConceptError when nothing is usable or `hold_out` cannot be met.
         """
         token, noun = check_token(token), _check_noun(noun)
-        found = intake.read(source)
-        words = " ".join(filter(None, (found.token, found.noun)))
-        examples = [
-            # A kohya folder's words are a stand-in for a caption; the words asked for now take their place.
-            replace(example, caption=f"{token} {noun}") if words and example.caption == words else example
-            for example in found.examples
-        ]
+        found = intake.read(source, class_pictures)
+        examples = _digested(found.renamed(token, noun))
         kept = _hold_out(found.names, found.duplicates, hold_out, seed)
         return cls(
             name=slug(found.title) or slug(f"{token} {noun}") or "concept",
@@ -102,45 +118,65 @@ class Concept:
             examples=tuple(e for e, name in zip(examples, found.names, strict=True) if name not in kept),
             held_out=tuple(e for e, name in zip(examples, found.names, strict=True) if name in kept),
             background=background,
+            class_pictures=_digested(found.class_pictures),
         )
 
     def digest(self) -> str:
-        """sha256 over all that training sees: bytes, captions, repeats, split, token, noun, background."""
+        """sha256 over all that training sees: bytes, captions, repeats, split, token, noun, background, class pictures.
+
+        Nothing of it depends on where the pictures lie or what their files are called.
+        """
         parts = [self.token, self.noun, self.background, str(len(self.examples))]
         for example in (*self.examples, *self.held_out):
-            with example.stream() as file:
-                parts.append(hashlib.sha256(file.read()).hexdigest())
-            parts += [self.caption(example), str(example.repeats)]
+            parts += [example.digest(), self.caption(example), str(example.repeats)]
+        for example in self.class_pictures:
+            parts += ["class", example.digest(), self.class_caption(example), str(example.repeats)]
         # Each part with its length, so that "ab" + "c" and "a" + "bc" differ.
         return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`. Holds absolute paths: for the run folder only."""
+        """Plain values for `json.dumps`. Holds absolute paths: for the run folder only.
+
+        A picture whose bytes were looked at has their `sha256`, by which it is known again elsewhere.
+        """
         head: dict[str, Any] = {
             "name": self.name,
             "token": self.token,
             "noun": self.noun,
             "background": self.background,
         }
-        for part in ("examples", "held_out"):
-            head[part] = [
-                {"path": str(e.path), "caption": e.caption, "repeats": e.repeats, "member": e.member}
-                for e in getattr(self, part)
-            ]
-        return head
+        rows = {part: [_row(example) for example in getattr(self, part)] for part in PARTS}
+        return head | {part: found for part, found in rows.items() if found or part != "class_pictures"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The concept that `to_json` described."""
         try:
             values = dict(data)
-            for part in ("examples", "held_out"):
+            for part in PARTS if "class_pictures" in values else PARTS[:2]:
                 rows = [{**row, "path": Path(row["path"])} for row in values[part]]
                 values[part] = tuple(Example(**row) for row in rows)
             return cls(**values)
         except (ValueError, TypeError, KeyError) as error:
             hint = "was the file edited? Teach again from the pictures"
             raise ConceptError(f"the description of the concept cannot be read: {error!r}", hint) from None
+
+
+PARTS = ("examples", "held_out", "class_pictures")
+
+
+def _row(example: Example) -> dict[str, Any]:
+    row = {
+        "path": str(example.path),
+        "caption": example.caption,
+        "repeats": example.repeats,
+        "member": example.member,
+    }
+    return row | ({"sha256": example.sha256} if example.sha256 else {})
+
+
+def _digested(examples: Sequence[Example]) -> tuple[Example, ...]:
+    return tuple(replace(example, sha256=example.digest()) for example in examples)
 
 
 def _hold_out(

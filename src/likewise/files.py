@@ -1,4 +1,4 @@
-"""Files: one way to read a text, to expand a path, to write whole, and to recognise a disk that takes no more.
+"""Files: one way to read a text, to expand a path, to print a name, to write whole, and to recognise a full disk.
 
 A crash while writing leaves the old content or the new one, never half of either.
 """
@@ -26,6 +26,9 @@ MARKS = (
 """Byte order marks, and the encoding that each of them announces."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 _SPELLED = re.compile(r"\[Errno (\d+)\]|\bos error (\d+)\b|\berrno[ =:]+(\d+)\b", re.IGNORECASE)
 _WORDS = {
     "no space left": errno.ENOSPC,
@@ -48,12 +51,31 @@ def expand(path: str | os.PathLike[str]) -> Path:
         return Path(path)
 
 
+def printable(text: str) -> str:
+    """A name or text from outside as it may be printed: control codes are spelled out, such as `\\x1b`.
+
+    A file may be called like a command to the terminal, like a second line of output, or like a text that runs from right
+    to left. Letters, emoji and blanks of every script stay as they are.
+    """
+    return _UNPRINTABLE.sub(lambda found: _spell(found[0]), text)
+
+
+def _spell(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no letter in the file system's encoding
+        return f"\\x{code - 0xDC00:02x}"
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(
+        letter, f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    )
+
+
 def decode(data: bytes, fallback: str | None = None) -> str:
     """The text in `data`: by its byte order mark, else as UTF-8, else in the encoding `fallback`.
 
-    Line ends become newlines. Raises UnicodeDecodeError where no fallback is named and the bytes are no UTF-8.
+    UTF-16 without a mark is known by its zero bytes, which no other text has. Line ends become newlines. Raises
+    UnicodeDecodeError where no fallback is named and the bytes are no UTF-8.
     """
-    encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
+    encoding = next((name for mark, name in MARKS if data.startswith(mark)), None) or _unmarked(data)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
@@ -61,6 +83,13 @@ def decode(data: bytes, fallback: str | None = None) -> str:
             raise
         text = data.decode(fallback, errors="replace")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _unmarked(data: bytes) -> str:
+    first, second = data[0::2].count(0), data[1::2].count(0)
+    if len(data) % 2 or 4 * max(first, second) < len(data):
+        return "utf-8"
+    return "utf-16-be" if first > second else "utf-16-le"
 
 
 def read_text(path: Path, fallback: str | None = None) -> str:

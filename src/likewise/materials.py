@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +58,8 @@ class Materials:
     captions: tuple[str, ...]
     names: tuple[str, ...]
     repeats: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+    """What a person should know of the captions: which of them are cut, a sentence each."""
 
     def order(self, recipe: TrainingRecipe, step: int, purpose: str) -> list[int]:
         """Which pictures step `step` sees: epochs of all pictures (as often as they repeat), each shuffled anew."""
@@ -88,22 +90,61 @@ class Materials:
 def of_concept(base: Base, concept: Concept, recipe: TrainingRecipe, cache: Cache) -> Materials:
     """The pictures of `concept`, mirrored copies included where the recipe flips."""
     pictures = [example.open() for example in concept.examples]
-    captions = [concept.caption(example) for example in concept.examples]
+    captions, notes = _fitted(
+        base, [(example.name, concept.caption(example)) for example in concept.examples], concept.words
+    )
     names = [example.name for example in concept.examples]
     repeats = [example.repeats for example in concept.examples]
     if recipe.flip:
         pictures += [ImageOps.mirror(picture) for picture in pictures]
         captions, repeats = captions * 2, repeats * 2
         names += [f"{name} (mirrored)" for name in names]
-    return of_pictures(base, pictures, captions, names, recipe, cache, repeats)
+    return replace(of_pictures(base, pictures, captions, names, recipe, cache, repeats), notes=notes)
 
 
 def of_class(
     base: Base, concept: Concept, pictures: Sequence[Image.Image], recipe: TrainingRecipe, cache: Cache
 ) -> Materials:
-    """Pictures of the class noun, for the prior."""
-    names = [f"class picture {n}" for n in range(len(pictures))]
-    return of_pictures(base, pictures, [concept.class_prompt()] * len(pictures), names, recipe, cache)
+    """Pictures of the class noun, for the prior: the concept's own, then `pictures`, which the base drew."""
+    own, count = concept.class_pictures, len(pictures)
+    if not own and not pictures:
+        raise TrainingError("there are no class pictures", "draw some, give some, or set prior=predicted")
+    described = [(example.name, concept.class_caption(example)) for example in own]
+    captions, notes = _fitted(base, described, (concept.noun,))
+    found = of_pictures(
+        base,
+        [*(example.open() for example in own), *pictures],
+        captions + [concept.class_prompt()] * count,
+        [example.name for example in own] + [f"class picture {n}" for n in range(count)],
+        recipe,
+        cache,
+        [example.repeats for example in own] + [1] * count,
+    )
+    return replace(found, notes=notes)
+
+
+MOST_NOTES = 8
+
+
+def _fitted(
+    base: Base, captions: Sequence[tuple[str, str]], keep: Sequence[str]
+) -> tuple[list[str], tuple[str, ...]]:
+    """Captions as the base's towers can read them whole, and a sentence for each that had to be cut for it.
+
+    Raises `TrainingError` where not even the words `keep` fit.
+    """
+    fitted = [base.fit(caption, keep) for _, caption in captions]
+    if any(tower.count(caption) > tower.room for caption in fitted for tower in base.towers):
+        raise TrainingError(
+            f"{keep[0]!r} alone is longer than a prompt of {base.name}", "choose a shorter token"
+        )
+    cut = [name for (name, caption), read in zip(captions, fitted, strict=True) if read != caption]
+    words = f"longer than the {min((t.room for t in base.towers), default=0)} tokens that are read"
+    notes = [f"{name}: its caption is {words} and is cut; {keep[0]!r} stays in it" for name in cut]
+    if len(cut) > MOST_NOTES:
+        shown = ", ".join(cut[:MOST_NOTES])
+        notes = [f"{shown} and {len(cut) - MOST_NOTES} more: the captions are {words} and are cut"]
+    return fitted, tuple(notes)
 
 
 def of_pictures(

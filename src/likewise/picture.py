@@ -5,6 +5,7 @@ Damaged and hostile files are refused in words. No torch here: commands that onl
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import warnings
@@ -12,9 +13,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,14 @@ _UPRIGHT = {
 }  # fmt: skip
 
 
+class Look(NamedTuple):
+    """A decoded picture with the upright size of the whole; `moves` where the file holds further frames."""
+
+    picture: Image.Image
+    size: tuple[int, int]
+    moves: bool = False
+
+
 @dataclass(frozen=True)
 class Example:
     """One picture: a file, or a member of a zip, with what is known of it."""
@@ -50,6 +59,8 @@ class Example:
     """Name inside the zip at `path`."""
     background: str = "white"
     """What transparency is laid on."""
+    sha256: str | None = field(default=None, compare=False)
+    """Digest of the bytes as they were when somebody looked. What a picture is, wherever it lies later."""
 
     @property
     def name(self) -> str:
@@ -66,12 +77,22 @@ class Example:
             with zipfile.ZipFile(self.path) as archive:
                 yield io.BytesIO(archive.read(self.member))
 
+    def digest(self) -> str:
+        """sha256 of the bytes as they are now."""
+        with self.stream() as file:
+            return hashlib.sha256(file.read()).hexdigest()
+
     def open(self) -> Image.Image:
         """The picture: RGB, upright, sRGB, no transparency. Raises ConceptError naming the file."""
-        return self.preview(0)[0]
+        return self.look(0).picture
 
     def preview(self, at_least: int) -> tuple[Image.Image, tuple[int, int]]:
         """As `open`, with the upright size; a JPEG may come smaller, not below `at_least` px (0: full)."""
+        look = self.look(at_least)
+        return look.picture, look.size
+
+    def look(self, at_least: int) -> Look:
+        """As `preview`, with what else the file holds."""
         try:
             with self.stream() as file:
                 return _decode(file, self.background, at_least)
@@ -96,7 +117,7 @@ _TOO_LARGE = f"more than {MOST_PIXELS // 1_000_000} megapixels"
 _SHRINK = "make it smaller first; a few thousand pixels a side are plenty"
 
 
-def _decode(file: BinaryIO, background: str, at_least: int) -> tuple[Image.Image, tuple[int, int]]:
+def _decode(file: BinaryIO, background: str, at_least: int) -> Look:
     if not file.read(1):
         raise ConceptError("an empty file (0 bytes)", "copy it again")
     file.seek(0)
@@ -111,9 +132,18 @@ def _decode(file: BinaryIO, background: str, at_least: int) -> tuple[Image.Image
             image.load()
             turn = _orientation(image)  # after loading: Pillow turns TIFF by itself, and then forgets the tag
             picture = _flatten(image, background)
+            moves = _moves(image)
     if turn in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[turn])
-    return picture, ((height, width) if turn >= 5 else (width, height))
+    return Look(picture, (height, width) if turn >= 5 else (width, height), moves)
+
+
+def _moves(image: Image.Image) -> bool:
+    """Are there further frames or pages? Phones put small helpers behind a JPEG (MPO), which are none."""
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except _DECODE_ERRORS:  # what is damaged behind the first frame is not used anyway
+        return False
 
 
 def _orientation(image: Image.Image) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -25,7 +25,9 @@ from pydantic import (
     ValidationError,
 )
 
+from likewise.elsewhere import ours
 from likewise.errors import RecipeError
+from likewise.files import expand, read_text
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,16 @@ class Recipe(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Everything random in the job follows from this number."""
 
+    def idle(self, given: Collection[str]) -> list[str]:
+        """A sentence for each of the settings `given` that does nothing beside the others."""
+        return [
+            f"{key}={getattr(self, key)} has no effect: {why}" for key, why in self._idle() if key in given
+        ]
+
+    def _idle(self) -> Iterator[tuple[str, str]]:
+        """Settings that do nothing as the others are, and why."""
+        return iter(())
+
     def override(self, pairs: Iterable[str] | Mapping[str, Any]) -> Self:
         """Return a copy with `key=value` texts (or a mapping) applied; raises `RecipeError` naming the nearest key."""
         if not isinstance(pairs, Mapping):
@@ -110,20 +122,26 @@ class Recipe(BaseModel):
     @classmethod
     def _instead_of(cls, key: str) -> str:
         """The way out for a setting that is not there; a setting of training is missed where nothing trains."""
-        if key in TrainingRecipe.model_fields and not issubclass(cls, TrainingRecipe):
+        training = TrainingRecipe.model_fields
+        if (
+            not issubclass(cls, TrainingRecipe)
+            and (key in training or ours(key, training))
+            and not ours(key, cls.model_fields)
+        ):
             return f"nothing trains before it draws; its settings are {', '.join(sorted(cls.model_fields))}"
         return nearest(key, cls.model_fields)
 
     @classmethod
-    def read(cls, path: Path) -> dict[str, Any]:
+    def read(cls, path: Path | str) -> dict[str, Any]:
         """Read a TOML or JSON recipe file, or a run folder's `run.toml`; returns its settings, still unchecked."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
-            data = json.loads(text) if str(path).endswith(".json") else tomllib.loads(text)
+            text = read_text(expand(path), fallback="cp1252")
+            data = json.loads(text) if str(path).lower().endswith(".json") else tomllib.loads(text)
         except FileNotFoundError:
             raise RecipeError(f"no recipe file at {path}") from None
-        except (ValueError, OSError) as error:
-            raise RecipeError(f"{path}: {error}", "recipes are TOML, like `steps = 400`") from None
+        except (ValueError, OSError, RecursionError) as error:
+            detail = error.strerror if isinstance(error, OSError) else str(error)
+            raise RecipeError(f"{path}: {detail}", "recipes are TOML, like `steps = 400`") from None
         jobs = data.get("job") if isinstance(data, dict) else None
         if isinstance(jobs, list) and jobs:
             data = jobs[0]
@@ -168,12 +186,13 @@ class TrainingRecipe(Recipe):
     flip: bool = False
     """Also train on mirrored pictures. Wrong for text, logos and faces with a parting."""
     prior: Literal["none", "pictures", "predicted"] = "none"
-    """What protects the class: `pictures` drawn by the base (Ruiz et al. 2022), or the frozen base's own
-    `predicted` noise for the class prompt, which needs no pictures."""
+    """What protects the class: `pictures` of it, your own or drawn by the base (Ruiz et al. 2022), or the frozen base's own
+    `predicted` noise for the class prompt, which needs no pictures. With own class pictures `pictures` is the default."""
     prior_weight: NonNegativeFloat = 1.0
     """Weight of the prior's loss beside the concept's."""
-    prior_count: PositiveInt = 100
-    """How many class pictures to draw when `prior` is `pictures`. diffusers' default; the paper has 200 per picture."""
+    prior_count: PositiveInt | None = None
+    """How many class pictures to have when `prior` is `pictures`; what your own ones lack is drawn. Empty: your own, else
+    100 are drawn (diffusers' default; the paper has 200 per picture)."""
     prior_guidance: NonNegativeFloat = 5.0
     """Guidance of the class pictures. At 1 they are drawn as the base itself distributes them, so learning them changes
     nothing; guided ones look better and are more alike, and the class becomes like them wherever it is drawn."""
@@ -182,6 +201,12 @@ class TrainingRecipe(Recipe):
     about a third more time; the numbers are the same."""
     checkpoint_every: NonNegativeInt = 100
     """Steps between resumable checkpoints; 0 keeps only the end."""
+
+    def _idle(self) -> Iterator[tuple[str, str]]:
+        if self.prior == "none":
+            yield "prior_weight", "prior=none"
+        if self.prior != "pictures":
+            yield from ((key, f"prior={self.prior}") for key in ("prior_count", "prior_guidance"))
 
 
 def setting(pair: str) -> tuple[str, Any]:
@@ -202,7 +227,10 @@ def _empty(value: Any, field: Any) -> bool:
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt setting: the nearest known one, or all of them."""
+    """A hint for a setting that is not there: what another program's is called here, the nearest one, or all of them."""
+    known = list(known)
+    if named := ours(key, known):
+        return f"here it is {named}"
     close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"known settings: {', '.join(sorted(known))}"
 

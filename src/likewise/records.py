@@ -23,7 +23,7 @@ from typing import Any
 import tomlkit
 
 from likewise.errors import RunError
-from likewise.files import write_text
+from likewise.files import expand, write_text
 
 STOP = "stop-asked"
 CLOCK_SECONDS = 2.0
@@ -215,7 +215,7 @@ def _owner(lock: Path) -> int | None:
 def runs(root: Path) -> list[dict[str, Any]]:
     """One row per run under `root`, newest first: folder, method, concept, token, base, status, steps, seconds, bytes."""
     rows: list[dict[str, Any]] = []
-    for path in sorted(Path(root).glob("**/run.toml"), key=lambda p: p.stat().st_mtime, reverse=True):
+    for path in sorted(expand(root).glob("**/run.toml"), key=lambda p: p.stat().st_mtime, reverse=True):
         folder = path.parent
         try:
             plan, result = read_plan(folder), read_result(folder)

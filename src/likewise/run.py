@@ -20,19 +20,22 @@ from typing import Any, Self
 import psutil
 
 import likewise
-from likewise import families, formats, identifier, intake, methods, optimizers, records
+from likewise import families, formats, identifier, intake, methods, optimizers, prior, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, native_bf16
 from likewise.cache import Cache, key
 from likewise.concept import Concept
-from likewise.errors import FormatError, Interrupted, RecipeError, RunError
+from likewise.errors import FormatError, Interrupted, RunError
 from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, Stepped, Warned
+from likewise.files import expand
 from likewise.formats import Saving
 from likewise.gallery import Gallery
 from likewise.meter import Meter
 from likewise.method import Adapter, Method
+from likewise.planning import asked, look, settle
+from likewise.prompt import foreign
 from likewise.recipe import Recipe, TrainingRecipe
-from likewise.sampling import draw, several
+from likewise.sampling import draw, facts, several
 from likewise.stack import Job, Stack
 from likewise.train import Training
 from likewise.weights import read_header, read_tensors, write_tensors
@@ -57,9 +60,13 @@ class Run:
     stopped: Callable[[], bool] | None = field(default=None, compare=False)
     """Who else may ask to stop, beside `stop`: a comparison, for one."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", expand(self.folder))
+
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path | str) -> Self:
         """The run that a folder was made for."""
+        folder = expand(folder)
         plan = records.read_plan(folder)
         method = methods.get(plan["method"])
         jobs = tuple(
@@ -67,7 +74,7 @@ class Run:
             for job in plan["job"]
         )
         steps = tuple(plan.get("preview_steps", ()))
-        return cls(plan["base"], plan["method"], jobs, Path(folder), tuple(plan.get("previews", ())), steps)
+        return cls(plan["base"], plan["method"], jobs, folder, tuple(plan.get("previews", ())), steps)
 
     def start(
         self, *, base: Base | None = None, sampler: Sampler | None = None
@@ -102,6 +109,7 @@ class Run:
         method.check(base, len(stack))
         for job in stack.jobs:
             yield from (Warned(text) for text in identifier.warnings(base, job.concept.token))
+            yield from (Warned(text) for text in prior.remarks(job.recipe, job.concept))
         for recipe in stack.recipes:
             yield from (Warned(text) for text in optimizers.warnings(recipe))
         before, base.precision = base.precision, _precision(base, stack.jobs[0].recipe)
@@ -132,6 +140,7 @@ class Run:
             self._resume(training)
             yield Attached(method.name, count, training.done)
             if training.done == 0:
+                yield from (Warned(note) for m in (*training.own, *training.prior) for note in m.notes)
                 with meter.paused():
                     yield from self._preview(base, adapter, 0, sampler)
             yield from self._loop(base, training, sampler, meter)
@@ -194,10 +203,10 @@ class Run:
             for job in self.jobs
             for prompt in self.previews
         ]
-        gallery = Gallery(folder)
+        gallery = Gallery(folder, facts(base, sampler))
         if [picture.prompt for picture in gallery] != prompts:  # none yet, or what an earlier start asked for
             shutil.rmtree(folder, ignore_errors=True)
-            gallery = Gallery(folder)
+            gallery = Gallery(folder, facts(base, sampler))
             for picture, prompt in zip(
                 base.sample(prompts, [0] * len(prompts), sampler, slots=len(self.jobs)), prompts, strict=True
             ):
@@ -206,14 +215,14 @@ class Run:
         yield Sampled(step, str(folder))
 
     def _class_pictures(self, base: Base, job: Job) -> Iterator[Any]:
-        """Pictures of the class noun, drawn once by the untouched base and kept in the cache."""
-        recipe = job.recipe
-        if not isinstance(recipe, TrainingRecipe) or recipe.prior != "pictures":
+        """Pictures of the class noun, drawn once by the untouched base and kept in the cache; own ones count as well."""
+        recipe, count = job.recipe, prior.missing(job.recipe, job.concept)
+        if not isinstance(recipe, TrainingRecipe) or not count:
             return
         prompt = job.concept.class_prompt()
         sampler = Sampler(steps=20, guidance=recipe.prior_guidance, size=recipe.resolution)
-        name = key("class pictures", base.fingerprint(), prompt, sampler, recipe.seed, recipe.prior_count)
-        gallery, count = Gallery(self.cache.folder_for(name)), recipe.prior_count
+        name = key("class pictures", base.fingerprint(), prompt, sampler, recipe.seed, count)
+        gallery = Gallery(self.cache.folder_for(name))
         seeds = [recipe.seed * 1_000_003 + 500_000 + n for n in range(count)]
         draw(base, [prompt] * count, seeds, sampler, gallery, stop=self._stop_asked)
         if len(gallery) < count:
@@ -319,17 +328,6 @@ def _precision(base: Base, recipe: Recipe) -> Any:
     return recipe.precision
 
 
-def settle(
-    base: Base, method: str, recipe_file: Path | None, settings: Sequence[str] | dict[str, Any]
-) -> Recipe:
-    """The recipe of one job: the method's defaults, the base's advice, the file, then the settings."""
-    recipe: Recipe = methods.get(method).recipe()
-    recipe = recipe.override(base.advice.get(method, {}))
-    if recipe_file is not None:
-        recipe = recipe.override(Recipe.read(recipe_file))
-    return recipe.override(settings)
-
-
 def plan(
     pictures: intake.Source,
     *,
@@ -339,21 +337,32 @@ def plan(
     token: str | None = None,
     out: Path | str | None = None,
     held_out: int | None = 0,
-    recipe_file: Path | None = None,
+    recipe_file: Path | str | None = None,
     settings: Sequence[str] | dict[str, Any] = (),
     previews: str | Sequence[str] = (),
+    class_pictures: intake.Source | None = None,
 ) -> tuple[Run, Base]:
     """A run that is ready to start, in a new folder under `runs/` unless `out` names one, and its loaded base.
 
-    `previews` are prompts to draw now and then, with `{}` for the concept.
+    `previews` are prompts to draw now and then, with `{}` for the concept. `class_pictures` are your own for the prior.
+    A setting that the method does not have is refused before the base is loaded.
     """
-    records.check_writable(Path(out or "runs"))
-    chosen = methods.get(method)
+    out = expand(out) if out else None
+    records.check_writable(out or Path("runs"))
+    chosen, given = methods.get(method), asked(method, recipe_file, settings)
     loaded = families.load(base) if isinstance(base, str) else base
-    recipe = settle(loaded, method, recipe_file, settings)
-    concept = Concept.read(pictures, token=token or identifier.pick(loaded), noun=noun, hold_out=held_out)
+    concept = Concept.read(
+        pictures,
+        token=token or identifier.pick(loaded),
+        noun=noun,
+        hold_out=held_out,
+        class_pictures=class_pictures,
+    )
+    recipe = prior.settled(settle(loaded, method, given), concept, given)
+    for text in (*recipe.idle(given), *(text for prompt in several(previews) for text in foreign(prompt))):
+        logger.warning(text)
     chosen.check(loaded, 1)
-    folder = Path(out) if out else records.new_folder(Path("runs"), concept.name, chosen.name)
+    folder = out or records.new_folder(Path("runs"), concept.name, chosen.name)
     return Run(loaded.name, chosen.name, (Job(concept, recipe),), folder, tuple(several(previews))), loaded
 
 
@@ -365,9 +374,10 @@ def teach(
     Options are those of `plan`; every other keyword is a hyperparameter: `teach("photos", noun="dog", rank=16)`. The
     name of a kohya folder (`10_sks dog`) stands in for the noun and token that are not given.
     """
-    known = {"method", "base", "out", "held_out", "recipe_file", "previews"}
+    known = {"method", "base", "out", "held_out", "recipe_file", "previews", "class_pictures"}
     settings = {name: options.pop(name) for name in list(options) if name not in known}
-    noun, token = look(pictures, noun, token)
+    asked(options.get("method", "lora"), options.get("recipe_file"), settings)
+    noun, token = look(pictures, noun, token, options.get("class_pictures"))
     run, base = plan(pictures, noun=noun, token=token, settings=settings, **options)
     result: dict[str, Any] = {}
     for event in run.start(base=base):
@@ -376,18 +386,3 @@ def teach(
         elif isinstance(event, Warned):
             logger.warning(event.text)
     return {"folder": str(run.folder), "token": run.jobs[0].concept.token, **result}
-
-
-def look(pictures: intake.Source, noun: str | None, token: str | None) -> tuple[str, str | None]:
-    """Noun and token, as a kohya folder's name has them where they are not given; logs which pictures are left out.
-
-    Raises `RecipeError` where nobody says the noun.
-    """
-    found = intake.read(pictures)
-    for problem in found.problems:
-        logger.warning("%s: %s", problem.file, problem.reason)
-    for group in found.duplicates:
-        logger.warning("near-duplicates: %s", ", ".join(group))
-    if not (noun or found.noun):
-        raise RecipeError("the noun is empty", "say what it is: noun='dog'")
-    return noun or str(found.noun), token or found.token

@@ -14,12 +14,13 @@ from likewise import families, formats, methods, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler
 from likewise.errors import BaseError, FormatError, RecipeError, RunError, UnsupportedError
-from likewise.files import write_text
+from likewise.files import expand, read_text, write_text
 from likewise.formats._families import TITLES
-from likewise.gallery import Gallery
+from likewise.gallery import NEGATIVE, Gallery
 from likewise.method import Adapter
 from likewise.operations.attaching import Changes, is_plain
 from likewise.operations.merging import DELTAS
+from likewise.prompt import foreign, says
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def draw(
     another time: the gallery is then shorter than the rows.
     """
     roles = roles or ["use"] * len(prompts)
+    gallery.facts = {**facts(base, sampler), **gallery.facts}
     have = {(p.prompt, p.seed, p.role) for p in gallery}
     rows = [row for row in zip(prompts, seeds, roles, strict=True) if row not in have]
     pictures = base.sample([row[0] for row in rows], [row[1] for row in rows], sampler)
@@ -50,6 +52,27 @@ def draw(
             if stop and stop():
                 break
     return gallery
+
+
+def facts(base: Base, sampler: Sampler) -> dict[str, str]:
+    """How pictures are drawn, in the words of the web UI and without a path, for the pictures themselves."""
+    sampler = base.settled(sampler)
+    solver = base.solver(sampler.steps, base.latent_shape(sampler.size or base.resolution))
+    found = {
+        "Steps": str(sampler.steps),
+        "Sampler": solver.name,
+        "CFG scale": f"{sampler.guidance:g}",
+        "Model": _model(base.name),
+    }
+    return found | ({NEGATIVE: sampler.negative} if sampler.negative else {})
+
+
+def _model(name: str) -> str:
+    """A base's name; of a path its last part, as the rest is nobody's business. A Hub id is no path."""
+    path = expand(name)
+    return (
+        path.stem if path.is_file() else path.absolute().name if path.exists() or path.is_absolute() else name
+    )
 
 
 @contextmanager
@@ -63,7 +86,11 @@ def attached(
             f"{len(artifacts)} concepts and {len(strengths)} strengths", "give one strength each"
         )
     adapters: list[Adapter] = []
+    before = [tower.kept for tower in base.towers]
+    words = tuple(word for a in artifacts for word in (f"{a.token} {a.noun}", a.token) if a.token)
     try:
+        for tower in base.towers:
+            tower.kept = (*tower.kept, *words)
         for artifact, strength in zip(artifacts, strengths, strict=True):
             if artifact.family != base.family:
                 raise UnsupportedError(
@@ -76,6 +103,8 @@ def attached(
     finally:
         for adapter in reversed(adapters):
             adapter.detach()
+        for tower, kept in zip(base.towers, before, strict=True):
+            tower.kept = kept
 
 
 def _restored(base: Base, artifact: Artifact) -> Adapter:
@@ -87,7 +116,7 @@ def _restored(base: Base, artifact: Artifact) -> Adapter:
 
 def artifacts(source: Path) -> list[Artifact]:
     """The taught concepts of a finished run folder, or of one file or folder of weights in any layout."""
-    source = Path(source)
+    source = expand(source)
     if records.is_run(source):
         result = records.read_result(source)
         if result is None:
@@ -115,13 +144,15 @@ def sample(
     file names none. What `out` already holds is not drawn again; raises
     `RunError` where it was drawn with other settings or cannot be written, `RecipeError` where nothing is to be drawn.
     """
-    records.check_writable(Path(out))
-    sources = [Path(source) for source in several(concepts)]
+    out = expand(out)
+    records.check_writable(out)
+    sources = [expand(source) for source in several(concepts)]
     rows = [(prompt, seed) for prompt in several(prompts) for seed in as_seeds(seeds)]
     if not rows:
         raise RecipeError("there is nothing to draw", "give at least one prompt and one seed")
     weights = None if strengths is None else several(strengths)
-    taught = [artifact for source in sources for artifact in artifacts(source)]
+    named = [(source, artifact) for source in sources for artifact in artifacts(source)]
+    taught = [artifact for _, artifact in named]
     assumed = base is None and bool(taught) and not taught[0].base
     if base is None:
         base = _own_base(sources[0], taught[0]) if taught else "pocket"
@@ -129,11 +160,14 @@ def sample(
     sampler = loaded.settled(
         sampler
     )  # what a base advises may change, and is as much a setting as what was given
+    for text in remarks([prompt for prompt, _ in rows], named, sampler):
+        logger.warning(text)
     marks = [[str(source.absolute()), _written(source)] for source in sources]
-    _claim(Path(out), {"base": loaded.name, "with": marks, "strengths": weights or [], **asdict(sampler)})
+    _claim(out, {"base": loaded.name, "with": marks, "strengths": weights or [], **asdict(sampler)})
     try:
         with attached(loaded, taught, weights):
-            return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, Gallery(Path(out)))
+            gallery = Gallery(out, _concepts(sources, weights))
+            return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, gallery)
     except (FormatError, UnsupportedError) as error:
         if not assumed:
             raise
@@ -164,6 +198,60 @@ def _own_base(source: Path, artifact: Artifact) -> str:
     return artifact.base
 
 
+def _concepts(sources: Sequence[Path], weights: Sequence[float] | None) -> dict[str, str]:
+    """What was attached, by the names of files or runs."""
+    strengths = weights or [1.0] * len(sources)
+    named = [source.absolute().name if source.is_dir() else source.stem for source in sources]
+    called = [f"{name}:{strength:g}" for name, strength in zip(named, strengths, strict=False)]
+    return {"Concepts": ", ".join(called)} if called else {}
+
+
+def remarks(prompts: Sequence[str], taught: Sequence[tuple[Path, Artifact]], sampler: Sampler) -> list[str]:
+    """What in prompts and settings does not do what it looks like, a sentence each. `sampler` is settled."""
+    each = list(dict.fromkeys(prompts))
+    found = [text for prompt in (*each, sampler.negative) for text in foreign(prompt)]
+    for source, artifact in taught:
+        if artifact.token and _needs_token(artifact):
+            silent = [prompt for prompt in each if not says(artifact.token, prompt)]
+            called = f"{artifact.token!r}, the token of {source.name}"
+            found += [f"{_short(prompt)!r} does not say {called}" for prompt in silent[:3]]
+            found += [f"{len(silent) - 3} more prompts do not say {called}"] if len(silent) > 3 else []
+    for token, names in _by_token(taught).items():
+        if len(names) > 1:
+            found.append(
+                f"{' and '.join(names)} are both called {token!r}; a prompt that says it draws all of them"
+            )
+    guidance = sampler.guidance or 0.0
+    if sampler.negative and guidance == 1:
+        found.append("the negative prompt has no effect at guidance 1; more than 1 turns away from it")
+    elif sampler.negative and guidance < 1:
+        found.append(
+            f"guidance {guidance:g} draws towards the negative prompt; more than 1 turns away from it"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _needs_token(artifact: Artifact) -> bool:
+    """Does nothing that was taught show without the token? So it is with embeddings, and with what likewise trained."""
+    if artifact.method == "textual_inversion":
+        return True
+    known = artifact.method in methods.names() and methods.get(artifact.method).trains
+    return known and "likewise" in artifact.notes
+
+
+def _by_token(taught: Sequence[tuple[Path, Artifact]]) -> dict[str, list[str]]:
+    """Names of the files that go by each token, whatever its case."""
+    found: dict[str, list[str]] = {}
+    for source, artifact in taught:
+        if artifact.token:
+            found.setdefault(artifact.token.lower(), []).append(source.name)
+    return found
+
+
+def _short(prompt: str) -> str:
+    return prompt if len(prompt) <= 60 else f"{prompt[:59]}…"
+
+
 def several(given: Any) -> list[Any]:
     """What was given as a list; a lone text, path or number is the only one of its kind."""
     return [given] if isinstance(given, (str, Path, int, float)) else list(given)
@@ -177,7 +265,7 @@ def as_seeds(given: int | Sequence[int]) -> list[int]:
 def _claim(out: Path, facts: dict[str, Any]) -> None:
     """Refuse a folder of pictures that were drawn otherwise: they would be taken for these and not drawn again."""
     path, text = out / "settings.json", json.dumps(facts, indent=1, ensure_ascii=False)
-    if (out / "gallery.json").exists() and (not path.exists() or path.read_text(encoding="utf-8") != text):
+    if (out / "gallery.json").exists() and (not path.exists() or read_text(path) != text):
         raise RunError(f"{out} holds pictures that were drawn otherwise", "name another folder for these")
     write_text(path, text)
 

@@ -16,6 +16,10 @@ class Solver(Protocol):
     """One walk over the noise levels of one drawing."""
 
     @property
+    def name(self) -> str:
+        """What people call it, as the web UI spells it: `DPM++ 2M`, `Euler`, ..."""
+
+    @property
     def levels(self) -> Sequence[Tensor]:
         """The levels in the order in which they are visited, scalars."""
 
@@ -36,8 +40,8 @@ class Scheduled:
     backbone is shown them as they are.
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: Any, name: str) -> None:
+        self.scheduler, self.name = scheduler, name
 
     @property
     def levels(self) -> Sequence[Tensor]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import torch
@@ -18,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from likewise.errors import RecipeError
+from likewise.prompt import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +105,9 @@ class TextTower:
         """What acts on the output of prompts that are drawn, in this order."""
         self.slots = 1
         self.twin: Twin | None = None
+        self.kept: tuple[str, ...] = ()
+        """Words that a prompt which is too long may not lose; those in `words` are safe in any case."""
+        self._cut: set[str] = set()
         self.table: nn.Embedding = encoder.get_input_embeddings()  # type: ignore[operator]
         self._reading: Tokens | None = None
         self.table.register_forward_hook(self._splice)
@@ -114,15 +119,15 @@ class TextTower:
 
     def pieces(self, word: str) -> list[str]:
         """The tokens that `word` is made of; one, ideally, for an identifier."""
-        ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
-        return [str(piece) for piece in self.tokenizer.convert_ids_to_tokens(ids)]
+        return [str(piece) for piece in self.tokenizer.convert_ids_to_tokens(self.ids(word))]
 
     def ids(self, text: str) -> list[int]:
         """Token ids of `text` without the special ones."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        # Not verbose: how long a text may be is known here, and said in words of our own.
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
-        """Token ids [B, limit] of slot-major `prompts`. A prompt that is too long loses its end, with a warning."""
+        """Token ids [B, limit] of slot-major `prompts`. One that is too long is cut as `fit` does, with one warning."""
         if len(prompts) % self.slots:
             raise RecipeError(f"{len(prompts)} prompts do not divide among {self.slots} slots")
         each = len(prompts) // self.slots
@@ -130,6 +135,24 @@ class TextTower:
         device = self.table.weight.device
         ids, word, vector = (torch.tensor(column, device=device) for column in zip(*rows, strict=True))
         return Tokens(ids, word, vector)
+
+    @property
+    def room(self) -> int:
+        """Tokens of a prompt that are read, besides the special ones."""
+        return self.limit - 2
+
+    def count(self, prompt: str) -> int:
+        """How many tokens `prompt` takes, in the slot where it takes most."""
+        counts: dict[str, int] = {}
+        for word in self.words:
+            counts[self._folded(word.text)] = max(counts.get(self._folded(word.text), 0), word.count)
+        pieces = self._split(prompt, counts)
+        return sum(max(counts.get(self._folded(piece), 0), len(self.ids(piece))) for piece in pieces)
+
+    def fit(self, prompt: str, keep: Sequence[str] = ()) -> str:
+        """`prompt`, cut to what the tower reads where it is longer, but never in `keep` or a word spelled as vectors."""
+        words = [*keep, *dict.fromkeys(word.text for word in self.words)]
+        return shorten(prompt, words, lambda text: self.count(text) <= self.room)
 
     def encode(self, tokens: Tokens, **arguments: Any) -> Any:
         """Run the encoder over `tokens`; returns what it returns."""
@@ -153,44 +176,61 @@ class TextTower:
         return output
 
     def _row(self, prompt: str, slot: int) -> tuple[list[int], list[int], list[int]]:
-        mine = {w.text: n for n, w in enumerate(self.words) if w.slot == slot}
-        ids: list[int] = []
-        word: list[int] = []
-        vector: list[int] = []
-        for piece in self._split(prompt, mine):
-            if piece in mine:
-                count = self.words[mine[piece]].count
-                ids += [self.filler] * count
-                word += [mine[piece]] * count
-                vector += list(range(count))
-            else:
-                plain = self.ids(piece)
-                ids += plain
-                word += [-1] * len(plain)
-                vector += [0] * len(plain)
-        room = self.limit - 2
+        ids, word, vector = self._spell(prompt, slot)
+        room = self.room
         if len(ids) > room:
-            logger.warning(
-                "the prompt %r has %d tokens; the last %d are cut off", prompt, len(ids), len(ids) - room
-            )
+            if prompt not in self._cut:
+                self._cut.add(prompt)
+                begin = prompt if len(prompt) <= 60 else f"{prompt[:59]}…"
+                logger.warning("the prompt %r has %d tokens, of which %d are read", begin, len(ids), room)
+            ids, word, vector = self._spell(self.fit(prompt, self.kept), slot)
         ids, word, vector = ids[:room], word[:room], vector[:room]
         padding = room - len(ids)
         special = self.tokenizer
         ids = [special.bos_token_id, *ids, special.eos_token_id] + [special.pad_token_id] * padding
         return ids, [-1, *word, -1, *[-1] * padding], [0, *vector, 0, *[0] * padding]
 
+    def _spell(self, prompt: str, slot: int) -> tuple[list[int], list[int], list[int]]:
+        """Ids, words and vectors of all of `prompt`, without special tokens."""
+        mine = {self._folded(w.text): n for n, w in enumerate(self.words) if w.slot == slot}
+        ids: list[int] = []
+        word: list[int] = []
+        vector: list[int] = []
+        for piece in self._split(prompt, mine):
+            number = mine.get(self._folded(piece))
+            if number is not None:
+                count = self.words[number].count
+                ids += [self.filler] * count
+                word += [number] * count
+                vector += list(range(count))
+            else:
+                plain = self.ids(piece)
+                ids += plain
+                word += [-1] * len(plain)
+                vector += [0] * len(plain)
+        return ids, word, vector
+
+    def _folded(self, word: str) -> str:
+        """A word as it is compared: CLIP's tokenizers know no capital letters, so neither do words spelled as vectors."""
+        small = word.lower()
+        return small if self._caseless and len(small) == len(word) else word
+
+    @cached_property
+    def _caseless(self) -> bool:
+        return self.ids("A") == self.ids("a")
+
     @property
     def filler(self) -> int:
         """The id that stands where a vector will be put. Never looked at; an ordinary word keeps pooling right."""
         return self.ids("a")[0]
 
-    @staticmethod
-    def _split(prompt: str, words: dict[str, int]) -> list[str]:
+    def _split(self, prompt: str, words: Mapping[str, int]) -> list[str]:
         if not words:
             return [prompt]
         longest = sorted(words, key=len, reverse=True)
         pattern = "|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in longest)
-        return [piece for piece in re.split(f"({pattern})", prompt) if piece.strip()]
+        flags = re.IGNORECASE if self._caseless else re.NOFLAG
+        return [piece for piece in re.split(f"({pattern})", prompt, flags=flags) if piece.strip()]
 
     def _splice(self, _table: nn.Module, _inputs: Any, looked_up: Tensor) -> Tensor | None:
         tokens = self._reading

@@ -42,7 +42,8 @@ class Step:
 class Training:
     """Teaches `adapter`'s slots the jobs of `stack`.
 
-    Iterating runs from `done` to the end. `class_pictures` holds one list per job where the recipes' prior is `pictures`.
+    Iterating runs from `done` to the end. Where the recipes' prior is `pictures`, `class_pictures` holds a list per job of
+    those that were drawn, besides the concepts' own.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Training:
         if self.recipes[0].prior == "pictures":
             self.prior = [
                 of_class(base, concept, pictures, recipe, cache)
-                for (concept, recipe), pictures in zip(jobs, class_pictures, strict=True)
+                for (concept, recipe), pictures in zip(jobs, class_pictures or [()] * len(jobs), strict=True)
             ]
         self._texts = {} if adapter.trains_text else self._encode_all()
 
@@ -195,7 +196,7 @@ class Training:
         )
         raise TrainingError(
             f"the loss of {', '.join(bad)} is not finite at step {self.done + 1}",
-            "lower learning_rate, or set precision=fp32; the last checkpoint is kept",
+            "lower learning_rate, or set precision=fp32",
         )
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from likewise.cli import (  # noqa: F401 - each registers its commands
+    checking,
     converting,
     doctor,
     drawing,

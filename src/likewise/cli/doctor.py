@@ -51,7 +51,7 @@ def doctor(as_json: Json = False) -> None:
         terminal.result_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            terminal.result(f"{terminal.mark(finding.state)}  {finding.what:<15} {finding.found}")
+            terminal.result(f"{finding.what:<15} {finding.found}", finding.state)
             if finding.advice:
                 terminal.paragraph(f"-> {finding.advice}", indent=" " * 22)
     if any(finding.state == "bad" for finding in findings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -61,7 +61,6 @@ def sample(
 
     sources, strengths = taught_files(taught or [])
     _warn_of_words(prompts)
-    _warn_of_tokens(sources, prompts)
     out = out or Path("samples") / f"{datetime.now():%Y-%m-%d-%H%M%S}-{_slug(prompts[0])}"
     check_writable(out)
     wanted: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": size, "negative": negative}
@@ -92,31 +91,6 @@ def _warn_of_words(prompts: list[str]) -> None:
             f"drawing {len(prompts)} prompts of one word each; put quotes round a prompt of several",
             "warning",
         )
-
-
-def _warn_of_tokens(files: Sequence[Path], prompts: Sequence[str]) -> None:
-    """A prompt without the token draws nothing that was taught, which looks as if teaching had failed."""
-    for file in files:
-        token = _token(file)
-        for prompt in prompts:
-            if token and not re.search(rf"(?<!\w){re.escape(token)}(?!\w)", prompt):
-                terminal.say(
-                    f"{prompt!r} does not say {token!r}, the token of {terminal.short(file)}", "warning"
-                )
-
-
-def _token(file: Path) -> str:
-    """The word that calls what is in a file, where nothing is drawn without it: of our own files and of embeddings."""
-    from likewise import formats
-    from likewise.records import is_run
-
-    if is_run(file):
-        return ""
-    contents = formats.examine(file)
-    if "likewise.token" in contents.metadata:
-        return contents.metadata["likewise.token"]
-    layout = formats.recognise(contents)
-    return layout.read(contents).token if layout.methods == {"textual_inversion"} else ""
 
 
 def _slug(prompt: str) -> str:

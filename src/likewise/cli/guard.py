@@ -27,7 +27,10 @@ from typer.core import TyperGroup
 
 from likewise.cache import home
 from likewise.cli import terminal
+from likewise.cli.places import prepare
+from likewise.elsewhere import ours
 from likewise.errors import ConceptError, Error, Interrupted, RecipeError, UnsupportedError
+from likewise.files import printable
 
 FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
 _CODES = {RecipeError: USAGE, ConceptError: REFUSED, UnsupportedError: REFUSED, Interrupted: INTERRUPTED}
@@ -54,6 +57,10 @@ class Commands(TyperGroup):
         "merge", "extract", "resize", "bake", "diff", "survey", "examples", "doctor",
     )  # fmt: skip
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        prepare(self)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order in which people come to need them."""
         return sorted(self.commands, key=lambda name: self.order.index(name) if name in self.order else 99)
@@ -74,6 +81,8 @@ class Commands(TyperGroup):
         except Exception as error:
             if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):  # typer's own
                 _mention_settings(error)
+                if hasattr(error, "message"):  # it may quote whatever was typed
+                    error.message = printable(str(error.message))
                 raise
             raise typer.Exit(report_unexpected(error)) from None
 
@@ -106,12 +115,10 @@ class _Lines(logging.Handler):
 def report(error: Error) -> int:
     """Print an expected error; returns the exit code."""
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
-    if code == INTERRUPTED:
-        terminal.say(error.message)
-    else:
-        terminal.say(error.message, "error")
+    # Spelled out here as well, line ends included: a name in it must not look like a line of ours.
+    terminal.say(printable(error.message), "" if code == INTERRUPTED else "error")
     if error.hint:
-        terminal.say(error.hint, "go on" if code == INTERRUPTED else "hint")
+        terminal.say(printable(error.hint), "go on" if code == INTERRUPTED else "hint")
     _show_traceback(error)
     return code
 
@@ -178,8 +185,10 @@ def _mention_settings(error: Exception) -> None:
     """`--steps 400` is what other trainers take; say how it is written here."""
     option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if option and context is not None and context.info_name in ("teach", "compare", "demo"):
-        name = option.lstrip("-").replace("-", "_")
+        name, known = option.lstrip("-").replace("-", "_"), ours(option)
         extra = f"If it is a hyperparameter, write {name}=... without dashes."
+        if known:
+            extra = f"Here it is {known}{'..., without dashes' if known.endswith('=') else ''}."
         error.message = f"{getattr(error, 'message', error)}. {extra}"  # type: ignore[attr-defined]
 
 

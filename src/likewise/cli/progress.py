@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -40,8 +41,8 @@ class Display(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None: ...
 
-    def wait(self, text: str) -> None:
-        """Show what is being waited for; the next step begins anew."""
+    def wait(self, text: str, earlier: Sequence[Sequence[float]] = ()) -> None:
+        """Show what is being waited for. The next step begins anew, or goes on from the losses of `earlier` steps."""
 
     def step(self, event: Stepped) -> None:
         """Show one step."""
@@ -52,8 +53,8 @@ def show(first: str) -> Display:
     return Bar(first) if terminal.fancy() else Lines(first)
 
 
-def follow(events: Iterable[Event]) -> dict[str, Any]:
-    """Show a run's events as they come; returns the result that `Finished` brings."""
+def follow(events: Iterable[Event], folder: Path | None = None) -> dict[str, Any]:
+    """Show the events of a run in `folder` as they come; returns the result that `Finished` brings."""
     result: dict[str, Any] = {}
     with show("starting") as display:
         for event in events:
@@ -63,14 +64,21 @@ def follow(events: Iterable[Event]) -> dict[str, Any]:
                 case Attached(method=method, parameters=count, resumed=resumed):
                     again = f", going on after step {resumed}" if resumed else ""
                     terminal.say(f"{method}: {count:,} numbers to learn{again}")
-                    display.wait("teaching")
-                case Sampled(step=step, folder=folder):
-                    terminal.say(f"preview at step {step}: {terminal.short(folder)}")
+                    display.wait("teaching", earlier_losses(folder) if resumed and folder else ())
+                case Sampled(step=step, folder=drawn):
+                    terminal.say(f"preview at step {step}: {terminal.short(drawn)}")
                 case Finished(result=found):
                     result = found
                 case _:
                     _tell(event, display, set())
     return result
+
+
+def earlier_losses(folder: Path) -> list[list[float]]:
+    """The losses of every step that is kept of a run that goes on, so that their mean need not begin anew."""
+    from likewise.records import steps
+
+    return [step["losses"] for step in steps(folder)[0]]
 
 
 def _tell(event: Event, display: Display, said: set[str]) -> None:
@@ -82,8 +90,8 @@ def _tell(event: Event, display: Display, said: set[str]) -> None:
         terminal.say(event.text, "warning")
 
 
-def follow_comparison(events: Iterable[Event]) -> None:
-    """Show a comparison's events as they come: a line per trial, and its steps."""
+def follow_comparison(events: Iterable[Event], folder: Path | None = None) -> None:
+    """Show the events of a comparison in `folder` as they come: a line per trial, and its steps."""
     from likewise.comparison import comparison, trial
 
     title, last, said = "", False, set[str]()
@@ -98,6 +106,8 @@ def follow_comparison(events: Iterable[Event]) -> None:
                     display.wait(title)
                 case trial.Progress(inner=Finished()):
                     display.wait(f"{title}: drawing")
+                case trial.Progress(trial=name, inner=Attached(resumed=resumed)) if resumed and folder:
+                    display.wait(title, earlier_losses(folder / "trials" / name / "run"))
                 case trial.Progress(inner=inner):
                     _tell(inner, display, said)
                 case comparison.TrialEnded(row=row):
@@ -122,8 +132,10 @@ def _ending(row: dict[str, Any]) -> str:
 class Pace:
     """What there is to say of a step: the mean loss, the speed, what is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Iterable[Iterable[float]] = ()) -> None:
         self._loss, self._first, self._start = Average(), 0, 0.0
+        for losses in earlier:
+            self._loss.add(losses)
 
     def facts(self, event: Stepped) -> list[str]:
         """Texts by importance: count, time left, loss, speed, memory."""
@@ -154,9 +166,9 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def wait(self, text: str) -> None:
+    def wait(self, text: str, earlier: Sequence[Sequence[float]] = ()) -> None:
         """Say it, unless it is but a part of what was said last."""
-        self._pace, self._shown = Pace(), 0.0
+        self._pace, self._shown = Pace(earlier), 0.0
         if text and text != self._text:
             self._text = text
             terminal.say(text)
@@ -192,9 +204,9 @@ class Bar:
     def __exit__(self, *what: Any) -> None:
         self._progress.__exit__(*what)
 
-    def wait(self, text: str) -> None:
+    def wait(self, text: str, earlier: Sequence[Sequence[float]] = ()) -> None:
         """Name what goes on; the bar pulses until there is a step."""
-        self._pace, self._text = Pace(), text
+        self._pace, self._text = Pace(earlier), text
         self._progress.remove_task(self._task)
         self._task = self._progress.add_task(text, total=None, detail="")
 

@@ -1,4 +1,4 @@
-"""The commands that only read: check, methods, explain, runs, report."""
+"""The commands that only read: methods, explain, runs, report."""
 
 from __future__ import annotations
 
@@ -8,71 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from likewise.cache import home
 from likewise.cli import terminal
 from likewise.cli.app import RUNS, Json, app
 
+POCKET = Path(__file__).parents[1] / "pocket" / "model"
+
 if TYPE_CHECKING:
-    from likewise.intake import Intake
     from likewise.method import Method
-
-
-@app.command()
-def check(
-    folder: Annotated[list[Path], typer.Argument(metavar="FOLDER", hidden=True)],
-    sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Where the contact sheet goes.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Look at pictures before teaching.
-
-    FOLDER may also be a zip, or pictures one by one. Says what is usable, what is not and why.
-
-    \b
-    Example:
-      likewise check photos/
-    """
-    from likewise import intake
-
-    found = intake.read(folder[0] if len(folder) == 1 else folder)
-    sheet = sheet or home() / "sheets" / f"{found.title or 'pictures'}.png"
-    intake.contact_sheet(found, sheet)
-    if as_json:
-        terminal.result_json({**found.to_json(), "contact_sheet": str(sheet)})
-        return
-    rows = [
-        (
-            row["file"],
-            f"{row['width']} x {row['height']}" if row["width"] else "",
-            row["caption"],
-            row["note"],
-        )
-        for row in found.table()
-    ]
-    terminal.table(("picture", "pixels", "caption", "note"), rows)
-    terminal.result("")
-    terminal.paragraph(_verdict(found))
-    terminal.result(f"contact sheet: {terminal.short(sheet)}")
-
-
-def _verdict(found: Intake) -> str:
-    count, groups = len(found.examples), len(found.duplicates)
-    parts = [f"{_count(count, 'picture')} usable ({found.layout})"]
-    if found.problems:
-        parts.append(f"{_count(len(found.problems), 'problem')}")
-    if groups:
-        parts.append(f"{_count(groups, 'group')} of near-duplicates")
-    text = ", ".join(parts) + "."
-    if found.noun:
-        text += f" The folder's name says: --token {found.token} --noun {found.noun!r}."
-    if count < 4:
-        text += " 4 to 20 pictures work best; with fewer than 4 none can be held out for judging."
-    return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 @app.command("methods")

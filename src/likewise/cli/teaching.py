@@ -15,7 +15,7 @@ from likewise.cli import terminal
 from likewise.cli.app import app, find_run, split
 from likewise.cli.guard import let_downloads_show, stopping, tracebacks_in
 from likewise.errors import Interrupted, RecipeError, RunError
-from likewise.files import expand
+from likewise.files import expand, read_text
 
 if TYPE_CHECKING:
     from likewise.base import Base
@@ -38,6 +38,10 @@ Token = Annotated[
 _NOTHING = (None, "", "not measured", "no training")
 """What the report's table says where there is no value."""
 
+ClassPictures = Annotated[
+    Path | None,
+    typer.Option("--class-pictures", metavar="FOLDER", help="Your own pictures of the class, for the prior."),
+]
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where everything goes; else a new folder.")]
 
@@ -49,6 +53,7 @@ def teach(
     method: Annotated[str, typer.Option(metavar="NAME", help="How; `likewise methods` lists them.")] = "lora",
     base: BaseName = "pocket",
     token: Token = None,
+    class_pictures: ClassPictures = None,
     out: Out = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings from a TOML file.")] = None,
     preview: Annotated[
@@ -60,7 +65,8 @@ def teach(
 ) -> None:
     """Teach a model what a few pictures show.
 
-    PICTURES are a folder, a zip or files. Hyperparameters follow as key=value; `likewise explain` lists them.
+    PICTURES are a folder, a zip or files. Hyperparameters follow as key=value; `likewise explain` lists them. Pictures of
+    the class in a folder such as class_images/ or reg/ protect it, and are not learned.
 
     \b
     Example:
@@ -74,9 +80,10 @@ def teach(
             raise typer.BadParameter("a run goes on as it began; give it nothing else", param_hint="--resume")
         _perform(_opened(find_run(resume)), None)
         return
-    paths, noun, token = _look(paths, noun, token)
-    from likewise import run
+    paths, noun, token = _look(paths, noun, token, class_pictures)
+    from likewise import planning, run
 
+    planning.asked(method, recipe, settings)  # a misspelt setting must not wait for the base
     _announce(base)
     planned, loaded = run.plan(
         paths[0] if len(paths) == 1 else paths,
@@ -88,6 +95,7 @@ def teach(
         recipe_file=recipe,
         settings=settings,
         previews=preview or (),
+        class_pictures=class_pictures,
     )
     _perform(planned, loaded)
 
@@ -106,17 +114,19 @@ def _opened(folder: Path) -> Run:
     return Run.open(folder)
 
 
-def _look(paths: Sequence[Path], noun: str | None, token: str | None) -> tuple[list[Path], str, str | None]:
+def _look(
+    paths: Sequence[Path], noun: str | None, token: str | None, class_pictures: Path | None
+) -> tuple[list[Path], str, str | None]:
     """Refuse what cannot work before anything heavy is loaded. A kohya folder's name fills the gaps."""
     from likewise import intake
 
     if not paths:
         raise typer.BadParameter("give a folder, a zip or pictures", param_hint="PICTURES")
-    found = intake.read(paths[0] if len(paths) == 1 else paths)
-    for problem in found.problems:
-        terminal.say(f"{problem.file}: {problem.reason}", "warning")
-    for group in found.duplicates:
-        terminal.say(f"near-duplicates: {', '.join(group)}", "warning")
+    found = intake.read(paths, class_pictures)
+    for text in found.warnings():
+        terminal.say(text, "warning")
+    for text in found.notes:
+        terminal.say(text, "note")
     noun = noun or found.noun
     if not noun:
         raise typer.BadParameter("say what the pictures show, such as --noun dog", param_hint="--noun")
@@ -132,7 +142,7 @@ def _perform(run: Run, base: Base | None) -> None:
     taught = "taught before" if read_result(run.folder) else "taught"
     terminal.say(f"teaching {called!r} by {run.method} in {terminal.short(run.folder)}")
     with tracebacks_in(run.folder), stopping(run.stop):
-        result = follow(run.start(base=base))
+        result = follow(run.start(base=base), run.folder)
     files = ", ".join(result["files"])
     spent = (
         f"{result['steps']} steps in {terminal.duration(result['seconds'])}"
@@ -154,6 +164,7 @@ def compare(
     ] = None,
     base: BaseName = "pocket",
     token: Token = None,
+    class_pictures: ClassPictures = None,
     description: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The subject in words, for the untaught base.")
     ] = None,
@@ -181,13 +192,13 @@ def compare(
       likewise compare photos/ --noun dog --methods lora,dreambooth steps=300 lora.rank=16
     """
     paths, settings = split(pictures or [])
-    paths, noun, token = _look(paths, noun, token)
+    paths, noun, token = _look(paths, noun, token, class_pictures)
     chosen = (names or "").replace(",", " ").replace("-", "_").split()
     if names is not None and not chosen:
         raise typer.BadParameter("name at least one", param_hint="--methods")
     options = _for_all(settings)
     options |= {"prompts": _lines(prompts), "seeds": range(seeds) if seeds else None, "hold_out": hold_out}
-    words = {"noun": noun, "token": token, "description": description}
+    words = {"noun": noun, "token": token, "description": description, "class_pictures": class_pictures}
     _announce(base)
     from likewise.base import Sampler
     from likewise.comparison.comparison import prepare
@@ -252,9 +263,9 @@ def _lines(file: Path | None) -> list[str] | None:
     if file is None:
         return None
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file} cannot be read: {error}", "it holds a prompt per line") from None
+        lines = [line.strip() for line in read_text(file, fallback="cp1252").split("\n")]
+    except OSError as error:
+        raise RecipeError(f"{file} cannot be read: {error.strerror}", "it holds a prompt per line") from None
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -268,7 +279,7 @@ def _compare(comparison: Comparison, show: bool) -> None:
     with tracebacks_in(folder):
         with stopping(comparison.stop):
             try:
-                follow_comparison(comparison.start())
+                follow_comparison(comparison.start(), folder)
             except Interrupted as stopped:
                 again = f"the same command with --out {terminal.quoted(folder)} goes on from here"
                 raise Interrupted(stopped.message, again) from None

@@ -1,6 +1,7 @@
 """Terminal: how things look when printed. Results go to stdout, what is said along the way to stderr.
 
-Nothing here knows what is printed. rich is imported where it is used: `likewise --help` must not wait for it.
+Control codes in a name or a text are spelled out here, so that no file can write to the screen as it likes. Nothing here
+knows what is printed. rich is imported where it is used: `likewise --help` must not wait for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+from likewise.files import printable
 
 _COLOURS = {"error": "31", "warning": "33", "hint": "36", "ok": "32", "warn": "33", "bad": "31"}
 PIPED_WIDTH = 4000
@@ -25,12 +28,18 @@ def fancy() -> bool:
 
 def say(text: str, label: str = "") -> None:
     """One line on stderr, with a coloured label such as `warning` in front."""
+    text = _safe(text)
     print(f"{_painted(label, fancy())}: {text}" if label else text, file=sys.stderr, flush=True)
 
 
-def result(text: object) -> None:
-    """One line on stdout."""
-    print(text, flush=True)
+def result(text: object, state: str | None = None) -> None:
+    """One line on stdout, with a `state` (ok, warn or bad) in front where there is one."""
+    print((f"{mark(state)}  " if state else "") + _safe(str(text)), flush=True)
+
+
+def _safe(text: str) -> str:
+    """`text` without control codes; a line end is meant wherever it is ours, as names have theirs spelled out before."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def result_json(data: Any) -> None:
@@ -76,7 +85,8 @@ def _longest_word(column: Sequence[str]) -> int:
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else "yes" if value is True else "no" if value is False else str(value)
+    text = "" if value is None else "yes" if value is True else "no" if value is False else str(value)
+    return printable(text)
 
 
 def _blocks(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -41,7 +41,7 @@ def compare(
     from likewise.comparison import comparison as parts  # not at the top: `report` must come without torch
     from likewise.comparison.trial import Progress
     from likewise.events import Warned
-    from likewise.run import look
+    from likewise.planning import look
 
     noun, token = look(pictures, noun, token)
     words: dict[str, Any] = {"noun": noun, "token": token, "description": description}

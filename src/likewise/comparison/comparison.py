@@ -12,6 +12,7 @@ import ctypes
 import datetime
 import gc
 import json
+import logging
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 
 import likewise
-from likewise import families, identifier, intake, methods, records
+from likewise import families, identifier, intake, methods, prior, records
 from likewise.base import Base
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Results, Row, digest
@@ -30,14 +31,16 @@ from likewise.comparison.trial import GO_ON, STOPPED, Place, Trial, execute, who
 from likewise.concept import Concept
 from likewise.errors import ConceptError, Interrupted, RecipeError, RunError
 from likewise.events import Event
-from likewise.files import write_text, write_with
+from likewise.files import expand, write_text, write_with
 from likewise.meter import machine
 from likewise.metrics.features import Panel, panel
 from likewise.picture import Example
+from likewise.planning import asked, settle
+from likewise.prompt import foreign
 from likewise.recipe import nearest
-from likewise.run import settle
 from likewise.sampling import as_seeds, several
 
+logger = logging.getLogger(__name__)
 LARGEST = 768
 """Longest side of the pictures' copies in the folder, which are also what is scored."""
 VERDICT_NOTE = (
@@ -96,7 +99,7 @@ class Comparison:
     """What a person would type to do it again."""
 
     def __post_init__(self) -> None:
-        self.folder = Path(self.folder)
+        self.folder = expand(self.folder)
         self._results = Results(self.folder)
         self._plan: list[Trial] | None = None
         if not self.concept.held_out:
@@ -121,7 +124,8 @@ class Comparison:
             ]
             for name in dict.fromkeys(self.protocol.methods or methods.names()):
                 method = methods.get(name)
-                recipe = settle(self._base(), method.name, None, dict(self.recipes.get(method.name, {})))
+                given = dict(self.recipes.get(method.name, {}))
+                recipe = prior.settled(settle(self._base(), method.name, given), concept, given)
                 called = f"{concept.token} {concept.noun}"
                 trials.append(Trial(method.name, method.title, "method", called, method.name, recipe))
             self._plan = trials
@@ -315,26 +319,30 @@ def prepare(
 
     `options` are further fields of `Protocol` (`prompts`, `seeds`, `sampler`, `hold_out`); `recipes`,
     settings per method; and any hyperparameter, for every method that has it: `steps=100`. One method or prompt may
-    stand alone, and `seeds=3` is three pictures per prompt, with the seeds 0 to 2.
+    stand alone, and `seeds=3` is three pictures per prompt, with the seeds 0 to 2. `class_pictures` are your own, for
+    every method that trains. A wrong setting is refused before the base is loaded.
     """
-    records.check_writable(Path(out or "comparisons"))
-    loaded = families.load(base) if isinstance(base, str) else base
-    name = base if isinstance(base, str) else base.name
+    out = expand(out) if out else None
+    records.check_writable(out or Path("comparisons"))
     recipes = {k: dict(v) for k, v in options.pop("recipes", {}).items()}
-    known = ("prompts", "seeds", "sampler", "hold_out")
+    known, own = ("prompts", "seeds", "sampler", "hold_out"), options.pop("class_pictures", None)
     changes = {key: value for key in known if (value := options.pop(key, None)) is not None}
     for key, read in (("prompts", several), ("seeds", as_seeds)):
         if key in changes:
             changes[key] = tuple(read(changes[key]))
+    settings = _spread(options, recipes, several(methods or ()))
+    for text in dict.fromkeys(text for prompt in changes.get("prompts", ()) for text in foreign(prompt)):
+        logger.warning(text)
+    loaded = families.load(base) if isinstance(base, str) else base
+    name = base if isinstance(base, str) else base.name
     changes["sampler"] = loaded.settled(changes.get("sampler"))
     protocol = Protocol.default(
         name, methods=tuple(several(methods or ())), description=description, **changes
     )
-    concept = Concept.read(
-        pictures, token=token or identifier.pick(loaded), noun=noun, hold_out=protocol.hold_out
-    )
-    settings = _spread(options, recipes, protocol.methods)
-    made = Comparison(Path(out or "comparisons"), name, concept, protocol, settings, loaded)
+    token = token or identifier.pick(loaded)
+    held = protocol.hold_out
+    concept = Concept.read(pictures, token=token, noun=noun, hold_out=held, class_pictures=own)
+    made = Comparison(out or Path("comparisons"), name, concept, protocol, settings, loaded)
     made.plan()  # a setting that is refused must not leave an empty folder behind
     return made if out else replace(made, folder=records.new_folder(made.folder, concept.name))
 
@@ -342,16 +350,17 @@ def prepare(
 def _spread(
     options: Mapping[str, Any], recipes: Mapping[str, Mapping[str, Any]], chosen: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Settings per method: the shared ones where a method has them, then its own."""
+    """Settings per method: the shared ones where a method has them, then its own. Raises `RecipeError` on a wrong one."""
     fields = {name: _fields(name) for name in dict.fromkeys([*(chosen or methods.names()), *recipes])}
     everything = set().union(*fields.values())
     for key in options:
         if key not in everything:
             raise RecipeError(f"no method has a setting {key!r}", nearest(key, everything))
-    return {
+    given = {
         name: {key: value for key, value in options.items() if key in known} | dict(recipes.get(name, {}))
         for name, known in fields.items()
     }
+    return {name: asked(name, None, settings) for name, settings in given.items()}
 
 
 def _fields(method: str) -> set[str]:

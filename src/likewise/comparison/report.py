@@ -24,7 +24,7 @@ from PIL import Image
 from likewise import page
 from likewise.comparison import charts, support
 from likewise.errors import RunError
-from likewise.files import write_with
+from likewise.files import expand, write_with
 from likewise.page.wording import (
     MISSING,
     Row,
@@ -52,8 +52,8 @@ def build(folder: Path, out: Path | None = None, *, survey: Path | None = None) 
 
     With `survey`, a store of the community survey, it also says how common each kind of file is.
     """
-    folder = Path(folder)
-    out = Path(out) if out else folder / "report.html"
+    folder = expand(folder)
+    out = expand(out) if out else folder / "report.html"
     comparison, rows = _read(folder)
     album = _Album(folder)
     view = _view(folder, comparison, rows, album)
@@ -63,7 +63,7 @@ def build(folder: Path, out: Path | None = None, *, survey: Path | None = None) 
 
 def summary(folder: Path, *, survey: Path | None = None) -> Row:
     """What the page says, as plain data: comparison.json, the trials in order, how many ended how, who reads the files."""
-    comparison, rows = _read(Path(folder))
+    comparison, rows = _read(expand(folder))
     counts = {status: sum(row["status"] == status for row in rows) for status in _STATUS}
     facts = {"finished": bool(comparison.get("finished")), "counts": counts, "trials": rows}
     return {**comparison, **facts, **_support(_methods(rows), survey)}
@@ -71,7 +71,7 @@ def summary(folder: Path, *, survey: Path | None = None) -> Row:
 
 def table(folder: Path) -> list[Row]:
     """One row of short words per trial, for a terminal: title, status, each score, each cost, reason."""
-    comparison, rows = _read(Path(folder))
+    comparison, rows = _read(expand(folder))
     metrics = _metrics(comparison, rows)
     return [
         {

@@ -19,6 +19,7 @@ from transformers import CLIPTokenizer
 
 from likewise.base import Weights
 from likewise.errors import BaseError, FormatError
+from likewise.files import read_text
 from likewise.frozen import NARROW, keep_narrow
 from likewise.weights import read_tensors
 
@@ -159,7 +160,7 @@ def read_advice(path: Path) -> Advice:
     if not path.is_file():
         return Advice()
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path, fallback="cp1252"))
     except (ValueError, OSError) as error:
         raise BaseError(
             f"{path}: {error}", "it holds tables such as [recipe.lora] with learning_rate = 1e-3"

@@ -95,7 +95,7 @@ class LatentUNet(Base):
 
     def solver(self, steps: int, shape: Sequence[int]) -> Scheduled:
         """A fresh `scheduler`; the size of the picture plays no part."""
-        return Scheduled(self.scheduler(steps))
+        return Scheduled(self.scheduler(steps), "DPM++ 2M")
 
     def recompute(self, on: bool) -> None:
         """Gradient checkpointing of the UNet's blocks (Chen et al. 2016, arXiv 1604.06174)."""

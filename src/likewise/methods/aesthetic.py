@@ -53,6 +53,16 @@ class AestheticRecipe(Recipe):
     steer_negative: bool = False
     """Pull the negative prompt too. The extension does, the original does not; an empty prompt never is."""
 
+    def _idle(self) -> Iterator[tuple[str, str]]:
+        if not self.text.strip():
+            yield from ((key, "there is no text") for key in ("negative_text", "angle"))
+        still = next(
+            (key for key in ("gradient_steps", "gradient_rate", "weight") if not getattr(self, key)), None
+        )
+        if still:
+            keys = ("gradient_steps", "gradient_rate", "weight", "slerp", "text", "steer_negative")
+            yield from ((key, f"{still}=0 pulls nothing") for key in keys if key != still)
+
 
 @dataclasses.dataclass(frozen=True)
 class Pulled:

@@ -31,7 +31,7 @@ class DreamBoothRecipe(TrainingRecipe):
     text_rate: LearningRate | None = None
     """Learning rate of the text tower; helps faces, costs memory. Empty: the tower stays as it is."""
     prior: Literal["none", "pictures", "predicted"] = "pictures"
-    """What protects the class: `pictures` drawn once by the base and kept, `predicted` by the frozen base, or `none`."""
+    """What protects the class: `pictures`, your own or drawn once by the base, `predicted` by the frozen base, or `none`."""
 
 
 class DreamBoothAdapter(Adapter):

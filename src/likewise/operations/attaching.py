@@ -72,14 +72,16 @@ class Changes(Adapter):
 
 def is_plain(base: Base, artifact: Artifact) -> bool:
     """Are all layers that a LoRA changes among those that the LoRA method itself reaches on this base?"""
-    reached = base.targets("all", "backbone") | base.targets("all", "text")
+    reached = base.targets("all", "backbone")
+    for part in base.text_parts:
+        reached |= base.targets("all", part)
     return all(path in reached or path not in _modules(base) for path in group(artifact.tensors))
 
 
 def _modules(base: Base) -> dict[str, nn.Module]:
     """Every module of the backbone and the towers by its canonical path."""
     return {
-        f"{part}.{base.canonical(part, path)}": module  # type: ignore[arg-type]
+        f"{part}.{base.canonical(part, path)}": module
         for part, component in base.components().items()
         for path, module in component.named_modules()
         if part != "vae" and path

@@ -1,0 +1,112 @@
+"""Prompts: texts for a text tower. Whether one says a word, how one is cut to what a tower reads, and what in one only other
+programs understand.
+
+No torch and no tokenizer here: whether a text fits is asked of whoever knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+WEIGHTS = (
+    (r"<(?:lora|lyco|hypernet):[^<>]*>", "a file is put on with --with RUN:STRENGTH"),
+    (r"\([^()]*:\s*\d*\.?\d+\s*\)", "weights of words are not known here"),
+    (r"\[[^\[\]]*[:|][^\[\]]*\]", "words that change while drawing are not known here"),
+    (r"\[[^\[\]]+\]|\(+[^()]+\)+[+-]*[\d.]*", "brackets give no weight here"),
+    (r"(?<=\w\w)[+-]{2,}(?!\w)", "signs give no weight here"),
+    (r"(?<=\s)AND(?=\s)|\bBREAK\b", "prompts are not joined here"),
+    (r"\{[^{}]*\|[^{}]*\}|__[\w/-]+__", "wildcards are not filled in here"),
+    (r"\bembedding:\S+", "an embedding is put on with --with and called by its word"),
+    (r"(?<=\s)--?[a-z][\w-]*(?:\s|=|$)", "options stand outside the quotes"),
+)
+"""What other programs read in a prompt, as expressions, and what to know about it here."""
+
+
+def says(word: str, text: str) -> bool:
+    """Does `text` hold `word` as a word of its own? The case does not matter, as towers read in lower case."""
+    return bool(_whole(word).search(text))
+
+
+def spelled(word: str, text: str) -> str:
+    """`text` with every `word` in the case that it has there."""
+    return _whole(word).sub(lambda _: word, text)
+
+
+def _whole(word: str) -> re.Pattern[str]:
+    inner = r"\s+".join(map(re.escape, word.split()))
+    return re.compile(rf"(?<!\w){inner}(?!\w)", re.IGNORECASE)
+
+
+def shorten(text: str, keep: Sequence[str], fits: Callable[[str], bool]) -> str:
+    """As much of `text` from its beginning as `fits`, and in any case the first of each of the words `keep` that it holds.
+
+    The cut is between words where there are any. What is kept may not fit even alone; then that is what comes back.
+    """
+    if fits(text):
+        return text
+    segments = _segments(text, keep)
+    least, most = 0, sum(len(part) for part, kept in segments if not kept)
+    while least < most:
+        middle = (least + most + 1) // 2
+        if fits(_take(segments, middle)):
+            least = middle
+        else:
+            most = middle - 1
+    return next(
+        (shorter for count in range(least, -1, -1) if fits(shorter := _take(segments, count))),
+        _take(segments, 0),
+    )
+
+
+def _segments(text: str, keep: Sequence[str]) -> list[tuple[str, bool]]:
+    """The text in pieces, and whether each is kept. Each wish is granted where it is met first."""
+    kept = [False] * len(text)
+    for word in keep:
+        if word and (found := _whole(word).search(text)):
+            kept[found.start() : found.end()] = [True] * (found.end() - found.start())
+    pieces: list[tuple[str, bool]] = []
+    for letter, stays in zip(text, kept, strict=True):
+        if pieces and pieces[-1][1] == stays:
+            pieces[-1] = (pieces[-1][0] + letter, stays)
+        else:
+            pieces.append((letter, stays))
+    return pieces
+
+
+def _take(segments: Sequence[tuple[str, bool]], count: int) -> str:
+    """The first `count` letters of what need not be kept, cut between words, among what must be."""
+    parts: list[str] = []
+    for text, kept in segments:
+        if kept or len(text) <= count:
+            parts.append(text)
+        else:
+            parts.append(_whole_words(text, count) + " ")
+        count -= 0 if kept else min(count, len(text))
+    return " ".join("".join(parts).split())
+
+
+LONGEST_WORD = 24
+"""Longer ones are torn: in some scripts a whole sentence has no blank."""
+
+
+def _whole_words(text: str, count: int) -> str:
+    """The first `count` letters, less a word that would be torn."""
+    begun = re.search(r"\S*$", text[:count])
+    rest = re.match(r"\S*", text[count:])
+    assert begun is not None  # both match nothing at least
+    assert rest is not None
+    torn = begun[0] and rest[0] and len(begun[0]) + len(rest[0]) <= LONGEST_WORD
+    return text[: begun.start()] if torn else text[:count]
+
+
+def foreign(prompt: str) -> list[str]:
+    """A sentence for each kind of thing in `prompt` that other programs would act on and that is read as letters here."""
+    found: list[str] = []
+    rest = prompt
+    for pattern, advice in WEIGHTS:
+        match = re.search(pattern, rest)
+        if match:
+            found.append(f"{match[0].strip()[:40]!r} in the prompt is read as letters; {advice}")
+            rest = re.sub(pattern, " ", rest)
+    return found
