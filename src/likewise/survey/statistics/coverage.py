@@ -106,8 +106,13 @@ def growth(store: Store, snapshot: Snapshot, before: Snapshot, *, seed: int = 0)
     """Downloads per day and model between two snapshots of the same ids, with intervals over creators.
 
     Models that were asked for again and are `gone` are counted apart, not as zero demand.
-    Raises `SurveyError` if the snapshots share no model or are not in this order.
+    Raises `SurveyError` if the snapshots share no model, are of different sites or are not in this order.
     """
+    if not _comparable(snapshot, before):
+        raise SurveyError(
+            f"snapshots {before.number} and {snapshot.number} are of different sites",
+            "their ids do not mean the same models; name another with --against",
+        )
     days = (snapshot.taken - before.taken).total_seconds() / _A_DAY
     if days <= 0:
         raise SurveyError(
@@ -139,7 +144,11 @@ def earlier(store: Store, snapshot: Snapshot) -> Snapshot | None:
     names = ", ".join(f"'{name}'" for name in COMPARED)
     query = f"SELECT count(*) FROM members JOIN models old USING (id) WHERE old.snapshot = ? AND method IN ({names})"
     shared: dict[int, int] = {}
-    before = [one for one in store.snapshots() if (snapshot.taken - one.taken).total_seconds() >= _A_DAY]
+    before = [
+        one
+        for one in store.snapshots()
+        if (snapshot.taken - one.taken).total_seconds() >= _A_DAY and _comparable(one, snapshot)
+    ]
     for other in before:  # what was taken sooner before, such as a census right after a sample, is no panel
         row = store.connection.execute(query, [other.number]).fetchone()
         shared[other.number] = row[0] if row else 0
@@ -174,7 +183,20 @@ def completing(store: Store, snapshot: Snapshot) -> dict[str, Snapshot]:
 def _belong(one: Snapshot, other: Snapshot) -> bool:
     """Were two taken of the same site, at about the same time, with the same setting for adult content?"""
     near = abs((one.taken - other.taken).total_seconds()) < LEAST_DAYS * _A_DAY
-    return near and one.nsfw == other.nsfw and one.parameters.get("url") == other.parameters.get("url")
+    return near and one.nsfw == other.nsfw and _same_site(one, other)
+
+
+def _same_site(one: Snapshot, other: Snapshot) -> bool:
+    """Do the ids of two mean the same models? Invented sites count as one, since their ports change."""
+    if one.rehearsal or other.rehearsal:
+        return one.rehearsal and other.rehearsal
+    return bool(one.parameters.get("url") == other.parameters.get("url"))
+
+
+def _comparable(one: Snapshot, other: Snapshot) -> bool:
+    """May counts of two be subtracted? A file that was imported does not say which site it is of."""
+    imported = "import" in (one.mode, other.mode) and one.rehearsal == other.rehearsal
+    return imported or _same_site(one, other)
 
 
 def _drawn(snapshot: Snapshot) -> dict[str, int] | None:
