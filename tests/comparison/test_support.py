@@ -64,3 +64,11 @@ def test_a_list_of_one_type_does_not_tell_how_common_it_is(tmp_path: Path) -> No
         store.mark(number, complete=False)
     with pytest.raises(SurveyError, match="no complete random sample"):
         support.common(path, ["lora"])
+
+
+def test_an_invented_site_does_not_tell_how_common_anything_is(tmp_path: Path) -> None:
+    path = tmp_path / "survey.duckdb"
+    with stores.open(path) as store:
+        catalogue.generate(50).write(store, np.arange(1, 60))
+    with pytest.raises(SurveyError, match="only samples of an invented site"):
+        support.common(path, ["lora"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -63,14 +65,55 @@ def test_what_stays_is_said_at_once(catalogue: Catalogue, fault: str, said: str)
 
 
 def test_a_cursor_that_cannot_be_read_is_an_answer(catalogue: Catalogue) -> None:
-    with Rehearsal(catalogue, script=always("400-cursor")) as site:
-        assert get(site).status == 400
+    with (
+        Rehearsal(catalogue, script=always("400-cursor")) as site,
+        Client(site.url, budget=9, pause=0.0) as client,
+    ):
+        assert client.models(asked(limit=5, cursor="1|2")).status == 400
     assert len(site.requests) == 1
+
+
+def test_a_refused_cursor_where_none_was_sent_may_pass(catalogue: Catalogue) -> None:
+    with Rehearsal(catalogue, script={1: "400-cursor"}.get) as site:
+        assert len(get(site).models) == 5
+    with (
+        Rehearsal(catalogue, script=always("400-cursor")) as site,
+        pytest.raises(Unavailable, match=r"400 \(Invalid cursor\) where no cursor was sent") as caught,
+    ):
+        get(site)
+    assert caught.value.reason == "answered 400 (Invalid cursor) where no cursor was sent"
+
+
+def test_a_page_stands_at_the_date_of_the_site_and_not_of_this_machine(catalogue: Catalogue) -> None:
+    for date in (datetime(2024, 2, 29, 12, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)):
+        with Rehearsal(replace(catalogue, date=date)) as site:
+            assert get(site).at == date.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    "text", ["Thu, 01 Jan 1970 00:00:00 GMT", "yesterday", "", "Thu, 99 Foo 2026 99:99:99 GMT"]
+)
+def test_a_date_that_cannot_be_is_none(text: str) -> None:
+    assert civitai._moment(text) is None
+
+
+def test_what_a_site_says_cannot_move_the_terminal() -> None:
+    assert civitai._said({"error": "no\x1b[2J\u202ename\n\x07"}) == "no\N{REPLACEMENT CHARACTER}[2J" + (
+        "\N{REPLACEMENT CHARACTER}name \N{REPLACEMENT CHARACTER}"
+    )
+
+
+def test_bytes_that_are_no_utf8_spoil_one_name_and_not_the_page() -> None:
+    page = civitai._json(
+        b'\xef\xbb\xbf{"items": [{"id": 1, "name": "caf\xe9"}, {"id": 2, "name": "caf\xc3\xa9"}]}'
+    )
+    assert [item["name"] for item in page["items"]] == ["caf\N{REPLACEMENT CHARACTER}", "caf\u00e9"]
+    assert civitai._json(b'{"items": [{"id": 1, "name": "caf\xc3') is None
 
 
 def test_every_fault_of_the_server_is_tested() -> None:
     here = {"429", "503", "500-html", "cut-json", "html", "hang-up", "slow", "429-pages", "401", "451"}
-    elsewhere = {"400-cursor", "redirect", "loop", "deploy"}
+    elsewhere = {"400-cursor", "redirect", "loop", "treadmill", "hollow", "deploy"}
     assert here | elsewhere == FAULTS.keys()
 
 

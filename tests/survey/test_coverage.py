@@ -88,18 +88,40 @@ def test_vanished_ids_by_range() -> None:
 
 
 def test_growth_between_two_snapshots() -> None:
-    ids = range(1, 41)
+    ids = range(1, 201)
     store = written([model(n, downloads=100 * n) for n in ids], taken=TAKEN - timedelta(days=20))
-    later = [model(n, downloads=None if n == 40 else 100 * n + (n % 2) * 40) for n in ids if n != 39]
-    written(later, into=store, mode="panel", asked={n: n != 39 for n in ids})
+    later = [model(n, downloads=None if n == 200 else 100 * n + (n % 2) * 40) for n in ids if n != 199]
+    written(later, into=store, mode="panel", asked={n: n != 199 for n in ids})
     found = analyse(store)["growth"]
     row = found["methods"]["low_rank"]
     assert (found["before"], found["days"], found["short"]) == (1, 20, False)
-    assert (row["models"], row["idle"], row["shrunk"], row["gone"]) == (38, 19, 0, 1)
+    assert (row["models"], row["idle"], row["shrunk"], row["gone"]) == (198, 99, 0, 1)
     assert row["per_day"] == pytest.approx(1.0)
     assert row["interval"][0] < 1 < row["interval"][1]
     with pytest.raises(SurveyError, match="not earlier"):
         analyse(store, 1, against=2)
+
+
+def test_counters_that_go_down_are_growth_too() -> None:
+    ids = range(1, 201)
+    store = written([model(n, downloads=1000) for n in ids], taken=TAKEN - timedelta(days=10))
+    written([model(n, downloads=1000 + (10 if n % 4 else -90)) for n in ids], into=store, mode="panel")
+    row = analyse(store)["growth"]["methods"]["low_rank"]
+    assert (row["shrunk"], row["per_day"]) == (50, pytest.approx(-1.5))
+    assert row["interval"][0] < -1.5 < row["interval"][1] < 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({"url": "https://one"}, {"url": "https://two"}), ({"url": "https://one"}, {"rehearsal": True})],
+)
+def test_ids_of_another_site_are_not_the_same_models(before: dict[str, Any], after: dict[str, Any]) -> None:
+    rows = [model(n, downloads=n) for n in range(1, 31)]
+    store = written(rows, mode="sample", taken=TAKEN - timedelta(days=20), parameters=before)
+    written(rows, into=store, mode="sample", parameters=after)
+    assert analyse(store)["growth"] is None
+    with pytest.raises(SurveyError, match="different sites"):
+        analyse(store, against=1)
 
 
 def test_a_panel_is_compared_with_its_sample_and_not_with_a_census_between() -> None:

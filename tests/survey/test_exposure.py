@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from likewise.survey import fetching
 from likewise.survey import store as stores
+from likewise.survey.civitai import Client
 from likewise.survey.rehearsal import catalogue
+from likewise.survey.rehearsal.server import Rehearsal
 from likewise.survey.statistics import analyse, exposure, members
 from likewise.survey.store import Store
 from tests.survey.known import model, pairs, written
@@ -51,6 +55,20 @@ def test_the_decay_check_finds_the_elasticity(census: Store) -> None:
     assert found is not None
     assert found["elasticity"] == pytest.approx(catalogue.ELASTICITY, abs=0.05)
     assert found["high"] < 1  # so downloads per day would flatter what is new
+
+
+@pytest.mark.parametrize("date", [datetime(2024, 5, 6, tzinfo=UTC), datetime(2027, 3, 4, tzinfo=UTC)])
+def test_the_elasticity_is_found_whatever_day_it_is(tmp_path: Path, date: datetime) -> None:
+    """From a site over HTTP, which says its own date; this machine's is another."""
+    site = catalogue.generate(5000, seed=4, traps=(), date=date)
+    with Rehearsal(site) as served, Client(served.url, budget=200, pause=0.0) as client:
+        archive = fetching.fetch(fetching.Plan("sample", served.url, size=site.largest_id), tmp_path, client)
+    with stores.open(Path(":memory:")) as store:
+        fetching.load(archive, store)
+        found = analyse(store)
+    assert found["snapshot"]["taken"] == date.replace(tzinfo=None).isoformat()
+    assert found["decay"]["low"] < catalogue.ELASTICITY < found["decay"]["high"]
+    assert found["decay"]["high"] - found["decay"]["low"] < 0.2
 
 
 def test_doubling_every_age_leaves_what_is_adjusted_as_it_was() -> None:

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -118,27 +119,152 @@ def test_where_the_question_is_ignored_no_checkpoint_is_guessed_at(
 
 def test_a_rare_type_is_probed_by_another_order(catalogue: Catalogue, store: Store, tmp_path: Path) -> None:
     with Rehearsal(catalogue) as site:
-        _, outcome = taken(Plan("census", site.url, type="AestheticGradient"), tmp_path, store)
+        number, outcome = taken(Plan("census", site.url, type="AestheticGradient"), tmp_path, store)
     assert outcome.complete
     assert not outcome.notes
     assert ("sort", "Most Downloaded") in site.requests[-1].pairs
-    assert sum(dict(request.pairs).get("ids") is not None for request in site.requests) <= 3
+    assert sum({"ids", "types"} <= dict(request.pairs).keys() for request in site.requests) <= 3
+    assert store.snapshot(number).parameters["probe"]["lost"] == 0
 
 
-def test_a_type_that_nobody_has_makes_no_snapshot(store: Store, tmp_path: Path) -> None:
-    with Rehearsal(generate(50)) as site, pytest.raises(SurveyError, match="no model of type 'Lora'"):
-        taken(Plan("census", site.url, type="Lora"), tmp_path, store)
+@pytest.mark.parametrize("fault", [None, "500-html"])
+def test_a_type_that_nobody_has_makes_no_snapshot(store: Store, tmp_path: Path, fault: str | None) -> None:
+    with Rehearsal(generate(50), script=lambda number: fault) as site:
+        said = "lists no model of type 'Lora'" if fault is None else "answered 500"
+        with pytest.raises(SurveyError, match=said):
+            taken(Plan("census", site.url, type="Lora"), tmp_path, store)
     assert store.snapshots() == []
 
 
 def test_a_census_that_nothing_else_confirms_says_so(store: Store, tmp_path: Path) -> None:
-    """Models of the future, which no probe counts: nothing was found by another way."""
+    """Models of the future by the site's clock, which no probe counts: nothing was found by another way."""
     catalogue = generate(400)
-    with Rehearsal(catalogue) as site:
-        plan = Plan("census", site.url, type="Hypernetwork", begun="2020-01-01T00:00:00")
-        number, outcome = taken(plan, tmp_path, store)
+    with Rehearsal(replace(catalogue, date=datetime(2021, 1, 1, tzinfo=UTC))) as site:
+        number, outcome = taken(Plan("census", site.url, type="Hypernetwork"), tmp_path, store)
     assert len(store.ids(number)) == catalogue.totals()["Hypernetwork"]
     assert "nothing says how complete" in outcome.notes[0]
+
+
+# ------------------------------------------------------------------------------- a census that is cut off
+
+
+@pytest.fixture(scope="module")
+def large() -> Catalogue:
+    return generate(12_000, seed=11)
+
+
+def held(store: Store, number: int, truth: int) -> dict[str, Any]:
+    """The probe's facts of an incomplete census, whose interval must hold the share that was lost."""
+    snapshot, kept = store.snapshot(number), len(store.ids(number))
+    probe: dict[str, Any] = snapshot.parameters["probe"]
+    assert not snapshot.complete
+    assert probe["low"] - 1e-9 <= 1 - kept / truth <= probe["high"]
+    return probe
+
+
+@pytest.mark.parametrize("readable", [500, 2100])
+def test_cursors_that_become_unreadable_on_the_way_are_an_incomplete_census(
+    large: Catalogue, store: Store, tmp_path: Path, readable: int
+) -> None:
+    """The largest id that the census saw is a small one: what it lost lies above, where only the site knows the end."""
+    truth = large.totals()["LORA"]
+    with Rehearsal(large) as site:
+        site.site.readable = readable
+        number, outcome = taken(Plan("census", site.url, type="LORA"), tmp_path, store)
+    assert len(store.ids(number)) == readable < 0.5 * truth
+    assert held(store, number, truth)["high"] < 1
+    assert outcome.notes[0] == (
+        f"the list breaks off after {readable:,} models, as the site cannot read its own cursor; more must follow"
+    )
+    assert "% of the type were lost (95 % interval)" in outcome.notes[1]
+    assert (outcome.largest_id or 0) > 0.99 * large.largest_id
+
+
+def test_a_rare_list_that_is_cut_off_is_not_complete(large: Catalogue, store: Store, tmp_path: Path) -> None:
+    truth = large.totals()["Hypernetwork"]
+    assert 200 < truth < 400
+    with Rehearsal(large) as site:
+        site.site.readable = 200
+        number, _ = taken(Plan("census", site.url, type="Hypernetwork"), tmp_path, store)
+    assert len(store.ids(number)) == 200
+    held(store, number, truth)
+
+
+def test_an_end_after_a_short_page_is_held_against_the_other_end(
+    large: Catalogue, store: Store, tmp_path: Path
+) -> None:
+    """Pages come short all along, so nothing about the last one says that more must follow."""
+    truth = large.totals()["Hypernetwork"]
+    short = replace(
+        large, columns={**large.columns, "no-versions": large["no-versions"] | (large["id"] % 9 == 0)}
+    )
+    with Rehearsal(short, quirks=["short-pages"]) as site:
+        site.site.readable = 100
+        number, outcome = taken(Plan("census", site.url, type="Hypernetwork"), tmp_path, store)
+    assert "the list ends in a cursor that the site cannot read; what follows is hidden" in outcome.notes
+    assert len(store.ids(number)) < 100
+    held(store, number, short.totals()["Hypernetwork"])
+    assert truth > short.totals()["Hypernetwork"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("loop", "leads back to an earlier one"), ("treadmill", "hold nothing new"), ("hollow", "hold nothing new"),
+     ("deploy", "cannot read its own cursor")],
+)  # fmt: skip
+def test_a_list_that_goes_nowhere_ends_incomplete(
+    catalogue: Catalogue, store: Store, tmp_path: Path, fault: str, said: str
+) -> None:
+    """From the fourth request on, for good, as long as pages of the list are asked for."""
+    truth = catalogue.totals()["LORA"]
+    with Rehearsal(catalogue) as site:
+        listed = lambda: ("sort", "Oldest") in site.requests[-1].pairs  # noqa: E731
+        site.script = lambda number: fault if number >= 4 and listed() else None
+        number, outcome = taken(Plan("census", site.url, type="LORA"), tmp_path, store)
+    assert any(said in note and "breaks off" in note for note in outcome.notes), outcome.notes
+    assert 0 < len(store.ids(number)) < truth
+    held(store, number, truth)
+
+
+def test_a_site_that_fails_for_good_in_a_census_is_named_and_its_pages_are_kept(
+    catalogue: Catalogue, store: Store, tmp_path: Path
+) -> None:
+    with (
+        Rehearsal(catalogue, script=lambda number: "503" if number > 2 else None) as site,
+        pytest.raises(SurveyError, match="answered 503"),
+    ):
+        fetch(Plan("census", site.url, type="LORA"), tmp_path)
+    number, outcome = fetching.load(fetching.find(tmp_path)[0], store)
+    assert (len(store.ids(number)), store.snapshot(number).complete) == (200, False)
+    assert "not finished" in outcome.notes[0]
+
+
+def test_a_probe_that_the_site_does_not_answer_is_made_up_for(
+    catalogue: Catalogue, store: Store, tmp_path: Path
+) -> None:
+    with Rehearsal(catalogue) as site:
+        site.script = lambda _: "500-html" if "Newest" in dict(site.requests[-1].pairs).values() else None
+        plan = Plan("census", site.url, type="LORA")
+        number, outcome = taken(plan, tmp_path, store)
+        assert not store.snapshot(number).complete
+        assert "2 requests failed: answered 500 (2 times)" in outcome.notes[-1]
+        site.script = lambda _: None
+        again, outcome = taken(plan, tmp_path, store)
+    assert (again, outcome.complete, outcome.notes) == (number, True, [])
+
+
+def test_a_recording_of_before_the_probe_asked_for_the_ends_is_still_complete(
+    catalogue: Catalogue, store: Store, tmp_path: Path
+) -> None:
+    with Rehearsal(catalogue) as site:
+        new = fetch(Plan("census", site.url, type="LORA"), tmp_path)
+    pages = [page for page in new.pages() if ("sort", "Newest") not in page.asked]
+    with Archive.create(tmp_path, "old", new.plan) as old:
+        for page in pages:
+            old.append(page)
+        old.finish({})
+    number, outcome = fetching.load(old, store)
+    assert (len(store.ids(number)), outcome.complete) == (catalogue.totals()["LORA"], True)
 
 
 # ------------------------------------------------------------------------------------------------ sample
@@ -184,15 +310,58 @@ def test_a_request_that_fails_does_not_end_a_sample_and_is_made_up_for(
         plan = Plan("sample", site.url, size=500)
         number, outcome = taken(plan, tmp_path, store)
         assert not outcome.complete
+        assert outcome.notes == ["1 requests failed: answered 500; the same command asks for these again"]
         assert len(outcome.asked) == 400
         again, outcome = taken(replace(plan, seed=99), tmp_path, store)
     assert again == number
     assert outcome.complete
+    assert outcome.notes == []
     assert len(outcome.asked) == 500
     assert [len(store.snapshots()), store.snapshot().complete] == [1, True]
     times = Counter(request.pairs for request in site.requests)
     assert sorted(times.values())[-2:] == [1, 7]  # six tries that failed, and one that did not
     assert sum("checkpointType" in dict(pairs) for pairs in times) == 2
+
+
+@pytest.mark.parametrize(("size", "fault", "said"), [
+    (150, "500-html", r"answered 500 \(2 times\)"), (150, "cut-json", r"not a page of models \(2 times\)"),
+    (50, "503", "answered 503"),
+])  # fmt: skip
+def test_where_every_request_for_ids_fails_the_failures_are_named(
+    catalogue: Catalogue, store: Store, tmp_path: Path, size: int, fault: str, said: str
+) -> None:
+    with Rehearsal(catalogue) as site:
+        site.script = lambda number: fault if number > 2 else None
+        plan = Plan("sample", site.url, size=size)
+        with pytest.raises(SurveyError, match=f"every request for models failed: .*{said}") as caught:
+            fetch(plan, tmp_path)
+        assert "same command" in (caught.value.hint or "")
+        with pytest.raises(SurveyError, match=said):  # the recording knows it too
+            fetching.load(fetching.find(tmp_path)[0], store)
+        site.script = lambda number: None
+        number, outcome = taken(plan, tmp_path, store)
+    assert (outcome.complete, len(outcome.asked)) == (True, size)
+    assert store.ids(number)
+
+
+def test_ids_of_which_none_is_there_are_said_to_be_none(
+    catalogue: Catalogue, store: Store, tmp_path: Path
+) -> None:
+    listed = set(catalogue["id"][catalogue.listed].tolist())
+    gone = tuple(id for id in range(1, catalogue.largest_id) if id not in listed)[:120]
+    with Rehearsal(catalogue) as site, pytest.raises(SurveyError, match="has none of the 120 ids"):
+        taken(Plan("panel", site.url, ids=gone), tmp_path, store)
+
+
+def test_a_site_that_answers_other_ids_is_not_counted(
+    catalogue: Catalogue, store: Store, tmp_path: Path
+) -> None:
+    """Its site ignores the question, and lists what it likes."""
+    with Rehearsal(catalogue) as site:
+        answer = site.site.answer
+        site.site.answer = lambda pairs, key=False: answer([p for p in pairs if p[0] != "ids"], key)  # type: ignore[method-assign]
+        with pytest.raises(SurveyError, match="hold none of these"):
+            taken(Plan("panel", site.url, ids=(catalogue.largest_id + 1,)), tmp_path, store)
 
 
 def test_a_site_that_is_down_ends_a_sample(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -217,7 +386,7 @@ def test_a_panel_asks_for_the_same_models_again(catalogue: Catalogue, store: Sto
     }
     with Rehearsal(replace(catalogue, columns=later)) as site:
         plan, notes = fetching.panel(site.url, store, 0)
-        assert "only 0 days" in notes[0]
+        assert "stand at one date" in notes[0]
         number, outcome = taken(plan, tmp_path, store)
         assert len(site.requests) == plan.requests  # checkpoints are known from before
     assert outcome.complete
@@ -275,15 +444,12 @@ def test_a_broken_cursor_is_got_again_from_the_page_before_it_and_from_no_other(
     assert [places.index(pairs.get("cursor")) for pairs in listed] == [0, 1, 2, 3, 2, 3, 4, 3, 4, 5]
 
 
-def test_a_loop_is_an_error_and_heals(catalogue: Catalogue, store: Store, tmp_path: Path) -> None:
+def test_a_loop_that_passes_loses_nothing(catalogue: Catalogue, store: Store, tmp_path: Path) -> None:
     with Rehearsal(catalogue, script={4: "loop"}.get) as site:
-        plan = Plan("census", site.url, type="LORA")
-        with pytest.raises(SurveyError, match="goes in circles"):
-            fetch(plan, tmp_path)
-        assert len(site.requests) == 4
-        number, _ = taken(plan, tmp_path, store)
+        number, outcome = taken(Plan("census", site.url, type="LORA"), tmp_path, store)
     assert missing_and_wrong(store, catalogue, number, "type = 'LORA'") == (0, 0)
-    assert len(repeated(site)) == 1  # the page that was not kept
+    assert (outcome.complete, outcome.notes) == (True, [])
+    assert len(repeated(site)) == 1  # the page that led back
 
 
 @pytest.mark.parametrize("fault", ["429", "500-html", "cut-json", "hang-up", "redirect"])
@@ -381,6 +547,45 @@ def test_the_same_is_not_fetched_again_at_once(catalogue: Catalogue, tmp_path: P
         with pytest.raises(SurveyError, match="less than five minutes"):
             fetch(plan, tmp_path)
         fetch(replace(plan, begun="2099-01-01T00:00:00"), tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------- dates
+
+
+@pytest.mark.parametrize("weeks", [-30, 0, 9])
+def test_ages_stand_at_the_date_of_the_counts_whatever_day_it_is(
+    catalogue: Catalogue, store: Store, tmp_path: Path, weeks: int
+) -> None:
+    """This machine's clock is moved by weeks; the site's own stands still."""
+    begun = datetime.now(UTC).replace(tzinfo=None) + timedelta(weeks=weeks)
+    with Rehearsal(catalogue) as site:
+        number, _ = taken(Plan("sample", site.url, size=300, begun=begun.isoformat()), tmp_path, store)
+    assert store.snapshot(number).taken == datetime(2026, 10, 1)
+
+
+def test_a_fetch_that_is_weeks_old_is_not_gone_on_with(catalogue: Catalogue, tmp_path: Path) -> None:
+    with Rehearsal(catalogue) as site:
+        plan = Plan("sample", site.url, size=500, begun="2026-01-01T00:00:00")
+        with pytest.raises(SurveyError, match="limit of 3"):
+            fetch(plan, tmp_path, budget=3)
+        soon, later = (replace(plan, begun=f"2026-01-{day}T00:00:00") for day in ("06", "20"))
+        assert (fetching.resume(soon, tmp_path), fetching.stale(soon, tmp_path)) != (None, [])
+        assert fetching.resume(later, tmp_path) is None
+        assert len(fetching.stale(later, tmp_path)) == 1
+        assert fetch(later, tmp_path).folder != fetching.stale(later, tmp_path)[0].folder
+
+
+def test_pages_of_two_dates_are_said_to_be(catalogue: Catalogue, store: Store, tmp_path: Path) -> None:
+    with Rehearsal(catalogue) as site:
+        archive = fetch(Plan("census", site.url, type="LORA"), tmp_path)
+    pages = list(archive.pages())
+    with Archive.create(tmp_path, "slow", archive.plan) as slow:
+        for page in [*pages[:2], *(replace(page, at=page.at + timedelta(days=10)) for page in pages[2:])]:
+            slow.append(page)
+        slow.finish({})
+    number, outcome = fetching.load(slow, store)
+    assert "fetched over 10 days" in outcome.notes[-1]
+    assert store.snapshot(number).taken == pages[0].at + timedelta(days=5)
 
 
 # ------------------------------------------------------------------------------------------------- scale

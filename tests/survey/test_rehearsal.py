@@ -234,7 +234,7 @@ def test_fetch_says_what_it_will_do_then_does_it(catalogue: Catalogue, call: Cal
     first = result.stderr.splitlines()[0]
     assert f"asking {site.url}: about 7 requests, at most 30" in first
     assert result.stdout.strip() == "survey.duckdb"
-    assert "only 0 days since snapshot 1" in again.stderr
+    assert "this panel shows no demand" in again.stderr
     with stores.open("survey.duckdb", read_only=True) as store:
         assert [one.mode for one in store.snapshots()] == ["sample", "panel"]
         assert store.ids(1) == store.ids(2)

@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from likewise.errors import SurveyError
 from likewise.survey import store as stores
 from likewise.survey.rehearsal import catalogue
 from likewise.survey.statistics import analyse, members, ratings, resampling
-from likewise.survey.statistics.verdicts import AXES, Axis, Difference, decide, holm
+from likewise.survey.statistics.resampling import LEAST_CREATORS, LEAST_OF_SUMS
+from likewise.survey.statistics.verdicts import AXES, Axis, Difference, decide
 from likewise.survey.store import Store
 from tests.survey.known import assert_alike, by_method, model, pairs, written
 
@@ -198,7 +200,8 @@ def test_intervals_know_that_models_of_one_creator_resemble_each_other() -> None
         inside += low < 5 < high
         narrow.append((high - low) / (2 * 1.96))
     assert inside >= 20  # 95 % of 25 is 24; were models taken for independent, about 12
-    assert np.mean(narrow) == pytest.approx(1 / math.sqrt(40), rel=0.2)
+    nominal = NormalDist().inv_cdf(1 - (1 - resampling.NOMINAL) / 2) / 1.96
+    assert np.mean(narrow) == pytest.approx(nominal / math.sqrt(40), rel=0.2)
 
 
 def test_the_interval_of_a_median_is_as_wide_as_theory_says() -> None:
@@ -208,22 +211,70 @@ def test_the_interval_of_a_median_is_as_wide_as_theory_says() -> None:
     assert high - low == pytest.approx(4000 * 2 * 1.96 * 0.5 / math.sqrt(400), rel=0.15)
 
 
-def test_an_interval_needs_five_creators() -> None:
-    rows = [model(n, creator=f"c{n % 4}", downloads=n, likes=n) for n in range(50)]
-    row = by_method(analyse(written(rows)))["low_rank"]
-    assert (
-        row["downloads"]["mean_interval"]
-        is row["downloads"]["median_interval"]
-        is row["likes"]["interval"]
-        is None
-    )
+@pytest.mark.parametrize("shape", ["heavier lognormal", "Pareto of index 2"])
+def test_the_interval_of_a_mean_holds_the_truth_of_heavy_tails(shape: str) -> None:
+    """From as many creators on as it needs; percentiles of replicates hold it in 83 of 100."""
+    survey = pytest.importorskip("benchmarks.survey", reason="the benchmarks are not part of this copy")
+    assert survey.held(shape, LEAST_OF_SUMS, 100, ["mean"])["mean"] >= 0.89  # 95 less three standard errors
 
 
-def test_holm_is_that_of_statsmodels() -> None:
-    from statsmodels.stats.multitest import multipletests
+def test_a_sum_needs_more_creators_for_an_interval_than_an_average() -> None:
+    def row(creators: int) -> dict[str, object]:
+        rows = [
+            model(n, creator=f"c{n % creators}", downloads=n, likes=n // 3, dislikes=n % 2)
+            for n in range(2 * LEAST_OF_SUMS)
+        ]
+        with written(rows) as store:
+            found = by_method(analyse(store))["low_rank"]
+        sums = (found["downloads"]["mean_interval"], found["likes"]["interval"], found["votes"]["interval"])
+        averages = (found["downloads"]["median_interval"], found["downloads"]["geometric_mean_interval"])
+        return {"sums": [bool(ends) for ends in sums], "averages": [bool(ends) for ends in averages]}
 
-    values = np.random.default_rng(7).uniform(0, 0.2, 10)
-    assert holm(values) == pytest.approx(multipletests(values, method="holm")[1])
+    none, both, three = [False] * 3, [True] * 2, [True] * 3
+    assert row(LEAST_CREATORS - 1) == {"sums": none, "averages": [False] * 2}
+    assert row(LEAST_CREATORS) == row(LEAST_OF_SUMS - 1) == {"sums": none, "averages": both}
+    assert row(LEAST_OF_SUMS) == {"sums": three, "averages": both}
+
+
+@settings(max_examples=6, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(scale=st.integers(2, 1000), seed=st.integers(0, 1000))
+def test_counts_in_another_unit_give_the_same_in_that_unit(scale: int, seed: int) -> None:
+    """Ten times the downloads are ten times the mean, its interval and the median, and the same ratios."""
+    draw = np.random.default_rng(seed)
+    counts = [int(count) for count in draw.lognormal(5, 1.5, 240)]
+    found = []
+    for unit in (1, scale):
+        rows = [
+            model(n, ("LORA", "TextualInversion")[n % 2], creator=f"c{n % 120}", downloads=unit * count)
+            for n, count in enumerate(counts)
+        ]
+        with written(rows) as store:
+            found.append(analyse(store))
+    one, many = (by_method(analysis)["low_rank"]["downloads"] for analysis in found)
+    for key in ("mean", "median", "total"):
+        assert many[key] == pytest.approx(scale * one[key])
+    assert many["median_interval"] == pytest.approx([scale * end for end in one["median_interval"]])
+    ratio, same = (analysis["age"]["ratios"]["low_rank"]["raw"] for analysis in found)
+    assert ratio == pytest.approx(same)
+    assert many["gini"] == pytest.approx(one["gini"])
+
+
+@settings(max_examples=6, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(seed=st.integers(0, 1000), names=st.permutations(range(24)))
+def test_names_of_creators_and_models_say_nothing(seed: int, names: list[int]) -> None:
+    """Other names draw other replicates, so ends of intervals may move a little; nothing else does."""
+    draw = np.random.default_rng(seed)
+    counts = [int(count) for count in draw.lognormal(5, 1, 240)]
+    found = []
+    for rename in (list(range(24)), names):
+        rows = [model(n, creator=f"c{rename[n % 24]:02}", downloads=count) for n, count in enumerate(counts)]
+        with written(rows) as store:
+            found.append(by_method(analyse(store))["low_rank"]["downloads"])
+    plain, renamed = found
+    for key in ("mean", "geometric_mean", "median", "gini", "top_share", "total"):
+        assert renamed[key] == pytest.approx(plain[key])
+    assert renamed["median_interval"] == pytest.approx(plain["median_interval"])
+    assert renamed["geometric_mean_interval"] == pytest.approx(plain["geometric_mean_interval"], rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -238,8 +289,43 @@ def test_four_verdicts(value: float, error: float, verdict: str, beyond: bool) -
     assert mirrored["verdict"] == {"more": "less", "less": "more"}.get(verdict, verdict)
 
 
+PAIRS = st.lists(
+    st.builds(
+        Difference,
+        st.just("a"),
+        st.just("b"),
+        st.floats(-3, 3),
+        st.floats(1e-6, 2),
+        st.integers(LEAST_CREATORS, 500),
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+@given(differences=PAIRS)
+def test_a_verdict_is_what_its_interval_says(differences: list[Difference]) -> None:
+    """No interval on one side of nothing is undecided, and none over nothing is decided."""
+    axis = Axis("x", "x", margin=0.2)
+    for row in decide(axis, differences):
+        inside = -axis.margin <= row["low"] and row["high"] <= axis.margin
+        beside = row["low"] > 0 or row["high"] < 0
+        assert row["verdict"] == ("same" if inside else "undecided" if not beside else
+                                  "more" if row["difference"] > 0 else "less")  # fmt: skip
+        assert not (inside and row["beyond_margin"])
+
+
+def test_many_pairs_share_one_risk() -> None:
+    """Among ten pairs without any difference, one of them is told apart in at most five of a hundred surveys."""
+    draw, false = np.random.default_rng(3), 0
+    for _ in range(400):
+        pairs = [Difference("a", "b", float(draw.standard_t(49)), 1.0, 50) for _ in range(10)]
+        false += any(row["verdict"] in ("more", "less") for row in decide(Axis("x", "x", 0.1), pairs))
+    assert false <= 34  # 20, and three standard errors
+
+
 def test_few_creators_get_no_verdict() -> None:
-    assert decide(AXES[0], [Difference("a", "b", 9.0, 0.1, resampling.LEAST_CREATORS - 1)]) == []
+    assert decide(AXES[0], [Difference("a", "b", 9.0, 0.1, LEAST_CREATORS - 1)]) == []
 
 
 @pytest.mark.slow

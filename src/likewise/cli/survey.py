@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,9 +95,16 @@ def fetch(
         plan = fetching.Plan(mode, where, size=sample, type=census, nsfw=nsfw, seed=seed)  # type: ignore[arg-type]
     planned = plan.requests
     budget = requests or (_MOST if planned is None else planned + planned // 2 + 20)
+    root = store.with_suffix(".pages")
+    for old in fetching.stale(plan, root):
+        terminal.say(
+            f"the unfinished fetch in {terminal.short(old.folder)} is more than {fetching.STALE_DAYS} days old, so a new "
+            "one begins: all counts must stand at about one date",
+            "warning",
+        )
     with civitai.Client(where, budget=budget, pause=pause, contact=contact) as client:
         _announce(plan, client)
-        archive = _followed(plan, store.with_suffix(".pages"), client)
+        archive = _followed(plan, root, client)
     _load(archive.folder, store)
 
 
@@ -199,11 +207,17 @@ def rehearse(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed, another catalogue.")] = 0,
     port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="Else one that is free.")] = 0,
+    date: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="DATE", formats=["%Y-%m-%d"], help="The day all counts stand at; else a fixed one."
+        ),
+    ] = None,
 ) -> None:
     """Serve an invented site to rehearse on.
 
-    It speaks the API on this machine only, over models that are made up, and prints its address. Quirks are always
-    there; a fault strikes every tenth request. Ctrl-C ends it.
+    It speaks the API on this machine only, over models that are made up, and prints its address. Its clock stands still
+    at the day of its counts. Quirks are always there; a fault strikes every tenth request. Ctrl-C ends it.
 
     \b
     Example:
@@ -221,17 +235,21 @@ def rehearse(
         raise typer.BadParameter(
             f"there is no {min(unknown)!r}; --quirk list names them", param_hint="--quirk"
         )
-    from likewise.survey.rehearsal.catalogue import generate
+    from likewise.survey.rehearsal.catalogue import DATE, START, generate
 
+    day = date.replace(tzinfo=UTC) if date else DATE
+    if not START < day < datetime(9999, 1, 1, tzinfo=UTC) - timedelta(days=1):
+        raise typer.BadParameter(f"name a day after {START:%Y-%m-%d}", param_hint="--date")
     faults = [name for name in chosen if name in FAULTS]
     quirks = list(QUIRKS) if "all" in chosen else [name for name in chosen if name in QUIRKS]
 
     def script(number: int) -> str | None:
         return faults[number // 10 % len(faults)] if faults and number % 10 == 0 else None
 
-    with Rehearsal(generate(models, seed), quirks=quirks, script=script, port=port) as site:
+    with Rehearsal(generate(models, seed, date=day), quirks=quirks, script=script, port=port) as site:
         terminal.say(
-            f"{models:,} invented models; in another terminal: likewise survey fetch --url {site.url} ..."
+            f"{models:,} invented models as of {day:%Y-%m-%d}; "
+            f"in another terminal: likewise survey fetch --url {site.url} ..."
         )
         terminal.result(site.url)
         site.wait()

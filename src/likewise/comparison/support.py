@@ -59,11 +59,11 @@ def common(path: Path, methods: Iterable[str]) -> Row:
 
     with stores.open(path, read_only=True) as store:
         samples = [one for one in store.snapshots() if one.mode == "sample" and one.complete]
-        if not samples:
-            raise SurveyError(
-                f"{path} has no complete random sample", "likewise survey fetch --sample 20000 takes one"
-            )
-        taken = samples[-1]
+        real = [one for one in samples if not one.rehearsal]
+        if not real:
+            what = "only samples of an invented site" if samples else "no complete random sample"
+            raise SurveyError(f"{path} has {what}", "likewise survey fetch --sample 20000 takes one")
+        taken = real[-1]
         members.prepare(store.connection, taken.number)
         found = coverage.totals(store, taken) or {}
     kinds: dict[str, Any] = {}

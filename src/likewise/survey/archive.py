@@ -1,6 +1,7 @@
 """Archive: the pages of one fetch as the site gave them, with what was asked and when, in a folder.
 
 plan.json        what was wanted; enough to fetch the same again
+failures.json    requests that failed, by reason; only while there are any
 pages.jsonl.gz   two lines per page, what was asked and what was answered, as a gzip member of their own: a page is
                  appended whole, and what a crash cuts off can be told from what was there before
 done.json        how it ended; while it is missing, the same command goes on
@@ -22,11 +23,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from likewise.errors import RunError, SurveyError
-from likewise.files import write_text
+from likewise.files import read_text, storing, write_text
 from likewise.records import locked, new_folder
 from likewise.survey.shapes import Page
 
-PLAN, PAGES, DONE = "plan.json", "pages.jsonl.gz", "done.json"
+PLAN, PAGES, FAILURES, DONE = "plan.json", "pages.jsonl.gz", "failures.json", "done.json"
 _CHUNK = 1 << 20
 
 
@@ -36,6 +37,8 @@ class Archive:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.plan = _read(self.folder / PLAN)
+        self.span: tuple[datetime, datetime] | None = None
+        """When the first and the last page were answered, once `index` has looked."""
         self._kept: dict[tuple[tuple[str, str], ...], deque[tuple[int, int]]] = defaultdict(deque)
         self._exit = ExitStack()
 
@@ -50,6 +53,18 @@ class Archive:
     def done(self) -> dict[str, Any] | None:
         """How the fetch ended, or None while it has not."""
         return _read(self.folder / DONE) if (self.folder / DONE).is_file() else None
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many requests failed, by reason, when the site was last asked."""
+        return _read(self.folder / FAILURES) if (self.folder / FAILURES).is_file() else {}
+
+    def fail(self, failures: Mapping[str, int]) -> None:
+        """Keep which requests failed, or that none did."""
+        if failures:
+            write_text(self.folder / FAILURES, json.dumps(failures, indent=2))
+        else:
+            (self.folder / FAILURES).unlink(missing_ok=True)
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Say that nothing is left to ask."""
@@ -76,9 +91,10 @@ class Archive:
         head = {"at": page.at.isoformat(), "asked": page.asked, "status": page.status}
         lines = f"{json.dumps(head)}\n{json.dumps(page.answer)}\n"
         packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-        self._file.write(packer.compress(lines.encode()) + packer.flush())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with storing(self.folder / PAGES):
+            self._file.write(packer.compress(lines.encode()) + packer.flush())
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def pages(self) -> Iterator[Page]:
         """All pages, in the order in which they came."""
@@ -88,8 +104,13 @@ class Archive:
     def index(self) -> None:
         """Look up what was asked, so that `take` finds it; what was taken before can be taken again."""
         self._kept.clear()
+        self.span = None
         for start, end, body in _members(self.folder / PAGES):
-            self._kept[_asked(json.loads(body.partition(b"\n")[0]))].append((start, end))
+            head = json.loads(body.partition(b"\n")[0])
+            self._kept[_asked(head)].append((start, end))
+            at = datetime.fromisoformat(head["at"])
+            first, last = self.span or (at, at)
+            self.span = min(first, at), max(last, at)
 
     def take(self, asked: tuple[tuple[str, str], ...]) -> Page | None:
         """The first page kept for this request that was not taken yet."""
@@ -147,7 +168,7 @@ def _asked(head: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(read_text(path))
         return found
     except FileNotFoundError:
         raise SurveyError(f"{path.parent} holds no recorded pages", f"there is no {path.name}") from None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 from likewise import __version__
 from likewise.errors import SurveyError
 from likewise.survey import missing
-from likewise.survey.shapes import Page
+from likewise.survey.shapes import EARLIEST, Page
 
 if TYPE_CHECKING:
     import httpx2
@@ -55,7 +56,11 @@ Asked = tuple[tuple[str, str], ...]
 
 
 class Unavailable(SurveyError):
-    """One request failed for a reason that may pass, each time it was tried."""
+    """One request failed for a reason that may pass, each time it was tried. `reason` is that of the last try."""
+
+    def __init__(self, message: str, hint: str | None = None, *, reason: str) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
 
 
 class _Passing(Exception):
@@ -132,7 +137,9 @@ class Client:
                     "leave it alone for a while, then the same command goes on",
                 ) from None
             raise Unavailable(
-                f"{self.url} {error}, after {self._tries} tries", "later, the same command goes on"
+                f"{self.url} {error}, after {self._tries} tries",
+                "later, the same command goes on",
+                reason=str(error),
             ) from None
         self._failures = 0
         return page
@@ -193,31 +200,34 @@ class Client:
         """The page, or what its status means."""
         status, answer = response.status_code, _json(body)
         said = _said(answer)
-        now = datetime.now(UTC).replace(tzinfo=None)
+        # Counts and ages must stand at one date, which is the site's: the clock of this machine may be wrong.
+        at = _moment(response.headers.get("Date")) or datetime.now(UTC).replace(tzinfo=None)
         if status == 200:
             if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
                 raise _Passing("answered something that is not a page of models")
-            return Page(asked, status, answer, now)
+            return Page(asked, status, answer, at)
         if status == 400 and "cursor" in said.lower() and isinstance(answer, dict):
-            return Page(asked, status, answer, now)
+            if "cursor" not in dict(asked):
+                raise _Passing(f"answered 400 ({said}) where no cursor was sent")
+            return Page(asked, status, answer, at)
         if status == 429 and "cursor" in said.lower():
             raise SurveyError(f"{self.url} gives no pages this far by number", "ask by cursor")
         if status in _PASSING:
-            raise _Passing(f"answered {status}", self._retry_after(response.headers.get("Retry-After")))
+            raise _Passing(f"answered {status}", self._retry_after(response.headers))
         reason, hint = _REASONS.get(status, (f"answered {status}", "is --url right?"))
         raise SurveyError(f"{self.url} {reason}" + (f": {said}" if said else ""), hint)
 
-    def _retry_after(self, value: str | None) -> float | None:
-        """Seconds, from a number or a date."""
-        if not value:
-            return None
+    def _retry_after(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds, from a number, or from a date by the site's own clock."""
+        value = headers.get("Retry-After", "").strip()
         try:
             seconds = float(value)
         except ValueError:
-            try:
-                seconds = parsedate_to_datetime(value).timestamp() - time.time()
-            except ValueError:
-                return None
+            moment = _moment(value)
+            now = _moment(headers.get("Date")) or datetime.now(UTC).replace(tzinfo=None)
+            seconds = (moment - now).total_seconds() if moment else math.nan
+        if not math.isfinite(seconds):
+            return None
         if seconds > LONGEST_RETRY_AFTER:
             raise SurveyError(
                 f"{self.url} asks to wait {seconds / 60:.0f} minutes", "then the same command goes on"
@@ -251,18 +261,30 @@ def _key(url: str) -> str | None:
     return key if parts.scheme == "https" or local else None
 
 
-def _json(body: bytes) -> Any:
+def _moment(value: str | None) -> datetime | None:
+    """A date of HTTP in UTC, without a zone; None for what is none, or before such sites were."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):  # cut, or a page of HTML
+        moment = parsedate_to_datetime(value or "")
+        moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment >= EARLIEST else None
+
+
+def _json(body: bytes) -> Any:
+    """The value, with a sign for missing letters where bytes are no UTF-8; None where it is cut, or a page of HTML."""
+    try:
+        return json.loads(body.decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError):
         return None
 
 
 def _said(answer: Any) -> str:
-    """What an error says of itself: `error` or `message`, as text or as an object."""
+    """What an error says of itself: `error` or `message`, as text or as an object, without codes for terminals."""
     if not isinstance(answer, dict):
         return ""
     said = answer.get("error") or answer.get("message") or ""
     while isinstance(said, dict):
         said = said.get("message") or said.get("name") or json.dumps(said)
-    return " ".join(str(said).split())[:200]
+    words = " ".join(str(said).split())[:200]
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)

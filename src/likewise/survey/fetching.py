@@ -7,7 +7,8 @@ again, kept pages are not asked for. So going on after a crash and reading offli
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -15,25 +16,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from likewise.errors import SurveyError
+from likewise.survey import probing
 from likewise.survey.archive import Archive, find
-from likewise.survey.civitai import Asked, Client, Unavailable, asked
-from likewise.survey.shapes import SMALL, Model, Page
+from likewise.survey.civitai import Client, Unavailable
+from likewise.survey.listing import LIMIT, Listing, Source, Unrecorded
+from likewise.survey.shapes import Model
 from likewise.survey.store import Snapshot, Store
 
-LIMIT = 100
-"""Models of one page, and ids of one request; the site gives no more."""
 CHECKPOINT = "Checkpoint"
 CHECKPOINT_TYPES = ("Trained", "Merge")
-PROBES, PROBE_PAGES, PROBE_HITS = 20, 5, 500
-"""Requests of random ids, pages of another order, and models that are enough, to see whether a census is complete."""
-RARE = 5
-"""Where a request of random ids finds fewer of the type, the other order is the better use of requests."""
-MOST_BROKEN = 5
-"""Cursors of one list that may fail before it is given up."""
-CLIMBS = 5
-"""Requests for ids above the largest that was seen."""
 PANEL_DAYS = 14
-_NONE = "types are spelled as on the site, such as LORA or TextualInversion; a sample needs ids enough to find some"
+STALE_DAYS = 7
+"""After so long an unfinished fetch is left alone: its counts and further ones would not stand at one date."""
+SPREAD_DAYS = 2
+"""Pages that lie further apart than this do not stand at one date, which is said."""
 FRESH = timedelta(minutes=5)
 """The site answers from its memory for so long."""
 
@@ -86,75 +82,37 @@ class Outcome:
     largest_id: int | None = None
     seen: set[int] = field(default_factory=set)
     complete: bool = True
-    unanswered: int = 0
-    """Requests that failed and can be made up for."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Requests that failed and can be made up for, by reason."""
+    probe: probing.Probe | None = None
+    open_ended: bool = False
+    """Did a list end where the site could not read its cursor, at what may be the end?"""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that the same command makes again."""
+        return self.failures.total()
+
+    def fail(self, error: Unavailable) -> None:
+        """Note a request that was not answered."""
+        self.failures[error.reason] += 1
+
+    def cut(self, text: str) -> None:
+        """Note that something is missing for good."""
+        self.complete = False
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Say something, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def typed(self, models: Iterable[Model], kind: str) -> None:
         """Note what kind of checkpoint the site listed these as; one listed as both is neither."""
         for model in models:
             before = self.checkpoint_types.get(model.id, kind)
             self.checkpoint_types[model.id] = kind if before == kind else None
-
-
-class Source:
-    """Pages from the archive as long as it has them, then from the site. Without a client, from the archive alone."""
-
-    def __init__(self, archive: Archive, client: Client | None = None) -> None:
-        archive.index()
-        self.archive, self.client = archive, client
-
-    def ask(self, parameters: Asked, refuse: Container[str] = ()) -> Page:
-        """One page; one from the site is kept first, unless its next cursor is one of `refuse`."""
-        if page := self.archive.take(parameters):
-            return page
-        if self.client is None:
-            raise Unavailable(f"{self.archive.folder} has no page for this request")
-        page = self.client.models(parameters)
-        if page.cursor is not None and page.cursor in refuse:
-            raise SurveyError(
-                f"{self.client.url} goes in circles: a page leads back to cursor {page.cursor!r}",
-                f"the pages so far are in {self.archive.folder}; later, the same command goes on",
-            )
-        self.archive.append(page)
-        return page
-
-
-def pages(source: Source, outcome: Outcome, **parameters: Any) -> Iterator[Page]:
-    """All pages of a list, by cursor. Only a missing cursor is its end: pages may be short, empty or repeat models.
-
-    A cursor that the site calls invalid is got again from the page before. If it is the same and fails again, the
-    list ends there; if that page fails too, the site has changed all its cursors, and the list begins again, once.
-    """
-    cursor: str | None = None
-    before: str | None = None
-    seen: set[str] = set()
-    broken: list[str | None] = []
-    begun_again = False
-    while True:
-        page = source.ask(asked(**parameters, limit=LIMIT, cursor=cursor), seen)
-        if page.status != 200:
-            again = None
-            if cursor not in broken and len(broken) < MOST_BROKEN:
-                broken.append(cursor)
-                seen.discard(cursor or "")
-                again = source.ask(asked(**parameters, limit=LIMIT, cursor=before))
-            if again is None or (again.status != 200 and begun_again):
-                outcome.notes.append(
-                    "the list ends in a cursor that the site cannot read; what follows is hidden"
-                )
-                return
-            if again.status != 200:
-                outcome.notes.append("the site changed its cursors on the way, so the list was begun again")
-                begun_again, cursor, before = True, None, None
-                seen.clear()
-                continue
-            page, cursor = again, before
-        yield page
-        if page.cursor is None:
-            return
-        seen.add(page.cursor)
-        before, cursor = cursor, page.cursor
 
 
 def program(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model]]:
@@ -167,11 +125,10 @@ def program(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model
         new = {model.id: model for model in models if model.id not in outcome.seen}
         outcome.seen.update(new)  # in place; |= would copy the whole set for each page
         yield list(new.values())
-    if plan.mode == "census" and outcome.complete:
+    if plan.mode == "census" and outcome.seen:
         _probe(plan, source, outcome)
     if outcome.unanswered:
         outcome.complete = False
-        outcome.notes.append(f"{outcome.unanswered} requests failed; the same command asks for these again")
 
 
 def _by_id(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model]]:
@@ -179,7 +136,7 @@ def _by_id(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model]
     ids: Sequence[int] = plan.ids
     common = {"nsfw": plan.nsfw, "archived": True}
     if plan.mode == "sample":
-        outcome.largest_id = _largest(plan, source)
+        outcome.largest_id = probing.largest(plan, source)
         size = min(int(plan.size or 0), outcome.largest_id)
         ids = random.Random(plan.seed).sample(range(1, outcome.largest_id + 1), size)
     checkpoints: list[int] = []
@@ -187,10 +144,10 @@ def _by_id(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model]
         models = _all(source, outcome, ids=some, **common)
         if models is None:
             continue
-        wanted, there = set(some), {model.id for model in models}
+        there = {model.id for model in models}
         outcome.asked.update((number, number in there) for number in some)
         checkpoints += [model.id for model in models if model.type == CHECKPOINT]
-        yield [model for model in models if model.id in wanted]
+        yield models
     # Asked when all are known, so that they are asked for in the same hundreds; a panel knows from before.
     if outcome.unanswered or plan.mode == "panel":
         return
@@ -204,30 +161,23 @@ def _hundreds(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     return (ids[start : start + LIMIT] for start in range(0, len(ids), LIMIT))
 
 
-def _all(source: Source, outcome: Outcome, **parameters: Any) -> list[Model] | None:
-    """The models of a short list; None where the site failed, which need not end a sample: others are left."""
+def _all(source: Source, outcome: Outcome, *, ids: Sequence[int], **parameters: Any) -> list[Model] | None:
+    """Those of some ids that are there; None where the site does not tell, which need not end a sample: others are left."""
+    listing = Listing(source, ids=ids, **parameters)
     try:
-        return [model for page in pages(source, outcome, **parameters) for model in page.models]
-    except Unavailable:
-        outcome.unanswered += 1
+        models = [model for page in listing for model in page.models]
+    except Unavailable as error:
+        outcome.fail(error)
         return None
-
-
-def _largest(plan: Plan, source: Source) -> int:
-    """The largest id: of those that changed last, and then as far up as ids are found."""
-    page = source.ask(asked(sort="Newest", limit=LIMIT, nsfw=plan.nsfw))
-    largest = max((model.id for model in page.models), default=0)
-    for _ in range(CLIMBS):
-        above = range(largest + 1, min(largest + LIMIT, SMALL) + 1)
-        if not above:
-            break
-        page = source.ask(asked(ids=above, limit=LIMIT, nsfw=plan.nsfw, archived=True))
-        if not page.models:
-            break
-        largest = max(model.id for model in page.models)
-    if not largest:
-        raise SurveyError(f"{plan.url} lists no model at all", "is --url right?")
-    return largest
+    wanted = set(ids)
+    found = [model for model in models if model.id in wanted]
+    if models and not found:
+        outcome.cut("answers to a request for ids hold none of these; the ids are not counted")
+        return None
+    if listing.broken and len(found) < len(ids):
+        outcome.cut(f"a list of ids breaks off, as {listing.broken}; its ids are not counted")
+        return None
+    return found
 
 
 def _census(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model]]:
@@ -235,48 +185,39 @@ def _census(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model
     answers do not tell, only the question does, and some are neither."""
     for kind in (None, *CHECKPOINT_TYPES) if plan.type == CHECKPOINT else (None,):
         listed = {"types": plan.type, "checkpointType": kind, "sort": plan.sort, "nsfw": plan.nsfw}
-        for page in pages(source, outcome, **listed, archived=True):
-            models = page.models
+        listing = Listing(source, **listed, archived=True)
+        for page in listing:
             if kind:
-                outcome.typed(models, kind)
-            outcome.largest_id = max([outcome.largest_id or 0, *(model.id for model in models)])
-            yield models
+                outcome.typed(page.models, kind)
+            yield page.models
+        if listing.begun_again:
+            outcome.note("the site changed its cursors on the way, so the list was begun again")
+        if listing.hides:
+            outcome.cut(
+                f"the list breaks off after {listing.found:,} models, as {listing.broken}; more must follow"
+            )
+        elif listing.broken:
+            outcome.open_ended = True
+            outcome.note("the list ends in a cursor that the site cannot read; what follows is hidden")
 
 
 def _probe(plan: Plan, source: Source, outcome: Outcome) -> None:
-    """Is the census complete? Look for models of its type by random ids, and by another order where the type is rare."""
-    lost, hits = set[int](), set[int]()
-    draw = random.Random(plan.seed)
-    common = {"types": plan.type, "nsfw": plan.nsfw, "archived": True}
-
-    def check(models: Iterable[Model]) -> None:
-        for model in models:
-            published = model.row()["first_published"]
-            if published is None or published < datetime.fromisoformat(plan.begun):
-                hits.add(model.id)
-                if model.id not in outcome.seen:
-                    lost.add(model.id)
-
-    top = outcome.largest_id or 0
-    for number in range(min(PROBES, ceil(top / LIMIT))):
-        if len(hits) >= PROBE_HITS or len(hits) < RARE * (number - 2):
-            break
-        some = sorted(draw.sample(range(1, top + 1), min(LIMIT, top)))
-        check(_all(source, outcome, ids=some, **common) or ())
-    listed = pages(source, outcome, **common, sort="Most Downloaded")
-    for _ in range(PROBE_PAGES):
-        if len(hits) >= PROBE_HITS or not (page := next(listed, None)):
-            break
-        check(page.models)
-    if not hits:
-        outcome.notes.append(
-            f"no {plan.type} was found by any other way, so nothing says how complete this is"
-        )
-    if lost:
-        outcome.complete = False
-        share = 100 * len(lost) / len(hits)
-        outcome.notes.append(
-            f"{len(lost)} of {len(hits)} models looked for are not in the census: about {share:.2g} % were lost"
+    """Hold a census against what other ways find of its type, and say what it lost."""
+    found, outcome.largest_id, failed = probing.probe(plan, source, outcome.seen)
+    for error in failed:
+        # Recordings of earlier versions are finished, and lack requests that this one makes.
+        if not (isinstance(error, Unrecorded) and source.archive.done is not None):
+            outcome.fail(error)
+    outcome.probe = found
+    if not found.drawn and not found.others:
+        outcome.note(f"no {plan.type} was found by any other way, so nothing says how complete this is")
+    if outcome.open_ended and not found.end_seen:
+        outcome.cut("nothing confirms that the list ended there")
+    if found.lost:
+        low, high = (100 * end for end in found.interval)
+        outcome.cut(
+            f"{found.lost:,} of {found.drawn + found.others:,} models looked for are not in the census: "
+            f"{low:.2g} to {high:.2g} % of the type were lost (95 % interval)"
         )
 
 
@@ -294,7 +235,9 @@ def panel(url: str, store: Store, seed: int) -> tuple[Plan, list[str]]:
             f"{store.path} has no sample and no census", "likewise survey fetch --sample 20000 first"
         )
     plan = Plan("panel", url, ids=tuple(store.ids(before[-1].number)), nsfw=bool(before[-1].nsfw), seed=seed)
-    days = (datetime.fromisoformat(plan.begun) - before[-1].taken).days
+    if before[-1].rehearsal:
+        return plan, ["all counts of an invented site stand at one date, so that this panel shows no demand"]
+    days = max(0, (datetime.fromisoformat(plan.begun) - before[-1].taken).days)
     if days >= PANEL_DAYS:
         return plan, []
     return plan, [
@@ -303,29 +246,68 @@ def panel(url: str, store: Store, seed: int) -> tuple[Plan, list[str]]:
 
 
 def fetch(plan: Plan, root: Path, client: Client, progress: Progress | None = None) -> Archive:
-    """Fetch what is left of a plan into its archive below `root`, which is returned; `load` brings it to a store."""
+    """Fetch what is left of a plan into its archive below `root`, which is returned; `load` brings it to a store.
+
+    Raises `SurveyError` where requests failed and no model was found at all.
+    """
     archive = resume(plan, root) or Archive.create(root, plan.mode, asdict(plan))
     plan, outcome = plan_of(archive), Outcome()
     with archive:
-        for _ in program(plan, Source(archive, client), outcome):
-            if progress:
-                progress(client.sent, len(outcome.seen))
+        try:
+            for _ in program(plan, Source(archive, client), outcome):
+                if progress:
+                    progress(client.sent, len(outcome.seen))
+        finally:
+            archive.fail(outcome.failures)
         if not outcome.unanswered:
             archive.finish({"complete": outcome.complete, "notes": outcome.notes})
+    if outcome.unanswered and not outcome.seen:
+        raise _unanswered(archive)
     return archive
 
 
 def resume(plan: Plan, root: Path) -> Archive | None:
-    """The unfinished archive of the same wish, if there is one. Raises `SurveyError` where a finished one is so fresh
-    that the site would only answer the same again."""
-    same = [archive for archive in find(root) if plan_of(archive).request == plan.request]
+    """The unfinished archive of the same wish, if there is one that is not stale. Raises `SurveyError` where a finished
+    one is so fresh that the site would only answer the same again."""
+    same = _same(plan, root)
     for archive in same:
-        age = datetime.fromisoformat(plan.begun) - datetime.fromisoformat(plan_of(archive).begun)
-        if archive.done is not None and plan.mode != "sample" and age < FRESH:
+        if archive.done is not None and plan.mode != "sample" and _age(plan, archive) < FRESH:
             raise SurveyError(
                 "the same was fetched less than five minutes ago", "the site would give the same answers"
             )
-    return next((archive for archive in reversed(same) if archive.done is None), None)
+    open_ones = (one for one in reversed(same) if one.done is None and not _stale(plan, one))
+    return next(open_ones, None)
+
+
+def stale(plan: Plan, root: Path) -> list[Archive]:
+    """Unfinished archives of the same wish that are too old to go on with."""
+    return [archive for archive in _same(plan, root) if archive.done is None and _stale(plan, archive)]
+
+
+def _same(plan: Plan, root: Path) -> list[Archive]:
+    return [archive for archive in find(root) if plan_of(archive).request == plan.request]
+
+
+def _age(plan: Plan, archive: Archive) -> timedelta:
+    return datetime.fromisoformat(plan.begun) - datetime.fromisoformat(plan_of(archive).begun)
+
+
+def _stale(plan: Plan, archive: Archive) -> bool:
+    return _age(plan, archive) > timedelta(days=STALE_DAYS)
+
+
+def _unanswered(archive: Archive) -> SurveyError:
+    reasons = failures_text(archive.failures)
+    return SurveyError(
+        f"no model was found, since every request for models failed: {reasons}",
+        "wait a while and give the same command again, or check --url",
+    )
+
+
+def failures_text(failures: Mapping[str, int]) -> str:
+    """Reasons with their counts, the commonest first: `answered 500 (4 times)`."""
+    ordered = sorted(failures.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{reason} ({count} times)" if count > 1 else reason for reason, count in ordered)
 
 
 def plan_of(archive: Archive) -> Plan:
@@ -340,12 +322,14 @@ def plan_of(archive: Archive) -> Plan:
 def load(archive: Archive, store: Store) -> tuple[int, Outcome]:
     """Read an archive into a store, all or nothing, in place of an earlier reading of it. Needs no network.
 
-    Returns the snapshot's number and what else was learned.
+    The snapshot stands at the middle of its pages' dates, by the site's clock. Returns its number and what else was
+    learned. Raises `SurveyError` where the archive has no model, with the reason.
     """
-    plan, outcome = plan_of(archive), Outcome()
+    plan, outcome, source = plan_of(archive), Outcome(), Source(archive)
+    first, last = archive.span or (datetime.fromisoformat(plan.begun),) * 2
     snapshot = Snapshot(
-        taken=datetime.fromisoformat(plan.begun),
-        source=f"{archive.folder.name}, begun {plan.begun}",
+        taken=first + (last - first) / 2,
+        source=f"{plan.mode} of {plan.url}, begun {plan.begun}",
         mode=plan.mode,
         parameters={key: value for key, value in archive.plan.items() if key not in ("ids", "begun")},
         nsfw=plan.nsfw,
@@ -353,19 +337,49 @@ def load(archive: Archive, store: Store) -> tuple[int, Outcome]:
 
     def rows() -> Iterator[dict[str, Any]]:
         try:
-            for models in program(plan, Source(archive), outcome):
+            for models in program(plan, source, outcome):
                 yield from (model.row() for model in models)
         except Unavailable:
-            outcome.complete = False
-            outcome.notes.append("the fetch was not finished; the same command goes on with it")
+            outcome.cut("the fetch was not finished; the same command goes on with it")
 
     with store.transaction():
         number = store.begin(snapshot)
         if not store.add(number, rows()):
-            of = f" of type {plan.type!r}" if plan.mode == "census" else ""
-            raise SurveyError(f"{archive.folder} has no model{of}", _NONE)
+            raise _empty(archive, plan, outcome)
         store.ask(number, outcome.asked.items())
         known = store.checkpoint_types() if plan.mode == "panel" else outcome.checkpoint_types
         store.set_checkpoint_types(number, known.items())
-        store.mark(number, complete=outcome.complete, largest_id=outcome.largest_id)
+        facts: dict[str, Any] = {"probe": outcome.probe.facts()} if outcome.probe else {}
+        facts |= {"rehearsal": True} if source.rehearsal else {}
+        store.mark(number, complete=outcome.complete, largest_id=outcome.largest_id, facts=facts)
+    if outcome.unanswered:
+        outcome.note(f"{_left(archive, outcome)}; the same command asks for these again")
+    if last - first > timedelta(days=SPREAD_DAYS):
+        outcome.note(
+            f"the pages were fetched over {(last - first).days} days; ages are those of the middle of them"
+        )
     return number, outcome
+
+
+def _left(archive: Archive, outcome: Outcome) -> str:
+    """The requests that are left to make, with the reasons of those that failed."""
+    why = failures_text(archive.failures)
+    return f"{outcome.unanswered} requests " + (f"failed: {why}" if why else "are not recorded yet")
+
+
+def _empty(archive: Archive, plan: Plan, outcome: Outcome) -> SurveyError:
+    """Why an archive has no model: what failed, or else what was asked for."""
+    if archive.failures:
+        return _unanswered(archive)
+    if outcome.notes or outcome.unanswered:
+        why = "; ".join(outcome.notes or [_left(archive, outcome)])
+        return SurveyError(f"{archive.folder} has no model: {why}", "give the same command again later")
+    if plan.mode == "census":
+        return SurveyError(
+            f"{plan.url} lists no model of type {plan.type!r}",
+            "types are spelled as on the site, such as LORA or TextualInversion",
+        )
+    return SurveyError(
+        f"{plan.url} has none of the {len(outcome.asked):,} ids that were asked for",
+        "ask for more with --sample" if plan.mode == "sample" else "is --url right?",
+    )

@@ -17,8 +17,13 @@ LARGEST = 2**53
 """Counts beyond this are not counts."""
 SMALL = 2**31 - 1
 """The most of an id, and of what the store keeps as an INTEGER."""
+EARLIEST = datetime(2020, 1, 1)
+"""Nothing that the survey counts is older; earlier dates, such as the first second of 1970, stand for no date."""
 _GROUPS = re.compile(r",(?=\d{3}(?!\d))")
 """The commas of 1,234,567, and not that of 4,75."""
+_CODES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_MILLISECONDS = 10**11
+"""Smaller numbers are seconds since 1970: as seconds this is the year 5138, and as milliseconds 1973."""
 _LONGEST = 1000
 """Letters of a name."""
 
@@ -175,28 +180,34 @@ def count(value: object, most: int = LARGEST) -> int | None:
 
 
 def text(value: object) -> str | None:
-    """Text that every file can hold: no lone surrogates, no NUL, not empty, and no longer than a name is."""
+    """Text that every file and terminal can hold: no lone surrogates, no control codes but tabs and
+    line ends, nothing that turns the
+    direction of writing, not empty, and no longer than a name is."""
     if not isinstance(value, str):
         return None
     value = value[:_LONGEST]
     if value.isprintable():
         return value.strip() or None
-    clean = value.encode("utf-8", "replace").decode("utf-8").replace("\0", "").strip()
-    return clean or None
+    clean = _CODES.sub("", value.encode("utf-8", "replace").decode("utf-8"))
+    return clean.strip() or None
 
 
 def when(value: object) -> datetime | None:
-    """A moment in UTC, without a zone, from ISO text or from milliseconds since 1970; else None."""
+    """A moment in UTC, without a zone, from ISO text or from seconds or milliseconds since 1970; else None.
+
+    A moment before `EARLIEST` is None too.
+    """
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value.strip())
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            moment = datetime.fromtimestamp(value / 1000, UTC)
+            moment = datetime.fromtimestamp(value / 1000 if abs(value) >= _MILLISECONDS else value, UTC)
         else:
             return None
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
     except (ValueError, OverflowError, OSError):
         return None
+    return moment if moment >= EARLIEST else None
 
 
 def _truth(value: object) -> bool | None:
@@ -221,7 +232,7 @@ class Page:
     status: int
     answer: Mapping[str, Any]
     at: datetime
-    """UTC, without a zone."""
+    """UTC by the site's clock, without a zone."""
 
     @property
     def models(self) -> list[Model]:
@@ -233,3 +244,8 @@ class Page:
         """Where the next page begins; None after the last, and nothing else says that it was the last."""
         cursor = _mapping(self.answer.get("metadata")).get("nextCursor")
         return str(cursor) if isinstance(cursor, str | int) and cursor != "" else None
+
+    @property
+    def rehearsal(self) -> bool:
+        """Does the site say that what it lists is invented?"""
+        return _mapping(self.answer.get("metadata")).get("rehearsal") is True

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from likewise.errors import SurveyError
-from likewise.files import write_with
+from likewise.files import storing, write_with
 from likewise.survey import missing
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ class Snapshot:
     largest_id: int | None = None
     complete: bool = True
     number: int = 0
+
+    @property
+    def rehearsal(self) -> bool:
+        """Is it of an invented site?"""
+        return bool(self.parameters.get("rehearsal"))
 
 
 class Store:
@@ -201,23 +206,40 @@ class Store:
                     [file],
                 )
 
-    def mark(self, snapshot: int, *, complete: bool, largest_id: int | None = None) -> None:
-        """Set what is known only after the last page."""
+    def mark(
+        self,
+        snapshot: int,
+        *,
+        complete: bool,
+        largest_id: int | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Set what is known only after the last page; `facts` join the parameters."""
+        parameters = {**self.snapshot(snapshot).parameters, **(facts or {})}
         self.connection.execute(
-            "UPDATE snapshots SET complete = ?, largest_id = coalesce(?, largest_id) WHERE snapshot = ?",
-            [complete, largest_id, snapshot],
+            "UPDATE snapshots SET complete = ?, largest_id = coalesce(?, largest_id), parameters = ? "
+            "WHERE snapshot = ?",
+            [complete, largest_id, json.dumps(parameters), snapshot],
         )
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is written inside is kept, or nothing of it."""
-        self.connection.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
+        """All that is written inside is kept, or nothing of it. Raises `StorageError` where the disk is full."""
+        with storing(self.path):
+            self.connection.execute("BEGIN")
+            try:
+                yield
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self._undo()
+                raise
+
+    def _undo(self) -> None:
+        """Roll back, unless what failed has done so already."""
+        import duckdb
+
+        with suppress(duckdb.Error):
             self.connection.execute("ROLLBACK")
-            raise
-        self.connection.execute("COMMIT")
 
 
 def export(store: Store, path: Path, kind: str, snapshot: int | None = None) -> Path:

@@ -1,7 +1,8 @@
 """Catalogue: invented models of known truth, with the traps of the real site, as answers of its API or as rows.
 
 Downloads are Poisson around `exp(effect of type) x days^elasticity x creator x luck`; the last two are lognormal,
-so tails are heavy and models of one creator resemble each other. Numbers are invented and stand for nothing.
+so tails are heavy and models of one creator resemble each other. Numbers are invented and stand for nothing, which
+every name and every page says. All counts stand at one date, whatever day it is.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ KINDS = {
 EFFECTS = {name: facts[2] for name, facts in KINDS.items()}
 ELASTICITY = 0.6
 """Log downloads grow by this much per log day: counts saturate, so downloads per day flatter the new."""
-START, NOW = datetime(2022, 11, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)
-"""The first publication, and when all counts are read."""
+START, DATE = datetime(2022, 11, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)
+"""The first publication, and the date at which all counts stand unless another is named."""
 BASES = ("SD 1.4", "SD 1.5", "SD 2.1", "SDXL 1.0", "Pony", "Flux.1 D")
 TRAPS = {
     "hidden-counts": 0.03,  # the creator hides the downloads: null, which is not zero
@@ -56,10 +57,14 @@ _DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Arrays with an entry per model, by ascending id; times in ms since 1970. Ids that are not there were deleted."""
+    """Arrays with an entry per model, by ascending id; times in ms since 1970. Ids that are not there were deleted.
+
+    All counts stand at `date`.
+    """
 
     largest_id: int
     columns: Mapping[str, NDArray[Any]]
+    date: datetime = DATE
 
     def __len__(self) -> int:
         return len(self.columns["id"])
@@ -88,13 +93,13 @@ class Catalogue:
         model = {name: column[index].item() for name, column in self.columns.items()}
         answer: dict[str, Any] = {
             "id": model["id"],
-            "name": f"Model {model['id']}",
+            "name": f"Invented model {model['id']}",
             "type": _NAMES[model["type"]],
             "nsfw": model["adult"],
             "nsfwLevel": 16 if model["adult"] else 1,
             "allowCommercialUse": "Sell" if model["old-stats"] else ["Image", "Rent"],
             "stats": _stats(model),
-            "creator": {"username": f"maker{model['creator']}", "image": None},
+            "creator": {"username": f"invented{model['creator']}", "image": None},
             "tags": ["style" if model["id"] % 3 else "object", f"tag{model['id'] % 50}"],
             "modelVersions": [_version(model, k) for k in range(model["versions"])],
         }
@@ -108,9 +113,10 @@ class Catalogue:
         mode, ids = ("census", None) if asked is None else ("sample", np.unique(asked))
         kept = self.listed if ids is None else self.listed & np.isin(self["id"], ids)
         snapshot = Snapshot(
-            taken=NOW.replace(tzinfo=None),
+            taken=self.date.replace(tzinfo=None),
             source=f"rehearsal {len(store.snapshots()) + 1}",
             mode="census" if mode == "census" else "sample",
+            parameters={"rehearsal": True},
             nsfw=True,
             largest_id=self.largest_id,
         )
@@ -136,10 +142,10 @@ class Catalogue:
 
 _ROW = {
     "id": "id",
-    "name": "'Model ' || id",
+    "name": "'Invented model ' || id",
     "type": "kind",
     "checkpoint_type": "CASE checkpoint WHEN 1 THEN 'Trained' WHEN 2 THEN 'Merge' END",
-    "creator": "'maker' || creator",
+    "creator": "'invented' || creator",
     "nsfw": "adult",
     "nsfw_level": "CASE WHEN adult THEN 16 ELSE 1 END",
     "archived": "archived",
@@ -204,8 +210,12 @@ def generate(
     effects: Mapping[str, float] = EFFECTS,
     elasticity: float = ELASTICITY,
     traps: Collection[str] = tuple(TRAPS),
+    date: datetime = DATE,
 ) -> Catalogue:
-    """A catalogue of `models` models, the same for the same arguments. Equal `effects` make types alike."""
+    """A catalogue of `models` models as it stands at `date`, the same for the same arguments.
+
+    Equal `effects` make types alike. The date, which has a zone, is after `START`.
+    """
     draw = np.random.default_rng(seed)
     largest = max(1, round(models / 0.65))
     ids = np.sort(draw.choice(largest, size=models, replace=False)) + 1
@@ -220,33 +230,33 @@ def generate(
     checkpoint = np.searchsorted((0.05, 0.45), draw.random(models), side="right")
     columns["checkpoint"] = np.where(kind == _NAMES.index("Checkpoint"), checkpoint, 0)
     columns["base"] = np.clip((place * 5 + draw.normal(0.8, 0.7, models)).astype(int), 0, len(BASES) - 1)
-    columns |= _dates(draw, place)
+    columns |= _dates(draw, place, _ms(date))
     versions = np.minimum(draw.geometric(0.7, models), 20)
     columns["versions"] = np.where(columns["no-versions"], 0, versions)
     columns["last"] = np.where(versions > 1, columns["last"], columns["first"])
     creators = models // 8 + 1
     columns["creator"] = (creators * draw.random(models) ** 2.5).astype(int)  # few make many
-    days = np.maximum((_ms(NOW) - columns["first"]) / _DAY_MS, 1.0)
+    days = np.maximum((_ms(date) - columns["first"]) / _DAY_MS, 1.0)
     effect = np.array([effects[name] for name in _NAMES])[kind]
     fame = np.random.default_rng([seed, 1]).normal(0.0, 0.7, creators)
     noise = fame[columns["creator"]] + draw.normal(0.0, 1.2, models)
     downloads = draw.poisson(np.exp(np.minimum(effect - 1.0 + elasticity * np.log(days) + noise, 16.0)))
     columns["downloads"] = downloads
     columns |= _votes(draw, downloads) | _files(draw, downloads, versions, kind)
-    return Catalogue(largest, columns)
+    return Catalogue(largest, columns, date)
 
 
 def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _dates(draw: np.random.Generator, place: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _dates(draw: np.random.Generator, place: NDArray[Any], end: int) -> dict[str, NDArray[Any]]:
     """First publication in the order of ids, to the hour, so that some share a moment; the last, up to a year later."""
     hour = _DAY_MS // 24
-    span = (_ms(NOW) - _ms(START) - _DAY_MS) // hour
+    span = (end - _ms(START) - _DAY_MS) // hour
     first = _ms(START) + (place * span).astype(np.int64) * hour
     later = (draw.random(len(place)) < 0.3) * draw.random(len(place))
-    last = first + (later * np.minimum(_ms(NOW) - hour - first, 365 * _DAY_MS) / hour).astype(np.int64) * hour
+    last = first + (later * np.minimum(end - hour - first, 365 * _DAY_MS) / hour).astype(np.int64) * hour
     return {"first": first, "last": last}
 
 

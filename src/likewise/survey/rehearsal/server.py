@@ -5,10 +5,12 @@ It listens on the loopback address only, and remembers what it was asked, so tha
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +35,8 @@ FAULTS = {
     "451": "not in this country",
     "redirect": "to another host",
     "loop": "the next page is the one before",
+    "treadmill": "the next page is this one, under a new cursor",
+    "hollow": "an empty page, and so on under ever new cursors",
     "deploy": "from here on, cursors of before cannot be read",
 }
 RETRY_AFTER = "1"
@@ -49,6 +53,8 @@ _STATUS: dict[str, tuple[int, bytes]] = {
     "451": (451, b'{"error":"Not available in your region"}'),
 }
 _DRIP = 0.1
+_TURNS = {"loop": "", "treadmill": "0", "hollow": "0"}
+"""What is put before a cursor where the next page is the same place: zeros change a cursor, but not what it means."""
 
 Script = Callable[[int], str | None]
 
@@ -110,9 +116,11 @@ class Rehearsal:
         if fault in _STATUS:
             return fault, *_STATUS[fault]
         status, body = self.site.answer(request.pairs, "Authorization" in request.headers)
-        if fault == "loop" and (cursor := dict(request.pairs).get("cursor")):
-            start = body.rindex(b'"metadata":')
-            body = body[:start] + b'"metadata":{"nextCursor":"' + cursor.encode() + b'"}}'
+        cursor = dict(request.pairs).get("cursor")
+        if cursor and status == 200 and fault in _TURNS:
+            items = b"[" if fault == "hollow" else body[body.index(b"[") : body.rindex(b"]")]
+            turn = json.dumps({"nextCursor": _TURNS[fault] + cursor, "rehearsal": True}).encode()
+            body = b'{"items":' + items + b'],"metadata":' + turn + b"}"
         return fault, status, body
 
 
@@ -137,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "cut-json":
             self._send(status, body[: len(body) // 2])
         elif fault == "hang-up":
-            self.wfile.write(_head(status, len(body), {}) + body[: len(body) // 2])
+            self.wfile.write(self._head(status, len(body)) + body[: len(body) // 2])
             self.close_connection = True
         elif fault == "slow":
             self._drip(status, body)
@@ -147,10 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """All in one write: two would wait for each other."""
-        self.wfile.write(_head(status, len(body), headers or {}) + body)
+        self.wfile.write(self._head(status, len(body), headers) + body)
 
     def _drip(self, status: int, body: bytes) -> None:
-        self.wfile.write(_head(status, len(body), {}))
+        self.wfile.write(self._head(status, len(body)))
         try:
             for start in range(len(body)):
                 self.wfile.write(body[start : start + 1])
@@ -158,11 +166,15 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:  # the client has had enough
             self.close_connection = True
 
+    def _head(self, status: int, length: int, headers: Mapping[str, str] | None = None) -> bytes:
+        """The date is that of the catalogue: the counts of a site stand at its own clock."""
+        date = format_datetime(self.rehearsal.site.catalogue.date, usegmt=True)
+        kind = {"Content-Type": "application/json", "Content-Length": str(length), "Date": date}
+        lines = [
+            f"HTTP/1.1 {status} -",
+            *(f"{name}: {value}" for name, value in {**kind, **(headers or {})}.items()),
+        ]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: `requests` has it all."""
-
-
-def _head(status: int, length: int, headers: Mapping[str, str]) -> bytes:
-    kind = {"Content-Type": "application/json", "Content-Length": str(length)}
-    lines = [f"HTTP/1.1 {status} -", *(f"{name}: {value}" for name, value in (kind | dict(headers)).items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -6,6 +6,7 @@ Only `/models` as the survey uses it: lists by cursor, and ids. It knows nothing
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +40,13 @@ Answer = tuple[int, bytes]
 
 
 class Site:
-    """Answers of one catalogue. `deployed` counts deployments: each makes all cursors before it unreadable."""
+    """Answers of one catalogue. `deployed` counts deployments: each makes all cursors before it unreadable. Cursors
+    are unreadable too from place `readable` of a list on."""
 
     def __init__(self, catalogue: Catalogue, quirks: Collection[str] = ()) -> None:
         self.catalogue, self.quirks = catalogue, frozenset(quirks)
         self.deployed = 0
+        self.readable: float = math.inf
         self._orders: dict[tuple[str, ...], NDArray[np.intp]] = {}
         self._texts: dict[int, str] = {}
         self._pages = 0
@@ -70,7 +73,7 @@ class Site:
         start = 0
         if "cursor" in asked:
             found = self._find(asked["cursor"], order)
-            if found is None:
+            if found is None or found >= self.readable:
                 return _error(400, "Invalid cursor")
             start = self._start(found, order, sort)
         elif "page" in asked:
@@ -166,6 +169,7 @@ class Site:
         """The items as JSON, each written once however often it is asked for."""
         texts = [self._text(int(index)) for index in models if not self.catalogue["no-versions"][index]]
         metadata: dict[str, Any] = {"nextCursor": cursor} if cursor else {}
+        metadata["rehearsal"] = True
         if "unknown-fields" in self.quirks:
             texts.append('{"name": "an advertisement"}')
             metadata["mood"] = ["fine"]

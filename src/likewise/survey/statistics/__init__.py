@@ -6,10 +6,9 @@ ease, and nothing here enters a recommendation of a method.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from likewise.errors import SurveyError
 from likewise.survey.statistics import coverage, exposure, members, ratings, resampling, summary, verdicts
@@ -108,20 +107,20 @@ def _add_intervals(
         have = found.get(name, {})
         row["downloads"] |= {
             "mean_interval": _interval(have.get("mean")),
-            "geometric_mean_interval": _interval(have.get("log"), np.expm1),
+            "geometric_mean_interval": _interval(have.get("log"), math.expm1),
             "median_interval": medians.get(name),
         }
         row["likes"]["interval"] = _interval(have.get("likes"), lambda rate: 100 * rate)
-        row["votes"]["interval"] = _interval(have.get("approval"))
+        row["votes"]["interval"] = _interval(have.get("approval"), lambda share: min(share, 1.0))
         row["per_day"] = {"mean": have["per_day"].value if "per_day" in have else None}
         row["per_day"]["interval"] = _interval(have.get("per_day"))
         row["stars"] = {"interval": _interval(have["stars"])} if "stars" in have else None
 
 
-def _interval(one: Resampled | None, change: Any = None) -> tuple[float, float] | None:
-    if one is None:
-        return None
-    return (one.map(change) if change else one).interval
+def _interval(one: Resampled | None, change: Callable[[float], float] = float) -> tuple[float, float] | None:
+    """The ends of an interval, each changed by a function that only grows."""
+    ends = one.interval if one else None
+    return (change(ends[0]), change(ends[1])) if ends else None
 
 
 def _add_ratings(rows: dict[str, Row], priors: Mapping[str, Row], stars: Row | None) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from likewise.errors import SurveyError
 from likewise.survey import missing
 from likewise.survey.statistics.members import COMPARED, REFERENCE
-from likewise.survey.statistics.resampling import LEAST_CREATORS
+from likewise.survey.statistics.resampling import LEAST_CREATORS, reach_of
 from likewise.survey.statistics.summary import Row, records
 from likewise.survey.statistics.verdicts import Difference
 
@@ -83,9 +83,8 @@ def decay(connection: duckdb.DuckDBPyConnection) -> Row | None:
     row = records(connection, _DECAY)[0]
     if not row["error"] or row["creators"] < LEAST_CREATORS:
         return None
-    return row | {
-        f"{end}": row["elasticity"] + sign * 1.96 * row["error"] for end, sign in (("low", -1), ("high", 1))
-    }
+    reach = reach_of(row["creators"]) * row["error"]
+    return row | {"low": row["elasticity"] - reach, "high": row["elasticity"] + reach}
 
 
 @dataclass(frozen=True)
@@ -129,15 +128,18 @@ class Exposure:
         return Difference(first, second, float(self.effects[a] - self.effects[b]), error, creators)
 
     def ratios(self, reference: str) -> dict[str, Row]:
-        """Downloads of each method over those of `reference`, other things equal, with 95 % intervals."""
+        """Downloads of each method over those of `reference`, other things equal, with 95 % intervals where there are
+        creators enough."""
         at = {name: k for k, name in enumerate(self.methods) if self.estimable[k]}
         if reference not in at:
             return {}
-        found = {}
+        found: dict[str, Row] = {}
         for name in at:
             one = self._difference(name, reference, at)
-            ends = (("value", 0.0), ("low", -1.96), ("high", 1.96))
-            found[name] = {key: math.exp(one.value + z * one.error) for key, z in ends}
+            found[name] = {"value": math.exp(one.value), "low": None, "high": None}
+            if one.creators >= LEAST_CREATORS:
+                reach = reach_of(one.creators) * one.error
+                found[name] |= {"low": math.exp(one.value - reach), "high": math.exp(one.value + reach)}
         return found
 
 
@@ -148,7 +150,7 @@ def regress(connection: duckdb.DuckDBPyConnection) -> Exposure | None:
     the logarithm and its square are free besides, because downloads slow down; at one snapshot the month of
     publication is the same variable as the age, so months are not added. Dispersion is set so that Pearson's
     statistic has its expectation; standard errors are clustered by creator, so they hold if it is wrong.
-    Returns None with fewer than two methods of `_LEAST_MODELS` models each, or fewer than five creators.
+    Returns None with fewer than two methods of `_LEAST_MODELS` models each, or fewer than `LEAST_CREATORS` creators.
     """
     answer = connection.execute(_ROWS.format(most=FITTED_ON)).fetchnumpy()
     data = {name: np.asarray(values) for name, values in answer.items()}

@@ -1,7 +1,8 @@
 """Four-way verdicts on pairs of methods: more, less, practically the same, or undecided.
 
-"Not significant" is never read as "the same": that needs an interval inside a margin fixed beforehand. All
-pairs of one axis share the risk of a false alarm (Holm 1979). None of the axes measures quality.
+Each verdict is read off one interval, which is shown with it: the intervals of an axis hold all together in 95 of 100
+surveys (Bonferroni). "Not significant" is never read as "the same": that needs an interval inside a margin fixed
+beforehand. None of the axes measures quality.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from likewise.survey.statistics.resampling import LEAST_CREATORS, Resampled
+from likewise.survey.statistics.resampling import LEAST_CREATORS, Resampled, reach_of
 from likewise.survey.statistics.summary import Row
 
 ALPHA = 0.05
@@ -56,47 +57,33 @@ class Difference:
 def decide(axis: Axis, differences: Sequence[Difference]) -> list[Row]:
     """The verdict on every pair of one axis: `more`, `less`, `same` or `undecided`, about the first method.
 
-    Student's t with the smaller number of creators less one as degrees of freedom; equality by two one-sided
-    tests against the margin; each family of p-values adjusted by Holm. The interval is the plain 95 % one.
-    `beyond_margin` says that the difference is surely larger than the margin.
+    `low` and `high` are the simultaneous 95 % interval that the verdict is read from: Student's t with the smaller
+    number of creators less one as degrees of freedom, its risk divided by the number of pairs. An interval inside the
+    margin says `same`, one on one side of zero `more` or `less`. `beyond_margin` says that it is outside the margin.
     """
-    from scipy.stats import t as student
-
     known = [one for one in differences if one.creators >= LEAST_CREATORS and one.error > 0]
-    freedom = np.array([one.creators - 1 for one in known], float)
-    value, error = (np.array([getattr(one, name) for one in known]) for name in ("value", "error"))
-    differ = holm(2 * student.sf(np.abs(value) / error, freedom))
-    same = holm(student.sf((axis.margin - np.abs(value)) / error, freedom))
-    beyond = holm(student.sf((np.abs(value) - axis.margin) / error, freedom))
-    reach = student.ppf(1 - ALPHA / 2, freedom) * error
     rows = []
-    for one, p_differ, p_same, p_beyond, far in zip(known, differ, same, beyond, reach, strict=True):
+    for one in known:
+        reach = reach_of(one.creators, ALPHA / len(known)) * one.error
+        low, high = one.value - reach, one.value + reach
         row: Row = {"first": one.first, "second": one.second, "difference": one.value, "error": one.error}
-        row |= {"low": one.value - far, "high": one.value + far, "p_differ": p_differ, "p_same": p_same}
+        row |= {"low": low, "high": high}
         if axis.logarithmic:
             row |= {"ratio": {key: math.exp(row[at]) for key, at in _RATIO}}
-        rows.append(
-            row | {"verdict": _verdict(one.value, p_differ, p_same), "beyond_margin": p_beyond < ALPHA}
-        )
+        verdict, beyond = _verdict(low, high, axis.margin), low > axis.margin or high < -axis.margin
+        rows.append(row | {"verdict": verdict, "beyond_margin": beyond})
     return rows
 
 
 _RATIO = (("value", "difference"), ("low", "low"), ("high", "high"))
 
 
-def _verdict(value: float, p_differ: float, p_same: float) -> str:
-    if p_same < ALPHA:  # also where the difference is significant but too small to matter
+def _verdict(low: float, high: float, margin: float) -> str:
+    if (
+        -margin <= low and high <= margin
+    ):  # also where all of it is on one side of zero, but too near to matter
         return "same"
-    return ("more" if value > 0 else "less") if p_differ < ALPHA else "undecided"
-
-
-def holm(values: np.ndarray) -> list[float]:
-    """P-values adjusted so that the chance of one false alarm among them all stays below the level."""
-    order = np.argsort(values)
-    steps = values[order] * np.arange(len(values), 0, -1)
-    adjusted = np.empty(len(values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return [float(value) for value in adjusted]
+    return "more" if low > 0 else "less" if high < 0 else "undecided"
 
 
 def all_pairs(
@@ -116,20 +103,24 @@ def _resampled(
     axis: Axis, methods: Sequence[str], found: Mapping[str, Mapping[str, Resampled]]
 ) -> list[Difference]:
     there = {name: found[name][axis.name] for name in methods if axis.name in found.get(name, {})}
+    there = {name: one for name, one in there.items() if one.enough}
     if axis.name == "likes":  # a rate; `log` holds logarithms already
-        there = {name: one.map(_log) for name, one in there.items() if one.value > 0}
+        there = {name: one for name, one in there.items() if one.value > 0}
+        values = {name: (math.log(one.value), _log(one.replicates)) for name, one in there.items()}
+    else:
+        values = {name: (one.value, one.replicates) for name, one in there.items()}
     return [
         Difference(
             first,
             second,
-            there[first].value - there[second].value,
-            float(np.nanstd(there[first].replicates - there[second].replicates, ddof=1)),
+            values[first][0] - values[second][0],
+            float(np.nanstd(values[first][1] - values[second][1], ddof=1)),
             min(there[first].creators, there[second].creators),
         )
         for first, second in combinations(there, 2)
     ]
 
 
-def _log(rate: Any) -> Any:
-    """The logarithm, not-a-number for a replicate that drew nobody's likes."""
-    return np.log(np.where(np.asarray(rate) > 0, rate, np.nan))
+def _log(rates: Any) -> Any:
+    """The logarithms, not-a-number for a replicate that drew nobody's likes."""
+    return np.log(np.where(rates > 0, rates, np.nan))
