@@ -7,6 +7,7 @@
     ├── UnsupportedError      a method that cannot teach this base (the reason, in words)
     ├── FormatError           a file of tensors that is damaged, hostile or of an unknown layout
     ├── TrainingError         a run that must stop: not-a-number, nothing to resume
+    ├── DrawingError          a picture that came out not finite, and is not written
     ├── RunError              a run or comparison folder that is missing, locked or unreadable
     ├── SurveyError           the survey's site, recorded pages or store: unreachable, odd or unreadable
     ├── StorageError          a disk that is full, or that cannot be written to
@@ -52,6 +53,10 @@ class FormatError(Error):
 
 class TrainingError(Error):
     """A training run that must stop."""
+
+
+class DrawingError(Error):
+    """A picture that came out not finite, and is not written."""
 
 
 class RunError(Error):

@@ -25,7 +25,7 @@ from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, native_bf16
 from likewise.cache import Cache, key
 from likewise.concept import Concept
-from likewise.errors import FormatError, Interrupted, RecipeError, RunError
+from likewise.errors import DrawingError, FormatError, Interrupted, RecipeError, RunError, TrainingError
 from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, Stepped, Warned
 from likewise.formats import Saving
 from likewise.gallery import Gallery
@@ -135,11 +135,21 @@ class Run:
                 with meter.paused():
                     yield from self._preview(base, adapter, 0, sampler)
             yield from self._loop(base, training, sampler, meter)
+            training.verify()
             training.finish()
-        except BaseException:
+        except BaseException as error:
             adapter.detach()
+            if isinstance(error, TrainingError | DrawingError):
+                raise type(error)(error.message, self._with_checkpoint(error.hint)) from None
             raise
         return adapter
+
+    def _with_checkpoint(self, hint: str | None) -> str | None:
+        """The way out, and what is left where there is a checkpoint."""
+        if not self._state.exists():
+            return hint
+        step = read_header(self._state).metadata.get("likewise.step")
+        return f"{hint}; the checkpoint of step {step} is kept in {self.folder}"
 
     def _loop(self, base: Base, training: Training, sampler: Sampler, meter: Meter) -> Iterator[Event]:
         every, steps = training.recipes[0].checkpoint_every, training.stack.steps
@@ -169,6 +179,7 @@ class Run:
         return self.folder / "checkpoint" / "state.safetensors"
 
     def _checkpoint(self, training: Training) -> Saved:
+        training.verify()  # nothing that is not finite may take the place of a good checkpoint
         path, facts = self._state, {"likewise.step": str(training.done), "likewise.run": self._digest()}
         write_tensors(path, {k: v.contiguous() for k, v in training.state().items()}, facts)
         return Saved(str(path), path.stat().st_size)
@@ -198,10 +209,13 @@ class Run:
         if [picture.prompt for picture in gallery] != prompts:  # none yet, or what an earlier start asked for
             shutil.rmtree(folder, ignore_errors=True)
             gallery = Gallery(folder)
-            for picture, prompt in zip(
-                base.sample(prompts, [0] * len(prompts), sampler, slots=len(self.jobs)), prompts, strict=True
-            ):
-                gallery.add(picture, prompt, 0, "preview")
+            rows = base.sample(prompts, [0] * len(prompts), sampler, slots=len(self.jobs))
+            try:
+                for picture, prompt in zip(rows, prompts, strict=True):
+                    gallery.add(picture, prompt, 0, "preview")
+            except DrawingError as error:
+                message = f"the preview after step {step}: {error.message}"
+                raise DrawingError(message, "lower learning_rate, or set precision=fp32") from None
             gallery.save()
         yield Sampled(step, str(folder))
 
