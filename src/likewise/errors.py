@@ -68,7 +68,15 @@ class SurveyError(Error):
 
 
 class StorageError(Error):
-    """A disk that is full, or that cannot be written to."""
+    """A disk that is full, or that cannot be written to, and the `remedy` after which the same can be tried again."""
+
+    def __init__(self, message: str, remedy: str, action: str = "run the same again") -> None:
+        super().__init__(message, f"{remedy}, then {action}")
+        self.remedy = remedy
+
+    def then(self, action: str) -> StorageError:
+        """The same, with what to do after the remedy."""
+        return StorageError(self.message, self.remedy, action)
 
 
 class Interrupted(Error):

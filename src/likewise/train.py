@@ -79,11 +79,11 @@ class Training:
     def __iter__(self) -> Iterator[Step]:
         while self.done < self.stack.steps:
             yield self._step()
+        self._drop_gradients()
 
     def _step(self) -> Step:
         started = time.perf_counter()
-        for parameter in self.parameters:
-            parameter.grad = None
+        self._drop_gradients()
         with self._seeded():
             losses = self._losses()
         losses.sum().backward()
@@ -101,6 +101,10 @@ class Training:
             {name: tuple(values.tolist()) for name, values in rates.items()},
             time.perf_counter() - started,
         )
+
+    def _drop_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:
@@ -250,14 +254,13 @@ class Training:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take a `state` back, exactly."""
+        """Take a `state` back, exactly; each tensor is asked for once."""
         self.done = int(tensors["done"])
         for n, parameter in enumerate(self.parameters):
             parameter.copy_(tensors[f"parameter.{n}"])
         for n, shadow in enumerate(self.average):
             shadow.copy_(tensors[f"average.{n}"])
-        prefix = "optimizer."
-        self.optimizer.load({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        self.optimizer.load(tensors, "optimizer.")
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -278,8 +281,7 @@ class Training:
         """Leave the adapter with what is to be kept: the average where there is one, and no gradients."""
         for parameter, shadow in zip(self.parameters, self.average, strict=False):
             parameter.data.copy_(shadow)
-        for parameter in self.parameters:
-            parameter.grad = None
+        self._drop_gradients()
 
 
 def _after(own: Draw, prior: Draw) -> Draw:
