@@ -9,7 +9,7 @@ import torch
 
 from likewise import families
 from likewise.base import Sampler, to_pictures
-from likewise.errors import BaseError, RecipeError
+from likewise.errors import BaseError, DrawingError, RecipeError
 from tests.bases import tiny
 
 
@@ -48,12 +48,31 @@ def test_a_picture_depends_on_its_row_alone() -> None:
     assert alone[0].tobytes() != alone[1].tobytes()
 
 
-def test_a_picture_that_is_not_finite_is_black() -> None:
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_row_that_is_not_finite_is_no_picture(number: float) -> None:
     pixels = torch.ones(2, 3, 4, 4)
-    pixels[1, 0, 0, 0] = math.nan
-    white, black = to_pictures(pixels)
+    pixels[1, 0, 0, 0] = number
+    white, nothing = to_pictures(pixels)
+    assert white is not None
     assert white.getextrema() == ((255, 255),) * 3
-    assert black.getextrema() == ((0, 0),) * 3
+    assert nothing is None
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_picture_that_is_not_finite_is_named_after_those_before_it_were_given(slots: int) -> None:
+    base = tiny()
+    decode = base.decode
+    broken = iter([False, False, True, False])
+
+    def damaged(latents: torch.Tensor) -> torch.Tensor:
+        pixels = decode(latents)
+        return torch.stack([row * math.nan if next(broken) else row for row in pixels])
+
+    base.decode = damaged  # type: ignore[method-assign]
+    drawn = base.sample(["a dog", "a cat"] * 2, [0, 1, 2, 3], Sampler(steps=1), slots=slots)
+    assert [next(drawn).size for _ in range(2)] == [(64, 64)] * 2
+    with pytest.raises(DrawingError, match=r"picture 3 of 4 is not finite \('a dog', seed 2\)"):
+        next(drawn)
 
 
 @pytest.mark.parametrize("source", ["", "  "])

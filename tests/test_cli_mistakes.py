@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from likewise.cli import app, guard
 from tests.bases import pictures
+from tests.disks import disk
 
 Call = Callable[..., Result]
 
@@ -141,3 +142,37 @@ def test_a_zip_of_a_kohya_folder_with_captions_is_understood(call: Call) -> None
     assert (found["token"], found["noun"]) == ("sks", "red dog")
     assert [row["repeats"] for row in found["examples"]] == [10] * 4
     assert found["examples"][0]["caption"] == "sks red dog auf dem Söfa"
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.ENOSPC, "No space left on device", "out.png"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_no_bug_whatever_was_being_written(
+    raised: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(type(raised)), guard.tracebacks_in(tmp_path):
+        raise raised
+    assert guard.report_unexpected(raised) == 1
+    said = capsys.readouterr().err
+    assert "no space is left on the disk" in said
+    assert "free some, then run the same again" in said
+    assert "bug" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_the_hint_works(call: Call) -> None:
+    """The whole way: a disk that holds the pictures' run but not its states, some space, and the command in the hint."""
+    photos, words = pictures(Path("photos")), ["--base", "tiny:sd", "--out", "D/run", "steps=3", "rank=32"]
+    with disk(Path("D"), "100k") as small:
+        failed = call("teach", photos, "--noun", "dog", "--token", "sks", *words)
+        assert failed.exit_code == 1
+        assert failed.stderr.count("error: ") == 1
+        assert f"no space is left in {Path('D/run').resolve()}" in " ".join(failed.stderr.split())
+        small.remount("size=4m")
+        command = failed.stderr[failed.stderr.index("likewise teach --resume") :].split()
+        assert call(*command[1:]).exit_code == 0

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from likewise import records
-from likewise.errors import RunError
+from likewise.errors import RunError, StorageError
+from tests.disks import limited
 
 PLAN = {
     "base": "pocket",
@@ -59,6 +60,20 @@ def test_an_event_cut_off_by_a_crash_is_skipped(tmp_path: Path) -> None:
     with (tmp_path / "events.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"event": "ste')
     assert [event["text"] for event in records.events(tmp_path)] == ["ünï"]
+
+
+def test_an_event_after_one_that_was_cut_off_is_read(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text('{"event": "ste', encoding="utf-8")
+    records.append_event(tmp_path, {"event": "stepped", "text": "two\u2028lines"})
+    assert [event["text"] for event in records.events(tmp_path)] == ["two\u2028lines"]
+
+
+def test_an_event_without_room_is_an_error_and_leaves_no_half(tmp_path: Path) -> None:
+    records.append_event(tmp_path, {"event": "first"})
+    before = (tmp_path / "events.jsonl").read_bytes()
+    with limited(len(before) + 5), pytest.raises(StorageError, match="no space is left"):
+        records.append_event(tmp_path, {"event": "second"})
+    assert (tmp_path / "events.jsonl").read_bytes() == before
 
 
 def test_a_repeated_step_counts_once_and_only_what_a_later_start_kept(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from likewise import methods, records
 from likewise.cache import Cache
-from likewise.errors import Interrupted, RecipeError, RunError, TrainingError
+from likewise.errors import DrawingError, Interrupted, RecipeError, RunError, TrainingError
 from likewise.events import Finished, Sampled, Warned
 from likewise.gallery import Gallery
 from likewise.run import Run, plan, teach
@@ -204,6 +204,15 @@ def test_previews_are_drawn_and_do_not_change_the_outcome(tmp_path: Path) -> Non
     assert gallery[0]["prompt"] == "a sks dog on a beach"
     one, two = (load_file(next(folder.glob("*.safetensors"))) for folder in (plain.folder, seen.folder))
     assert all((one[name] == two[name]).all() for name in one)
+
+
+def test_a_preview_that_is_not_finite_ends_the_run_with_its_step(tmp_path: Path) -> None:
+    run = lora_run(tmp_path, tmp_path / "run", steps=4, learning_rate=1e20, checkpoint_every=0)
+    run = replace(run, previews=("a {}",), preview_steps=(1,))
+    with pytest.raises(DrawingError, match=r"the preview after step 1: picture 1 of 1 is not finite") as told:
+        list(run.start(base=tiny()))
+    assert told.value.hint == "lower learning_rate, or set precision=fp32"
+    assert [path.parent.name for path in run.folder.rglob("*.png")] == ["step000000"]
 
 
 def test_class_pictures_are_drawn_once(tmp_path: Path) -> None:

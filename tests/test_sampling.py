@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import likewise
 from likewise.base import Sampler
 from likewise.comparison.comparison import prepare
-from likewise.errors import RecipeError, RunError
+from likewise.errors import DrawingError, RecipeError, RunError
 from likewise.gallery import Gallery
 from likewise.run import teach
 from likewise.sampling import artifacts, attached, draw, sample
@@ -203,3 +204,34 @@ def test_settings_that_do_nothing_are_said_where_a_person_gave_them(
     caplog.clear()
     likewise.teach(folder, out=tmp_path / "c", **more)
     assert not [r for r in caplog.records if "no effect" in r.getMessage()]
+
+
+@pytest.mark.parametrize("method", ["lora", "textual_inversion", "hypernetwork", "dreambooth", "aesthetic"])
+def test_a_strength_beyond_all_bounds_draws_nothing(method: str, tmp_path: Path) -> None:
+    """The numbers of the file are good; what so large a multiple of them draws is not a picture."""
+    settings = {} if method == "aesthetic" else {"steps": 1, "learning_rate": 1e-3, "prior": "none"}
+    photos, run, out = pictures(tmp_path / "p"), tmp_path / "run", tmp_path / "out"
+    teach(photos, noun="dog", base="tiny:sd", token="sks", method=method, out=run, **settings)
+    with pytest.raises(DrawingError, match="picture 1 of 2 is not finite") as told:
+        sample("a sks dog", concepts=run, strengths=3e38, seeds=2, sampler=ONE, out=out)
+    assert "lower the strength" in str(told.value.hint)
+    assert not list(out.glob("*.png"))
+    assert Gallery(out).pictures == []
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf")])
+def test_a_strength_that_is_no_number_is_refused(strength: float) -> None:
+    with pytest.raises(RecipeError, match="is not a finite number"), attached(tiny(), [object()], [strength]):  # type: ignore[list-item]
+        pass
+
+
+def test_what_was_drawn_before_a_picture_that_is_not_finite_is_kept(tmp_path: Path) -> None:
+    base = tiny()
+    decode = base.decode
+    base.decode = lambda latents: torch.stack(  # type: ignore[method-assign]
+        [row * (float("nan") if n == 2 else 1) for n, row in enumerate(decode(latents))]
+    )
+    with pytest.raises(DrawingError, match="picture 3 of 4"):
+        draw(base, ["a dog"] * 4, [0, 1, 2, 3], ONE, Gallery(tmp_path))
+    assert [picture.seed for picture in Gallery(tmp_path)] == [0, 1]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["0000.png", "0001.png"]

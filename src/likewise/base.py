@@ -19,13 +19,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from likewise.errors import BaseError, RecipeError, UnsupportedError
+from likewise.errors import BaseError, DrawingError, RecipeError, UnsupportedError
 from likewise.objective import Objective
 from likewise.solver import Solver
 from likewise.tower import TextOutput, TextTower
 
 Weights = Literal["float32", "file"]
 """The precision in which frozen weights are kept: widened to float32, or as their file has them (`frozen`)."""
+_TOO_STRONG = (
+    "lower the strength of what was taught, or teach it again with a lower learning_rate; "
+    "if nothing was taught, the base itself is damaged"
+)
 MOST_STEPS = 1000
 """Noise levels that Stable Diffusion and its kin were trained on; a sampler has no more steps to take."""
 
@@ -248,7 +252,8 @@ class Base(ABC):
         """Draw one picture per (prompt, seed) row, in order.
 
         The starting noise of a row is drawn on the CPU from its seed alone. With `slots` adapters attached the rows are
-        slot-major and every slot has as many. A picture that comes out not finite is returned black.
+        slot-major and every slot has as many. A picture that comes out not finite raises `DrawingError`, after those
+        before it were given.
         """
         sampler = self.settled(sampler)
         if len(prompts) != len(seeds) or len(prompts) % slots:
@@ -261,7 +266,17 @@ class Base(ABC):
         if size % self.grid:
             raise RecipeError(f"size {size} is not a multiple of {self.grid}, which {self.name} needs")
         each = len(prompts) // slots
-        pictures: dict[int, Image.Image] = {}
+        pictures: dict[int, Image.Image | None] = {}
+
+        def drawn(row: int) -> Image.Image:
+            picture = pictures.pop(row)
+            if picture is None:
+                raise DrawingError(
+                    f"picture {row + 1} of {len(prompts)} is not finite ({prompts[row]!r}, seed {seeds[row]})",
+                    _TOO_STRONG,
+                )
+            return picture
+
         width = max(1, sampler.batch // slots)
         for start in range(0, each, width):
             rows = [slot * each + i for slot in range(slots) for i in range(start, min(each, start + width))]
@@ -270,8 +285,8 @@ class Base(ABC):
             )
             pictures.update(zip(rows, to_pictures(self.decode(latents)), strict=True))
             if slots == 1:
-                yield from (pictures.pop(r) for r in rows)
-        yield from (pictures[r] for r in sorted(pictures))
+                yield from map(drawn, rows)
+        yield from map(drawn, sorted(pictures))
 
     def _denoise_rows(
         self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int, slots: int
@@ -322,12 +337,12 @@ def _with_unconditional(count: int, slots: int) -> list[int]:
     return [half * count + slot * each + i for slot in range(slots) for half in (0, 1) for i in range(each)]
 
 
-def to_pictures(pixels: Tensor) -> list[Image.Image]:
-    """`pixels` [B, 3, H, W] in [-1, 1] as 8-bit pictures; a row that is not finite becomes black."""
-    finite = torch.isfinite(pixels).flatten(1).all(1).view(-1, 1, 1, 1)
-    pixels = torch.where(finite, pixels, torch.full_like(pixels, -1.0))
-    array = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(row) for row in array]
+def to_pictures(pixels: Tensor) -> list[Image.Image | None]:
+    """`pixels` [B, 3, H, W] in [-1, 1] as 8-bit pictures; None for a row that is not finite."""
+    finite = torch.isfinite(pixels).flatten(1).all(1)
+    pixels = pixels.nan_to_num().clamp(-1, 1)
+    array = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(row) if fine else None for row, fine in zip(array, finite.tolist(), strict=True)]
 
 
 def best_device() -> str:

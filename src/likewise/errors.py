@@ -7,6 +7,7 @@
     ├── UnsupportedError      a method that cannot teach this base (the reason, in words)
     ├── FormatError           a file of tensors that is damaged, hostile or of an unknown layout
     ├── TrainingError         a run that must stop: not-a-number, nothing to resume
+    ├── DrawingError          a picture that came out not finite, and is not written
     ├── RunError              a run or comparison folder that is missing, locked or unreadable
     ├── SurveyError           the survey's site, recorded pages or store: unreachable, odd or unreadable
     ├── StorageError          a disk that is full, or that cannot be written to
@@ -54,6 +55,10 @@ class TrainingError(Error):
     """A training run that must stop."""
 
 
+class DrawingError(Error):
+    """A picture that came out not finite, and is not written."""
+
+
 class RunError(Error):
     """A run or comparison folder that is missing, locked or unreadable."""
 
@@ -63,7 +68,15 @@ class SurveyError(Error):
 
 
 class StorageError(Error):
-    """A disk that is full, or that cannot be written to."""
+    """A disk that is full, or that cannot be written to, and the `remedy` after which the same can be tried again."""
+
+    def __init__(self, message: str, remedy: str, action: str = "run the same again") -> None:
+        super().__init__(message, f"{remedy}, then {action}")
+        self.remedy = remedy
+
+    def then(self, action: str) -> StorageError:
+        """The same, with what to do after the remedy."""
+        return StorageError(self.message, self.remedy, action)
 
 
 class Interrupted(Error):

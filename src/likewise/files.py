@@ -144,10 +144,17 @@ def storing(path: Path) -> Iterator[None]:
         if found is None or (found.filename and not Path(found.filename).absolute().is_relative_to(folder)):
             raise
         if found.errno in _FULL:
-            raise StorageError(
-                f"no space is left in {folder}", "free some, then run the same again"
-            ) from error
-        raise StorageError(f"{folder} cannot be written to", "name another folder") from error
+            raise StorageError(f"no space is left in {folder}", "free some") from error
+        raise StorageError(
+            f"{folder} cannot be written to",
+            "make it writable, or name another (the cache's is LIKEWISE_HOME)",
+        ) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Is a full disk behind `error`?"""
+    found = storage_failure(error)
+    return found is not None and found.errno in _FULL
 
 
 def storage_failure(error: BaseException) -> OSError | None:

@@ -168,12 +168,8 @@ def of_pictures(
         pixels = square(picture, size)
         found = cache.tensors(
             key("latents", weights, size, hashlib.sha256(pixels.numpy().tobytes()).hexdigest()),
-            lambda pixels=pixels: {"latents": _encode(base, pixels)},  # type: ignore[misc]
+            lambda pixels=pixels, name=name: {"latents": _encode(base, pixels, name)},  # type: ignore[misc]
         )["latents"]
-        if not torch.isfinite(found).all():
-            raise TrainingError(
-                f"the latents of {name} are not finite", "the picture or the autoencoder is damaged"
-            )
         rows.append(found)
         frames.append(frame(picture, size))
     return Materials(
@@ -200,6 +196,11 @@ def square(picture: Image.Image, size: int) -> Tensor:
 
 
 @torch.no_grad()
-def _encode(base: Base, pixels: Tensor) -> Tensor:
+def _encode(base: Base, pixels: Tensor, name: str) -> Tensor:
     mean, std = base.encode_images(pixels.unsqueeze(0).to(base.device))
-    return torch.stack([mean[0], std[0]]).float().cpu()
+    found = torch.stack([mean[0], std[0]]).float().cpu()
+    if not torch.isfinite(found).all():  # before it is kept in the cache
+        raise TrainingError(
+            f"the latents of {name} are not finite", "the picture or the autoencoder is damaged"
+        )
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,13 +69,13 @@ class SlotAdamW:
                 found[f"{group.name}.{n}.first"], found[f"{group.name}.{n}.second"] = m, v
         return found
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take a `state` back."""
-        self.step_count = int(tensors["step"])
+    def load(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Take a `state` back, whose names begin with `prefix`."""
+        self.step_count = int(tensors[f"{prefix}step"])
         for group, first, second in zip(self.groups, self.first, self.second, strict=True):
             for n, (m, v) in enumerate(zip(first, second, strict=True)):
-                m.copy_(tensors[f"{group.name}.{n}.first"])
-                v.copy_(tensors[f"{group.name}.{n}.second"])
+                m.copy_(tensors[f"{prefix}{group.name}.{n}.first"])
+                v.copy_(tensors[f"{prefix}{group.name}.{n}.second"])
 
 
 class ForeignOptimizer:
@@ -98,16 +99,19 @@ class ForeignOptimizer:
                     found[f"{n}.{name}"] = torch.as_tensor(value)
         for n, theirs in enumerate(self.optimizer.param_groups):
             for name, value in theirs.items():
-                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
                     found[f"group.{n}.{name}"] = torch.tensor(value, dtype=torch.float64)
         return found
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take a `state` back."""
+    def load(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Take a `state` back, whose names begin with `prefix`."""
         whole = self.optimizer.state_dict()
         state: dict[int, dict[str, Any]] = {}
-        for key, value in tensors.items():
-            first, _, rest = key.partition(".")
+        for key in tensors:
+            if not key.startswith(prefix):
+                continue
+            value = tensors[key]
+            first, _, rest = key.removeprefix(prefix).partition(".")
             if first == "group":
                 position, _, name = rest.partition(".")
                 kind = type(whole["param_groups"][int(position)].get(name, 0.0))

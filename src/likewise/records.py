@@ -16,14 +16,14 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
-from likewise.errors import RunError
-from likewise.files import expand, write_text
+from likewise.errors import RunError, StorageError
+from likewise.files import expand, is_full, storing, write_text
 
 STOP = "stop-asked"
 CLOCK_SECONDS = 2.0
@@ -44,7 +44,7 @@ def new_folder(root: Path, concept: str, method: str = "") -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise RunError(f"cannot write to {root}: {error.strerror}", _ELSEWHERE) from None
+            raise _unwritable(Path(root), error) from None
         return folder
     raise RunError(f"{root} is full of folders called {stem}", _ELSEWHERE)
 
@@ -62,7 +62,13 @@ def check_writable(folder: Path) -> None:
             raise RunError(f"{there} is a file, not a folder", _ELSEWHERE)
         tempfile.TemporaryDirectory(prefix=".likewise-", dir=there).cleanup()
     except OSError as error:
-        raise RunError(f"{there} cannot be written: {error.strerror}", _ELSEWHERE) from None
+        raise _unwritable(there, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> RunError | StorageError:
+    if is_full(error):
+        return StorageError(f"no space is left in {folder}", "free some")
+    return RunError(f"{folder} cannot be written: {error.strerror}", _ELSEWHERE)
 
 
 def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
@@ -116,9 +122,19 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def append_event(folder: Path, event: Mapping[str, Any]) -> None:
-    """Add one line to events.jsonl. A line cut off by a crash is skipped when it is read."""
-    with open(Path(folder) / "events.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(event, ensure_ascii=False) + "\n")
+    """Add one line to events.jsonl, whole or not at all. A line cut off by a crash is skipped when it is read."""
+    path = Path(folder) / "events.jsonl"
+    with storing(path), path.open("a+b", buffering=0) as file:
+        end, line = file.seek(0, os.SEEK_END), (json.dumps(event, ensure_ascii=False) + "\n").encode()
+        if end and file.seek(end - 1) and file.read(1) != b"\n":
+            line = b"\n" + line  # else a line that was cut off would spoil this one too
+        try:
+            while line:
+                line = line[file.write(line) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
 
 
 def events(folder: Path) -> Iterator[dict[str, Any]]:
@@ -126,7 +142,7 @@ def events(folder: Path) -> Iterator[dict[str, Any]]:
     path = Path(folder) / "events.jsonl"
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             yield json.loads(line)
         except ValueError:
@@ -174,8 +190,9 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        asked.unlink(missing_ok=True)
-        lock.unlink(missing_ok=True)
+        for left in (asked, lock):
+            with suppress(OSError):  # a disk that became read-only; a lock of the dead is taken over
+                left.unlink(missing_ok=True)
 
 
 def _take(lock: Path) -> bool:
@@ -183,8 +200,9 @@ def _take(lock: Path) -> bool:
     import psutil
 
     own = lock.with_name(f".lock.{os.getpid()}.tmp")
-    own.write_text(f"{os.getpid()} {psutil.Process().create_time()}", encoding="utf-8")
     try:
+        with storing(lock):
+            own.write_text(f"{os.getpid()} {psutil.Process().create_time()}", encoding="utf-8")
         os.link(own, lock)
     except FileExistsError:
         return False

@@ -13,6 +13,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -24,8 +25,16 @@ from likewise import families, formats, identifier, intake, methods, optimizers,
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, native_bf16
 from likewise.cache import Cache, key
+from likewise.checkpoint import Checkpoint
 from likewise.concept import Concept
-from likewise.errors import FormatError, Interrupted, RunError
+from likewise.errors import (
+    DrawingError,
+    FormatError,
+    Interrupted,
+    RunError,
+    StorageError,
+    TrainingError,
+)
 from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, Stepped, Warned
 from likewise.files import expand
 from likewise.formats import Saving
@@ -38,7 +47,6 @@ from likewise.recipe import Recipe, TrainingRecipe
 from likewise.sampling import draw, facts, several
 from likewise.stack import Job, Stack
 from likewise.train import Training
-from likewise.weights import read_header, read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 KEPT = {"fp16": Saving("float16"), "fp32": Saving("float32")}
@@ -90,17 +98,35 @@ class Run:
             yield Finished(finished)
             return
         records.check_writable(self.folder)
-        with records.locked(self.folder):
-            self._write_plan()
-            for event in self._start(base, sampler):
-                records.append_event(self.folder, event.to_json())
-                yield event
+        try:
+            with records.locked(self.folder):
+                self._write_plan()
+                with closing(self._start(base, sampler)) as events:
+                    for event in events:
+                        try:
+                            records.append_event(self.folder, event.to_json())
+                        except StorageError as error:
+                            events.throw(error)  # there the present step is kept; then it comes back
+                        yield event
+        except StorageError as error:
+            raise (error.then(self._again) if (self.folder / "run.toml").exists() else error) from error
+        except (TrainingError, DrawingError) as error:
+            raise type(error)(error.message, self._with_checkpoint(error.hint)) from None
+
+    @property
+    def _again(self) -> str:
+        return f"likewise teach --resume {shlex.quote(str(self.folder))}"
+
+    def _with_checkpoint(self, hint: str | None) -> str | None:
+        """The way out, and what is left where there is a checkpoint."""
+        step = self._checkpoint.step
+        return hint if step is None else f"{hint}; the checkpoint of step {step} is kept in {self.folder}"
 
     def stop(self) -> None:
         """Ask the process that trains here to finish its step, save and stop."""
         records.ask_to_stop(self.folder)
 
-    def _start(self, base: Base | None, sampler: Sampler | None) -> Iterator[Event]:
+    def _start(self, base: Base | None, sampler: Sampler | None) -> Generator[Event, None, None]:
         began = time.perf_counter()
         if base is None:
             base = families.load(self.base)
@@ -113,44 +139,47 @@ class Run:
         for recipe in stack.recipes:
             yield from (Warned(text) for text in optimizers.warnings(recipe))
         before, base.precision = base.precision, _precision(base, stack.jobs[0].recipe)
-        meter = Meter(str(base.device))
         try:
-            with meter:
-                adapter = yield from self._train(base, method, stack, sampler or Sampler(), meter)
-            with adapter:
-                files = yield from self._save(base, adapter)
+            yield Finished((yield from self._perform(base, method, stack, sampler or Sampler())))
         finally:
             base.precision = before
-        yield Finished(self._finish(meter, adapter, files))
 
-    def _train(
-        self, base: Base, method: Method[Any], stack: Stack, sampler: Sampler, meter: Meter
-    ) -> Generator[Event, None, Adapter]:
-        """Yields events and returns the trained adapter, still attached (a failure detaches it)."""
-        class_pictures = [list(self._class_pictures(base, job)) for job in stack.jobs]
-        adapter = method.attach(base, stack)
-        try:
-            count = sum(p.numel() for group in adapter.groups() for p in group.parameters)
-            if not adapter.groups():
-                yield Attached(method.name, 0, 0)
-                with meter.paused():
-                    yield from self._preview(base, adapter, 0, sampler)
-                return adapter
-            training = Training(base, adapter, stack, cache=self.cache, class_pictures=class_pictures)
-            self._resume(training)
-            yield Attached(method.name, count, training.done)
-            if training.done == 0:
-                yield from (Warned(note) for m in (*training.own, *training.prior) for note in m.notes)
-                with meter.paused():
-                    yield from self._preview(base, adapter, 0, sampler)
-            yield from self._loop(base, training, sampler, meter)
-            training.finish()
-        except BaseException:
-            adapter.detach()
-            raise
-        return adapter
+    def _perform(
+        self, base: Base, method: Method[Any], stack: Stack, sampler: Sampler
+    ) -> Generator[Event, None, dict[str, Any]]:
+        """Yields events and returns the result; whatever happens, the adapter comes off."""
+        meter, checkpoint = Meter(str(base.device)), self._checkpoint
+        with ExitStack() as held:
+            with meter:
+                class_pictures = [list(self._class_pictures(base, job)) for job in stack.jobs]
+                adapter = held.enter_context(method.attach(base, stack))
+                if not adapter.groups():
+                    yield Attached(method.name, 0, 0)
+                    with meter.paused():
+                        yield from self._preview(base, adapter, 0, sampler)
+                else:
+                    training = Training(base, adapter, stack, cache=self.cache, class_pictures=class_pictures)
+                    checkpoint.load(training)
+                    held.enter_context(checkpoint.guarding(training, _result_bytes(training)))
+                    yield from self._teach(base, training, checkpoint, sampler, meter)
+                    with meter.paused():
+                        checkpoint.conclude(training)
+                    held.enter_context(training.averaged())
+            files = yield from self._save(base, adapter)
+            result = self._finish(meter, adapter, files)
+            checkpoint.discard()
+        return result
 
-    def _loop(self, base: Base, training: Training, sampler: Sampler, meter: Meter) -> Iterator[Event]:
+    def _teach(
+        self, base: Base, training: Training, checkpoint: Checkpoint, sampler: Sampler, meter: Meter
+    ) -> Iterator[Event]:
+        """From where the training stands to its end, with previews and checkpoints."""
+        count = sum(p.numel() for p in training.parameters)
+        yield Attached(self.method, count, training.done)
+        if training.done == 0:
+            yield from (Warned(note) for m in (*training.own, *training.prior) for note in m.notes)
+            with meter.paused():
+                yield from self._preview(base, training.adapter, 0, sampler)
         every, steps = training.recipes[0].checkpoint_every, training.stack.steps
         wanted = self.preview_steps or _preview_steps(steps)
         process = psutil.Process()
@@ -163,7 +192,8 @@ class Run:
                     yield from self._preview(base, training.adapter, step.number, sampler)
             asked = self._stop_asked()
             if asked or (every and step.number % every == 0 and step.number < steps):
-                yield self._checkpoint(training)
+                path = checkpoint.save(training)
+                yield Saved(str(path), path.stat().st_size)
             if asked:
                 raise self._interrupted(f"stopped after step {step.number} of {steps}, saved")
 
@@ -171,27 +201,11 @@ class Run:
         return records.stop_asked(self.folder) or (self.stopped is not None and self.stopped())
 
     def _interrupted(self, message: str) -> Interrupted:
-        return Interrupted(message, f"likewise teach --resume {shlex.quote(str(self.folder))}")
+        return Interrupted(message, self._again)
 
     @property
-    def _state(self) -> Path:
-        return self.folder / "checkpoint" / "state.safetensors"
-
-    def _checkpoint(self, training: Training) -> Saved:
-        path, facts = self._state, {"likewise.step": str(training.done), "likewise.run": self._digest()}
-        write_tensors(path, {k: v.contiguous() for k, v in training.state().items()}, facts)
-        return Saved(str(path), path.stat().st_size)
-
-    def _resume(self, training: Training) -> None:
-        path = self._state
-        if not path.exists():
-            return
-        if read_header(path).metadata.get("likewise.run") != self._digest():
-            raise RunError(
-                f"the checkpoint in {self.folder} belongs to other settings or pictures",
-                "use another --out, or delete its checkpoint folder",
-            )
-        training.load(read_tensors(path))
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(self.folder, self._digest())
 
     def _preview(self, base: Base, adapter: Adapter, step: int, sampler: Sampler) -> Iterator[Event]:
         """Draw the preview prompts for every job, slot-major, into samples/step000100."""
@@ -207,10 +221,13 @@ class Run:
         if [picture.prompt for picture in gallery] != prompts:  # none yet, or what an earlier start asked for
             shutil.rmtree(folder, ignore_errors=True)
             gallery = Gallery(folder, facts(base, sampler))
-            for picture, prompt in zip(
-                base.sample(prompts, [0] * len(prompts), sampler, slots=len(self.jobs)), prompts, strict=True
-            ):
-                gallery.add(picture, prompt, 0, "preview")
+            rows = base.sample(prompts, [0] * len(prompts), sampler, slots=len(self.jobs))
+            try:
+                for picture, prompt in zip(rows, prompts, strict=True):
+                    gallery.add(picture, prompt, 0, "preview")
+            except DrawingError as error:
+                message = f"the preview after step {step}: {error.message}"
+                raise DrawingError(message, "lower learning_rate, or set precision=fp32") from None
             gallery.save()
         yield Sampled(step, str(folder))
 
@@ -271,7 +288,7 @@ class Run:
     def _write_plan(self) -> None:
         """Keep what is asked for. An earlier plan from which nothing came, refused perhaps, gives way to it."""
         if (self.folder / "run.toml").exists():
-            if self._state.exists():
+            if self._checkpoint.path.exists():
                 self._check_plan()
                 return
             if Run.open(self.folder)._digest() != self._digest():
@@ -315,6 +332,13 @@ class Run:
         """What must agree for a checkpoint to be this run's: everything but previews and versions."""
         plan = records.without_none(self._plan())
         return key(json.dumps([plan["base"], plan["method"], plan["job"]], sort_keys=True))
+
+
+def _result_bytes(training: Training) -> int:
+    """At most so many bytes are written at the end: the weights, and the lines of what is still to come."""
+    share = 0.5 if training.recipes[0].keep == "fp16" else 1.0
+    weights = sum(p.numel() * p.element_size() for p in training.parameters)
+    return int(share * weights) + 4096 * len(training.parameters) + 400 * training.stack.steps
 
 
 def _preview_steps(steps: int) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from typing import Any
 from likewise import families, formats, methods, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler
-from likewise.errors import BaseError, FormatError, RecipeError, RunError, UnsupportedError
+from likewise.errors import BaseError, DrawingError, FormatError, RecipeError, RunError, UnsupportedError
 from likewise.files import expand, read_text, write_text
 from likewise.formats._families import TITLES
 from likewise.gallery import NEGATIVE, Gallery
@@ -45,12 +46,16 @@ def draw(
     have = {(p.prompt, p.seed, p.role) for p in gallery}
     rows = [row for row in zip(prompts, seeds, roles, strict=True) if row not in have]
     pictures = base.sample([row[0] for row in rows], [row[1] for row in rows], sampler)
-    for number, (picture, (prompt, seed, role)) in enumerate(zip(pictures, rows, strict=True), 1):
-        gallery.add(picture, prompt, seed, role)
-        if number % sampler.batch == 0 or number == len(rows):
-            gallery.save()
-            if stop and stop():
-                break
+    try:
+        for number, (picture, (prompt, seed, role)) in enumerate(zip(pictures, rows, strict=True), 1):
+            gallery.add(picture, prompt, seed, role)
+            if number % sampler.batch == 0 or number == len(rows):
+                gallery.save()
+                if stop and stop():
+                    break
+    except DrawingError:  # those before it are good
+        gallery.save()
+        raise
     return gallery
 
 
@@ -81,6 +86,9 @@ def attached(
 ) -> Iterator[list[Adapter]]:
     """`base` with taught concepts on it, for a `with` block; they act together in the order given."""
     strengths = strengths or [1.0] * len(artifacts)
+    for strength in strengths:
+        if not math.isfinite(strength):
+            raise RecipeError(f"the strength {strength} is not a finite number", "1 is as it was taught")
     if len(strengths) != len(artifacts):
         raise RecipeError(
             f"{len(artifacts)} concepts and {len(strengths)} strengths", "give one strength each"

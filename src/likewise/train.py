@@ -25,6 +25,8 @@ from likewise.method import Adapter, Group
 from likewise.recipe import TrainingRecipe
 from likewise.stack import Stack, by_slot, to_slots
 
+_SLOWER = "lower learning_rate, or set precision=fp32"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -78,6 +80,7 @@ class Training:
     def __iter__(self) -> Iterator[Step]:
         while self.done < self.stack.steps:
             yield self._step()
+        self._drop_gradients()
 
     @contextmanager
     def _recomputing(self) -> Iterator[None]:
@@ -93,10 +96,8 @@ class Training:
 
     def _step(self) -> Step:
         started = time.perf_counter()
-        for parameter in self.parameters:
-            parameter.grad = None
-        with self._recomputing(), torch.random.fork_rng():  # dropout is all that reads the global stream
-            torch.manual_seed(self.recipes[0].seed * 1_000_003 + self.done)
+        self._drop_gradients()
+        with self._recomputing(), self._seeded():
             losses = self._losses()
             losses.sum().backward()
         norms = self._clip()
@@ -113,6 +114,30 @@ class Training:
             {name: tuple(values.tolist()) for name, values in rates.items()},
             time.perf_counter() - started,
         )
+
+    def _drop_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Torch's own stream for the present step; dropout is all that reads it."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.recipes[0].seed * 1_000_003 + self.done)
+            yield
+
+    @torch.no_grad()
+    def verify(self) -> None:
+        """Raise `TrainingError` unless what was learned, and the loss that it gives, are finite.
+
+        This is for the moments before something is kept. It takes one forward pass and changes nothing.
+        """
+        for name, value in self.state().items():
+            if value.ndim and value.is_floating_point() and not _finite(value):
+                what = "a weight" if name.startswith("parameter") else f"the {name.partition('.')[0]}"
+                raise TrainingError(f"{what} is not finite after step {self.done}", _SLOWER)
+        with self._seeded():
+            self._losses()
 
     def _losses(self) -> Tensor:
         """One loss per slot, [K]: the concept's mean squared error plus the weighted prior's."""
@@ -194,10 +219,8 @@ class Training:
         bad = sorted(
             {names[n] for n in (~torch.isfinite(error)).nonzero().flatten().tolist() if n < len(names)}
         )
-        raise TrainingError(
-            f"the loss of {', '.join(bad)} is not finite at step {self.done + 1}",
-            "lower learning_rate, or set precision=fp32",
-        )
+        step = min(self.done + 1, self.stack.steps)  # `verify` looks once more after the last
+        raise TrainingError(f"the loss of {', '.join(bad)} is not finite at step {step}", _SLOWER)
 
     @torch.no_grad()
     def _clip(self) -> Tensor:
@@ -210,7 +233,7 @@ class Training:
         else:
             norms = torch.stack(torch._foreach_norm(gradients)).norm().view(1)
         if not torch.isfinite(norms).all():
-            raise TrainingError(f"the gradient is not finite at step {self.done + 1}", "lower learning_rate")
+            raise TrainingError(f"the gradient is not finite at step {self.done + 1}", _SLOWER)
         limits = torch.tensor([recipe.clip or math.inf for recipe in self.recipes], device=norms.device)
         factors = (limits / (norms + 1e-6)).clamp(max=1.0)
         if bool((factors < 1).any()):
@@ -240,14 +263,13 @@ class Training:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take a `state` back, exactly."""
+        """Take a `state` back, exactly; each tensor is asked for once."""
         self.done = int(tensors["done"])
         for n, parameter in enumerate(self.parameters):
             parameter.copy_(tensors[f"parameter.{n}"])
         for n, shadow in enumerate(self.average):
             shadow.copy_(tensors[f"average.{n}"])
-        prefix = "optimizer."
-        self.optimizer.load({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        self.optimizer.load(tensors, "optimizer.")
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -268,8 +290,7 @@ class Training:
         """Leave the adapter with what is to be kept: the average where there is one, and no gradients."""
         for parameter, shadow in zip(self.parameters, self.average, strict=False):
             parameter.data.copy_(shadow)
-        for parameter in self.parameters:
-            parameter.grad = None
+        self._drop_gradients()
 
 
 def _after(own: Draw, prior: Draw) -> Draw:
@@ -282,6 +303,11 @@ def _after(own: Draw, prior: Draw) -> Draw:
         own.captions + prior.captions,
         own.names + prior.names,
     )
+
+
+def _finite(value: Tensor) -> bool:
+    """Are all numbers finite? Both ends are looked at, which takes no memory beside the tensor."""
+    return bool(torch.isfinite(torch.stack(torch.aminmax(value))).all())
 
 
 def _factor(recipe: TrainingRecipe, step: int) -> float:

@@ -21,12 +21,13 @@ from likewise.comparison.comparison import Compared, Comparison, Planned, TrialS
 from likewise.comparison.protocol import noise_seed
 from likewise.comparison.results import Row
 from likewise.comparison.trial import Progress
-from likewise.errors import BaseError, ConceptError, Interrupted, RecipeError, RunError
+from likewise.errors import BaseError, ConceptError, Interrupted, RecipeError, RunError, StorageError
 from likewise.events import Event, Stepped
 from likewise.gallery import Gallery
 from likewise.method import Method
 from likewise.methods.lora import LoRA
 from tests.bases import pictures, tiny
+from tests.disks import disk
 from tests.metrics.judges import panel
 
 PROMPTS = ("a {} on a beach", "a {} somewhere")
@@ -343,6 +344,32 @@ def test_asked_to_stop_it_saves_and_goes_on_later(done: Done, tmp_path: Path) ->
     assert pixels(again.folder, "lora") == pixels(done.folder, "lora")
     described = Gallery(again.folder / "trials" / "description" / "gallery")
     assert next(iter(described)).prompt == "an owl with one eye on a beach"
+
+
+def test_a_full_disk_stops_the_comparison_and_costs_no_step(done: Done, tmp_path: Path) -> None:
+    """It is no failure of the method that was being taught, and the methods after it could not be kept either."""
+    with disk(tmp_path / "disk") as small:
+        comparison = planned(done.source, small.folder / "out", methods=("lora", "hypernetwork"))
+
+        def start() -> None:
+            for event in comparison.start(judges=panel()):
+                if isinstance(event, Progress) and isinstance(event.inner, Stepped) and event.inner.step == 2:
+                    small.fill()
+
+        with pytest.raises(StorageError, match="no space is left in") as told:
+            start()
+        small.free()
+        assert told.value.hint == "free some, then start the comparison again to go on"
+        assert [row.trial for row in comparison.rows()] == ["base", "description"]
+        again = planned(done.source, small.folder / "out", methods=("lora", "hypernetwork"))
+        steps = [
+            e.inner.step
+            for e in again.start(judges=panel())
+            if isinstance(e, Progress) and e.trial == "lora" and isinstance(e.inner, Stepped)
+        ]
+        assert 1 not in steps
+        assert 2 not in steps
+        assert pixels(again.folder, "lora") == pixels(done.folder, "lora")
 
 
 @pytest.mark.parametrize("when", ["drawing", "scoring"])

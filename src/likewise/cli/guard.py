@@ -30,7 +30,7 @@ from likewise.cli import terminal
 from likewise.cli.places import prepare
 from likewise.elsewhere import ours
 from likewise.errors import ConceptError, Error, Interrupted, RecipeError, UnsupportedError
-from likewise.files import printable
+from likewise.files import is_full, printable
 
 FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
 _CODES = {RecipeError: USAGE, ConceptError: REFUSED, UnsupportedError: REFUSED, Interrupted: INTERRUPTED}
@@ -128,6 +128,10 @@ def report_unexpected(error: Exception) -> int:
     if _is_of_memory(error):
         terminal.say("out of memory", "error")
         terminal.say("smaller numbers help: batch_size=1, a smaller resolution=, precision=bf16", "hint")
+    elif is_full(error):
+        file = error.filename if isinstance(error, OSError) else None
+        terminal.say(f"no space is left on the disk{f' for {terminal.short(file)}' if file else ''}", "error")
+        terminal.say("free some, then run the same again", "hint")
     elif isinstance(error, OSError) and error.filename is not None:
         terminal.say(f"{terminal.short(error.filename)}: {error.strerror}", "error")
         if error.errno in _UNWRITABLE:
@@ -157,7 +161,8 @@ def tracebacks_in(folder: Path) -> Iterator[None]:
     except Error:
         raise
     except Exception as error:
-        error.add_note(_note(_write_traceback(error, folder)))
+        if not is_full(error):
+            error.add_note(_note(_write_traceback(error, folder)))
         raise
 
 

@@ -14,7 +14,7 @@ import typer
 from likewise.cli import terminal
 from likewise.cli.app import app, find_run, split
 from likewise.cli.guard import let_downloads_show, stopping, tracebacks_in
-from likewise.errors import Interrupted, RecipeError, RunError
+from likewise.errors import Interrupted, RecipeError, RunError, StorageError
 from likewise.files import expand, read_text
 
 if TYPE_CHECKING:
@@ -276,13 +276,15 @@ def _compare(comparison: Comparison, show: bool) -> None:
     folder = comparison.folder
     comparison.command = shlex.join(["likewise", *sys.argv[1:]])
     terminal.say(f"comparing in {terminal.short(folder)}")
+    again = f"the same command with --out {terminal.quoted(folder)}"
     with tracebacks_in(folder):
         with stopping(comparison.stop):
             try:
                 follow_comparison(comparison.start(), folder)
             except Interrupted as stopped:
-                again = f"the same command with --out {terminal.quoted(folder)} goes on from here"
-                raise Interrupted(stopped.message, again) from None
+                raise Interrupted(stopped.message, f"{again} goes on from here") from None
+            except StorageError as error:
+                raise error.then(f"{again} goes on from here") from None
         page = report.build(folder)
         _summarise(report.table(folder))
     terminal.result(terminal.short(page))

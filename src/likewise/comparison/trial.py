@@ -1,7 +1,7 @@
 """Trial: one measured line of a comparison: taught in a run folder, drawn into a gallery, kept as a row.
 
 Whatever goes wrong in one trial becomes its row, with the traceback kept beside it, and the next trial
-begins; only a person who stops the comparison stops it. Scores come later, when every gallery is there, so
+begins; only a person, or a disk that takes no more, stops the comparison. Scores come later, when every gallery is there, so
 that no judge's memory is metered here.
 
     trials/NAME/trial.json    what it depends on (a digest) and what it cost
@@ -17,7 +17,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from likewise.cache import Cache
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Kind, Row, Status
 from likewise.concept import Concept
-from likewise.errors import Error, Interrupted, UnsupportedError
+from likewise.errors import Error, Interrupted, StorageError, UnsupportedError
 from likewise.events import Event, Finished
-from likewise.files import write_text
+from likewise.files import is_full, write_text
 from likewise.gallery import Gallery
 from likewise.meter import Meter
 from likewise.recipe import Recipe
@@ -93,7 +93,7 @@ class Progress(Event):
 
 
 def execute(trial: Trial, place: Place) -> Generator[Event, None, Row]:
-    """Do the trial; yields `Progress` and returns its row. Only a request to stop is raised."""
+    """Do the trial; yields `Progress` and returns its row. Only a request to stop and a full disk are raised."""
     folder = place.folder / "trials" / trial.name
     if trial.words is None:
         return _row(trial, place, "skipped", trial.reason)
@@ -102,11 +102,14 @@ def execute(trial: Trial, place: Place) -> Generator[Event, None, Row]:
         return (yield from _measure(trial, place, folder))
     except Interrupted as stopped:
         raise Interrupted(stopped.message, GO_ON) from None
+    except StorageError as error:  # no other trial could be kept either
+        raise error.then(GO_ON) from None
     except UnsupportedError as error:
         return _row(trial, place, "unsupported", error.message)
     except Exception as error:  # one failing method must not take the others' results with it
-        with suppress(OSError):  # a full disk may be what went wrong
-            write_text(folder / "error.txt", traceback.format_exc())
+        if is_full(error):
+            raise StorageError(f"no space is left for {folder}", "free some", GO_ON) from error
+        write_text(folder / "error.txt", traceback.format_exc())
         return _row(trial, place, "failed", reason(error))
 
 

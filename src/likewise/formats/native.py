@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
@@ -12,7 +13,12 @@ from likewise.formats._deltas import check_factors
 from likewise.formats._modules import at, check_pairs, check_types, group, paired, ungroup
 from likewise.formats._numbers import real, rounded
 from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape
-from likewise.weights import read_tensors, write_tensors
+from likewise.weights import read_tensors
+from likewise.weights.streaming import Pending, held, spelled, write_streamed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 VERSION = "1"
 FACTS = ("method", "family", "token", "noun", "base", "recipe")
@@ -88,8 +94,19 @@ class Native(Layout):
             **{f"likewise.note.{name}": text for name, text in artifact.notes.items()},
         }
         dtype = saving.torch_dtype()
-        tensors = {n: rounded(t, dtype) if t.is_floating_point() else t for n, t in artifact.tensors.items()}
-        return write_tensors(path, tensors, facts)
+        pending = {name: _kept(tensor, dtype) for name, tensor in artifact.tensors.items()}
+        return write_streamed(path, pending, facts)
+
+
+def _kept(tensor: Tensor, dtype: torch.dtype) -> Pending:
+    """The tensor as the file has it, made only when it is written: a whole model does not fit twice."""
+    if not tensor.is_floating_point():
+        return held(tensor)
+    return Pending(
+        spelled(tensor.new_empty(0, dtype=dtype)),
+        tuple(tensor.shape),
+        lambda: rounded(tensor.detach().cpu(), dtype),
+    )
 
 
 def _facts(contents: Contents) -> Mapping[str, str]:
