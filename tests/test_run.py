@@ -301,8 +301,8 @@ def test_python_is_told_what_the_command_line_is_told(
     result = teach(
         str(photos), base="tiny:sd", out=str(tmp_path / "run"), previews="a {} at night", **settings
     )
-    said = [record.getMessage() for record in caplog.records if record.name == "likewise.run"]
-    assert said[0].startswith("broken.jpg: not a picture")
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("likewise.")]
+    assert any(text.startswith("broken.jpg: not a picture") for text in said)
     assert any("kept in float32 instead" in text for text in said)
     taught = Run.open(tmp_path / "run")
     assert (result["token"], taught.jobs[0].concept.noun) == ("ohwx", "dog")
