@@ -24,9 +24,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import finish, parse, parser
-from likewise.formats._checkpoint_names import canonical
-from likewise.formats._whole import Whole
-from likewise.formats._whole_file import single_tensors
+from likewise.checkpoints.single_file import single_tensors
+from likewise.checkpoints.whole import Checkpoint
+from likewise.naming.single_file import canonical
 from likewise.weights.streaming import Pending, in_order, serialise_header, write_streamed
 
 MB = 1e6
@@ -91,7 +91,7 @@ def networks(version: str, small: bool) -> dict[str, Any]:
     return {"backbone": unet, "vae": vae, "text": tower, "text_2": big}
 
 
-def random_model(version: str, small: bool) -> Whole:
+def random_model(version: str, small: bool) -> Checkpoint:
     """Every tensor in half precision, drawn when it is asked for."""
     tensors = {
         canonical(part, name): _drawn(tuple(tensor.shape), number)
@@ -99,7 +99,7 @@ def random_model(version: str, small: bool) -> Whole:
         for number, (name, tensor) in enumerate(network.state_dict().items())
         if "position_ids" not in name
     }
-    return Whole(version, tensors, Path("random"))
+    return Checkpoint(version, tensors, Path("random"))
 
 
 def _drawn(shape: tuple[int, ...], seed: int) -> Pending:

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from likewise import formats
+from likewise.checkpoints import open_checkpoint
 from likewise.cli import app
 from likewise.formats import Saving
-from likewise.formats.checkpoint import open_whole
 from likewise.operations import placing
 from likewise.operations.comparing import compare
 from likewise.operations.subjects import open_subject, write_subject
@@ -75,7 +75,7 @@ def test_whole_models_go_both_ways_in_their_own_precision() -> None:
     file = made_by("convert", folder, "--to", "checkpoint", "--out", "model.safetensors")["path"]
     Path("tokenizer").symlink_to(folder / "tokenizer")
     back = made_by("convert", file, "--to", "diffusers_folder", "--out", "again")["path"]
-    assert compare(open_whole(folder), open_whole(Path(back))).total == 0.0
+    assert compare(open_checkpoint(folder), open_checkpoint(Path(back))).total == 0.0
     half = made_by("convert", folder, "--dtype", "float16", "--out", "half.safetensors")["path"]
     assert {dtype for dtype in read_header(Path(half)).dtypes.values() if dtype.startswith("F")} == {"F16"}
 
@@ -133,7 +133,7 @@ def test_an_installed_file_brings_its_runs_picture_and_for_web_uis_its_words(pro
 
 
 def test_moving_averages_are_taken_on_request() -> None:
-    from likewise.formats._checkpoint_names import UNET, averaged
+    from likewise.naming.single_file import UNET, averaged
     from likewise.weights import read_tensors, write_tensors
 
     folder = whole_models.folder("sd1", Path("model"))
@@ -235,7 +235,7 @@ def test_merge_into_a_model_and_extract_it_again() -> None:
 
 
 def test_what_training_changed_besides_is_told() -> None:
-    base = open_whole(whole_models.folder("sd1", Path("base")))
+    base = open_checkpoint(whole_models.folder("sd1", Path("base")))
     after = tuned(base, {f"{LINEAR}.weight": random(32, 64), "backbone.conv_in.bias": random(32)})
     write_subject(after, Path("tuned.safetensors"), "checkpoint", Saving())
     result = call("extract", "tuned.safetensors", "--base", "base", "--rank", "64")

@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from likewise import families, formats
+from likewise.checkpoints import open_checkpoint
 from likewise.errors import BaseError, Error, FormatError
+from likewise.factors.nearest import Size
 from likewise.formats import Saving
-from likewise.formats.checkpoint import open_whole
 from likewise.inspection import inspect
 from likewise.operations.comparing import compare
 from likewise.operations.extracting import extract
-from likewise.operations.factors import Size
 from likewise.operations.merging import merge_into
 from likewise.operations.subjects import open_subject, write_subject
 from likewise.weights import read_tensors
@@ -33,7 +33,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     source = whole_models.folder("sd1", folder / "folder")
     (folder / "tokenizer").symlink_to(source / "tokenizer")
-    return write_subject(open_whole(source), folder / "plain.safetensors", "checkpoint", Saving("float32"))
+    return write_subject(
+        open_checkpoint(source), folder / "plain.safetensors", "checkpoint", Saving("float32")
+    )
 
 
 def coded(name: str, weight: torch.Tensor, kind: str) -> dict[str, torch.Tensor]:
@@ -72,7 +74,7 @@ def small(request: pytest.FixtureRequest, plain: Path, tmp_path: Path) -> Path:
 def test_every_way_to_read_it_applies_the_scales(small: Path, plain: Path) -> None:
     wanted, found = load_file(plain), read_tensors(small)
     assert found.keys() == wanted.keys()
-    whole, true = open_whole(small), open_whole(plain)
+    whole, true = open_checkpoint(small), open_checkpoint(plain)
     assert whole.tensors.keys() == true.tensors.keys()
     base, truth = (families.load(str(path), device="cpu") for path in (small, plain))
     for part, module in truth.components().items():
@@ -87,15 +89,15 @@ def test_every_way_to_read_it_applies_the_scales(small: Path, plain: Path) -> No
 
 
 def test_operations_work_on_what_the_codes_mean(small: Path, plain: Path, tmp_path: Path) -> None:
-    merged = merge_into(open_whole(small), [(lora(1, paths=(LINEAR,)), 1.0)])
+    merged = merge_into(open_checkpoint(small), [(lora(1, paths=(LINEAR,)), 1.0)])
     path = write_subject(merged, tmp_path / "merged.safetensors", "checkpoint", Saving())
-    again, truth = open_whole(path), open_whole(plain)
+    again, truth = open_checkpoint(path), open_checkpoint(plain)
     both = merge_into(truth, [(lora(1, paths=(LINEAR,)), 1.0)])
     assert compare(again, both).total <= COARSE
     assert not any("scale" in name for name in load_file(path))
     half = write_subject(open_subject(small), tmp_path / "half.safetensors", "checkpoint", Saving("float16"))
-    assert compare(open_whole(half), truth).total <= COARSE
-    found, _ = extract(open_whole(small), merged, Size(8))
+    assert compare(open_checkpoint(half), truth).total <= COARSE
+    found, _ = extract(open_checkpoint(small), merged, Size(8))
     layers = {name.rpartition(".")[0] for name in found.tensors}
     assert layers == {LINEAR}
 
@@ -136,7 +138,7 @@ OTHERS = {
 def test_other_kinds_are_refused_in_one_line_by_all(companion: str, plain: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file({**load_file(plain), f"{LAYER}.{companion}": OTHERS[companion]}, path)
-    for act in (inspect, open_whole, read_tensors, open_subject, lambda p: families.load(str(p))):
+    for act in (inspect, open_checkpoint, read_tensors, open_subject, lambda p: families.load(str(p))):
         with pytest.raises(Error, match="kind that is not read here") as caught:
             act(path)
         assert isinstance(caught.value, FormatError | BaseError)
@@ -164,7 +166,7 @@ def test_scales_that_fit_nothing_are_refused(change: dict, said: str, plain: Pat
     path = tmp_path / "x.safetensors"
     save_file({**load_file(plain), **change}, path)
     with pytest.raises(FormatError, match=said):
-        open_whole(path)
+        open_checkpoint(path)
 
 
 def test_other_containers_are_named(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_tensor_that_is_not_as_announced_leaves_no_file(tmp_path):
 PEAK = """
 import json, sys
 from pathlib import Path
-from likewise.formats._whole import cast
+from likewise.checkpoints.checkpoint import cast
 from likewise.weights.streaming import TensorFile, serialise_header, write_streamed
 dtype, path, count, side = sys.argv[1], Path(sys.argv[2]), 12, 3500
 if dtype != "F32":

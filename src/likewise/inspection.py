@@ -15,13 +15,13 @@ from typing import Any
 
 from likewise import formats
 from likewise.artifact import Artifact
+from likewise.checkpoints import open_checkpoint
+from likewise.checkpoints.single_file import version_of
 from likewise.errors import FormatError
 from likewise.formats import Contents, Identity, Layout
-from likewise.formats._families import TITLES
 from likewise.formats._hashes import embedding_checksum, hash_file
 from likewise.formats._metadata import base_of, trigger_words
-from likewise.formats._whole_file import version_of
-from likewise.formats.checkpoint import open_whole
+from likewise.naming.recognition import TITLES
 from likewise.weights import read_header
 from likewise.weights.finite import refuse_infinite
 from likewise.weights.streaming import TensorFile, pieces
@@ -298,7 +298,7 @@ def _read_numbers(path: Path, layout: Layout) -> None:
     if "dreambooth" not in layout.methods or layout.name == "native":
         layout.read(formats.examine(path))
         return
-    for name, one in open_whole(path).tensors.items():
+    for name, one in open_checkpoint(path).tensors.items():
         for data in pieces(one, name):
             refuse_infinite(data, one.dtype, name)
 

@@ -16,9 +16,9 @@ from likewise.artifact import Artifact
 from likewise.base import Base, Sampler
 from likewise.errors import BaseError, DrawingError, FormatError, RecipeError, RunError, UnsupportedError
 from likewise.files import expand, read_text, write_text
-from likewise.formats._families import TITLES
 from likewise.gallery import NEGATIVE, Gallery
 from likewise.method import Adapter
+from likewise.naming.recognition import TITLES
 from likewise.operations.attaching import Changes, is_plain
 from likewise.operations.merging import DELTAS
 from likewise.prompt import foreign, says

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from likewise.artifact import Artifact
-from likewise.formats import Saving, _names
-from likewise.formats._deltas import weight_change
+from likewise.factors.deltas import weight_change
+from likewise.formats import Saving
 from likewise.formats._modules import group
-from likewise.formats._names import COMPONENTS, canonical_text
-from likewise.formats._names_transformer import Published
+from likewise.naming import flat as naming
+from likewise.naming.flat import COMPONENTS, canonical_text
+from likewise.naming.transformer import Published
 
 FULL = Saving("float32")
 LAYERS = ("Transformer2DModel", "ResnetBlock2D", "Downsample2D", "Upsample2D", "CLIPAttention", "CLIPMLP")
@@ -41,9 +42,9 @@ def canonical(component: str, path: str) -> str:
 
 def from_kohya(flat: str, family: str) -> Published:
     """The canonical paths that a flat name stands for."""
-    part, rest = _names.flat_part(flat) or ("", "")
+    part, rest = naming.flat_part(flat) or ("", "")
     part = "text_2" if family == "flux" and part == "text_3" else part
-    return _names.from_dotted(part, _names.unflatten(rest), family)
+    return naming.from_dotted(part, naming.unflatten(rest), family)
 
 
 def lora(

@@ -13,8 +13,8 @@ import torch
 from likewise import formats
 from likewise.artifact import Artifact
 from likewise.formats import Layout
-from likewise.formats._families import TITLES
 from likewise.inspection import KINDS, PROGRAMS
+from likewise.naming.recognition import TITLES
 from likewise.operations.placing import PROGRAMS as PLACES
 from likewise.operations.placing import USUAL
 

@@ -16,14 +16,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from likewise import formats
 from likewise.artifact import Artifact
+from likewise.checkpoints import open_checkpoint
+from likewise.checkpoints.checkpoint import Checkpoint
+from likewise.checkpoints.configs import configs
+from likewise.checkpoints.single_file import single_tensors, version_of, write_file
 from likewise.errors import FormatError
 from likewise.families.sd import StableDiffusion
 from likewise.formats import Saving
-from likewise.formats import _checkpoint_names as spelling
-from likewise.formats._whole import Whole
-from likewise.formats._whole_configs import configs
-from likewise.formats._whole_file import single_tensors, version_of, write_file
-from likewise.formats.checkpoint import facts_of, open_whole
+from likewise.formats.checkpoint import facts_of
+from likewise.naming import single_file as spelling
 from likewise.weights import read_header
 from likewise.weights.streaming import Pending
 from tests.families.miniatures import save_folder
@@ -37,11 +38,11 @@ def saved(request, tmp_path_factory) -> tuple[str, Path, Path]:
     """A version's name, its folder as diffusers saved it, and our single file of it."""
     home = tmp_path_factory.mktemp(request.param)
     folder = whole_models.folder(request.param, home / "folder")
-    file = convert(open_whole(folder), home / "model.safetensors")
+    file = convert(open_checkpoint(folder), home / "model.safetensors")
     return request.param, folder, file
 
 
-def convert(whole: Whole, path: Path) -> Path:
+def convert(whole: Checkpoint, path: Path) -> Path:
     return write_file(whole, path, facts_of(whole, "Miniature"))
 
 
@@ -75,14 +76,14 @@ def published(version: str) -> dict[str, torch.nn.Module]:
         return {"backbone": unet, "vae": vae, "text": clip, "text_2": big}
 
 
-def whole_of(version: str, networks: dict[str, torch.nn.Module]) -> Whole:
+def whole_of(version: str, networks: dict[str, torch.nn.Module]) -> Checkpoint:
     tensors = {
         spelling.canonical(part, name): Pending("F32", tuple(tensor.shape), lambda: torch.empty(0))
         for part, network in networks.items()
         for name, tensor in network.state_dict().items()
         if "position_ids" not in name
     }
-    return Whole(version, tensors, Path("nowhere"))
+    return Checkpoint(version, tensors, Path("nowhere"))
 
 
 def shapes_of(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
@@ -156,7 +157,7 @@ def test_a_file_is_read_by_diffusers_to_the_same_weights(saved):
 
 def test_a_file_comes_back_exactly(saved, tmp_path):
     version, folder, file = saved
-    whole, again = open_whole(folder), open_whole(file)
+    whole, again = open_checkpoint(folder), open_checkpoint(file)
     assert (again.version, again.velocity, again.notes) == (version, version == "sd2", ())
     assert again.tensors.keys() == whole.tensors.keys()
     assert all(torch.equal(one.load(), again.tensors[name].load()) for name, one in whole.tensors.items())
@@ -176,7 +177,7 @@ def test_metadata_say_what_it_is_and_can_be_left_out(saved, tmp_path):
     assert facts["modelspec.title"] == "Miniature"
     assert len(facts["modelspec.hash_sha256"]) == 66
     assert ("v_pred" in read_header(file).shapes) == (version == "sd2")
-    bare = write_file(open_whole(folder), tmp_path / "a.safetensors", {})
+    bare = write_file(open_checkpoint(folder), tmp_path / "a.safetensors", {})
     assert read_header(bare).metadata == {}
 
 
@@ -193,7 +194,7 @@ def test_our_own_family_reads_it_back(saved):
 
 def taught(folder: Path, text: bool = False) -> Artifact:
     """What DreamBooth might leave behind on the model in `folder`."""
-    whole = open_whole(folder)
+    whole = open_checkpoint(folder)
     kept = ("backbone.", "text.") if text else ("backbone.",)
     tensors = {name: one.load() + 0.5 for name, one in whole.tensors.items() if name.startswith(kept)}
     return Artifact("dreambooth", "sd", "sks", "dog", tensors, base=str(folder))
@@ -205,7 +206,7 @@ def test_a_taught_model_is_completed_from_its_base(saved, tmp_path):
     for base in (folder, file):
         saving = Saving("float32", base=base)
         made = formats.write(artifact, tmp_path / "dog.safetensors", "checkpoint", saving)
-        again, before = formats.read(made), open_whole(folder)
+        again, before = formats.read(made), open_checkpoint(folder)
         assert again.method == "dreambooth"
         assert again.family == ("sdxl" if version == "sdxl" else "sd")
         assert again.token == "sks"
@@ -246,18 +247,20 @@ def test_averaged_weights_are_dropped_or_taken(saved, tmp_path):
     path = tmp_path / "ema.safetensors"
     save_file({**tensors, **averages, **extra}, path)
     name = "backbone.mid_block.resnets.0.conv1.weight"
-    plain = open_whole(path)
-    assert plain.tensors.keys() == open_whole(file).tensors.keys()
-    assert torch.equal(plain.tensors[name].load() + 1, open_whole(path, averaged=True).tensors[name].load())
+    plain = open_checkpoint(path)
+    assert plain.tensors.keys() == open_checkpoint(file).tensors.keys()
+    assert torch.equal(
+        plain.tensors[name].load() + 1, open_checkpoint(path, averaged=True).tensors[name].load()
+    )
     with pytest.raises(FormatError, match="has no averaged weights"):
-        open_whole(file, averaged=True)
+        open_checkpoint(file, averaged=True)
 
 
 def test_pickled_checkpoints_and_those_without_the_text_model_level(saved, tmp_path):
     _, _, file = saved
     flat = {name.replace("transformer.text_model.", "transformer."): t for name, t in load_file(file).items()}
     torch.save({"state_dict": flat, "global_step": 875000}, tmp_path / "model.ckpt")
-    again, whole = open_whole(tmp_path / "model.ckpt"), open_whole(file)
+    again, whole = open_checkpoint(tmp_path / "model.ckpt"), open_checkpoint(file)
     assert again.tensors.keys() == whole.tensors.keys()
     assert all(torch.equal(one.load(), again.tensors[name].load()) for name, one in whole.tensors.items())
 
@@ -275,12 +278,12 @@ def test_pickled_checkpoints_and_those_without_the_text_model_level(saved, tmp_p
 def test_sd_2_predicts_what_it_says_or_what_is_usual(tmp_path, metadata, yaml, velocity, noted):
     folder = whole_models.folder("sd2", tmp_path / "folder")
     tensors = {
-        name: one.load() for name, one in single_tensors(open_whole(folder)).items() if name != "v_pred"
+        name: one.load() for name, one in single_tensors(open_checkpoint(folder)).items() if name != "v_pred"
     }
     save_file(tensors, tmp_path / "model.safetensors", metadata)
     if yaml is not None:
         (tmp_path / "model.yaml").write_text(yaml)
-    found = open_whole(tmp_path / "model.safetensors")
+    found = open_checkpoint(tmp_path / "model.safetensors")
     assert (found.velocity, bool(found.notes)) == (velocity, noted)
 
 
@@ -293,7 +296,7 @@ def test_sd_2_files_made_without_the_last_layer_keep_all_that_they_have(tmp_path
     networks = {**published("sd1"), "text": tower}
     names = single_tensors(whole_of("sd2", networks))
     assert f"{layer}.23.ln_1.weight" in names
-    from likewise.formats._whole_file import _open_clip
+    from likewise.checkpoints.single_file import _open_clip
 
     prefix = "cond_stage_model.model."
     inner = {name.removeprefix(prefix): one for name, one in names.items() if name.startswith(prefix)}
@@ -308,7 +311,7 @@ def test_what_single_files_cannot_say_is_refused(tmp_path):
     with pytest.raises(
         FormatError, match=r"attention_head_dim = \[4, 4\], but programs take .* \[8, 8\].*diffusers folder"
     ):
-        convert(open_whole(folder), tmp_path / "a.safetensors")
+        convert(open_checkpoint(folder), tmp_path / "a.safetensors")
     assert not (tmp_path / "a.safetensors").exists()
 
 

@@ -12,13 +12,14 @@ from transformers import CLIPTokenizer
 
 from likewise import families, formats
 from likewise.artifact import Artifact
+from likewise.checkpoints import open_checkpoint
+from likewise.checkpoints.checkpoint import DTYPES
+from likewise.checkpoints.folder import write_folder
+from likewise.checkpoints.single_file import write_file
 from likewise.errors import FormatError
 from likewise.families.sd import StableDiffusion
 from likewise.formats import Saving
-from likewise.formats._whole import DTYPES
-from likewise.formats._whole_file import write_file
-from likewise.formats._whole_folder import write_folder
-from likewise.formats.checkpoint import facts_of, open_whole
+from likewise.formats.checkpoint import facts_of
 from likewise.weights import read_header
 from tests.families.miniatures import save_folder
 from tests.formats import whole_models
@@ -31,10 +32,10 @@ def made(request, tmp_path_factory) -> tuple[str, Path, Path]:
     """A version's name, its folder as diffusers saved it, and ours, written from a single file of it."""
     home = tmp_path_factory.mktemp(request.param)
     folder = whole_models.folder(request.param, home / "theirs")
-    whole = open_whole(folder)
+    whole = open_checkpoint(folder)
     file = write_file(whole, home / "model.safetensors", facts_of(whole, "Miniature"))
     shutil.copytree(folder / "tokenizer", home / "tokenizer")
-    return request.param, folder, write_folder(open_whole(file), home / "ours")
+    return request.param, folder, write_folder(open_checkpoint(file), home / "ours")
 
 
 def load(version: str, folder: Path) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
@@ -88,7 +89,7 @@ def test_a_folder_is_converted_to_another_precision_with_all_its_other_files(tmp
     """From any miniature, as a folder keeps its configuration; the picture half goes along."""
     source = save_folder(StableDiffusion.tiny(), tmp_path / "source")
     (source / "likewise.toml").write_text('reserved_tokens = ["sks"]\n')
-    made = write_folder(open_whole(source).cast(dtype), tmp_path / "made")
+    made = write_folder(open_checkpoint(source).cast(dtype), tmp_path / "made")
     for file in [
         *made.glob("unet/*.safetensors"),
         *made.glob("vae/*.safetensors"),
@@ -111,7 +112,7 @@ def test_a_tokenizer_in_the_newer_file_alone_gets_the_older_ones(tmp_path):
     words = CLIPTokenizer.from_pretrained(source / "tokenizer")
     for name in ("vocab.json", "merges.txt"):
         (source / "tokenizer" / name).unlink(missing_ok=True)
-    made = write_folder(open_whole(source), tmp_path / "made") / "tokenizer"
+    made = write_folder(open_checkpoint(source), tmp_path / "made") / "tokenizer"
     alone = tmp_path / "alone"
     alone.mkdir()
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
@@ -122,7 +123,7 @@ def test_a_tokenizer_in_the_newer_file_alone_gets_the_older_ones(tmp_path):
 
 def test_half_precision_variants_shards_and_pickled_folders_are_read(tmp_path):
     source = save_folder(StableDiffusion.tiny(), tmp_path / "source")
-    want = {name: one.load() for name, one in open_whole(source).tensors.items()}
+    want = {name: one.load() for name, one in open_checkpoint(source).tensors.items()}
     weights = source / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(weights)
     weights.unlink()
@@ -136,16 +137,16 @@ def test_half_precision_variants_shards_and_pickled_folders_are_read(tmp_path):
     text = source / "text_encoder" / "model.safetensors"
     torch.save(load_file(text), source / "text_encoder" / "pytorch_model.bin")
     text.unlink()
-    found = open_whole(source).tensors
+    found = open_checkpoint(source).tensors
     assert found.keys() == want.keys()
     assert all(torch.equal(one.load(), want[name]) for name, one in found.items())
-    made = write_folder(open_whole(source), tmp_path / "made")
+    made = write_folder(open_checkpoint(source), tmp_path / "made")
     assert sorted(path.name for path in (made / "unet").iterdir()) == [
         "config.json", "diffusion_pytorch_model.safetensors"
     ]  # fmt: skip
     table.write_text(json.dumps({"weight_map": {"x": "../secret.safetensors"}}))
     with pytest.raises(FormatError, match="does not name the files beside it"):
-        open_whole(source)
+        open_checkpoint(source)
 
 
 def test_the_oldest_spelling_of_the_vae_is_read(made, tmp_path):
@@ -162,14 +163,14 @@ def test_the_oldest_spelling_of_the_vae_is_read(made, tmp_path):
         )
     assert any("proj_attn" in name for name in tensors)
     save_file(tensors, file)
-    want, found = open_whole(theirs).part("vae"), open_whole(source).part("vae")
+    want, found = open_checkpoint(theirs).part("vae"), open_checkpoint(source).part("vae")
     assert found.keys() == want.keys()
     assert all(torch.equal(one.load(), want[name].load()) for name, one in found.items())
 
 
 def test_a_taught_model_is_written_over_a_copy_of_its_base(tmp_path):
     source = save_folder(StableDiffusion.tiny(), tmp_path / "source")
-    weight = open_whole(source).tensors["backbone.conv_in.weight"].load() + 1
+    weight = open_checkpoint(source).tensors["backbone.conv_in.weight"].load() + 1
     artifact = Artifact("dreambooth", "sd", "sks", "dog", {"backbone.conv_in.weight": weight})
     made = formats.write(artifact, tmp_path / "dog", "diffusers-folder", Saving("float32", base=source))
     again = formats.read(made)
@@ -181,30 +182,30 @@ def test_a_taught_model_is_written_over_a_copy_of_its_base(tmp_path):
 
 def test_what_is_no_such_folder_is_said(tmp_path):
     with pytest.raises(FormatError, match="is no diffusers model"):
-        open_whole(tmp_path)
+        open_checkpoint(tmp_path)
     source = save_folder(StableDiffusion.tiny(), tmp_path / "source")
     index = json.loads((source / "model_index.json").read_text())
     (source / "model_index.json").write_text(json.dumps({**index, "_class_name": "FluxPipeline"}))
     with pytest.raises(FormatError, match="holds a FluxPipeline"):
-        open_whole(source)
+        open_checkpoint(source)
     (source / "model_index.json").write_text("[1, 2]")
     with pytest.raises(FormatError, match="is not a table"):
-        open_whole(source)
+        open_checkpoint(source)
     (source / "model_index.json").write_text(json.dumps(index))
     (source / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(FormatError, match="vae holds no weights"):
-        open_whole(source)
+        open_checkpoint(source)
 
 
 def test_a_single_file_without_a_tokenizer_leaves_no_half_folder(made, tmp_path):
     _, theirs, _ = made
-    whole = open_whole(theirs)
+    whole = open_checkpoint(theirs)
     file = write_file(whole, tmp_path / "model.safetensors", {})
     with pytest.raises(FormatError, match=r"no tokenizer of its own.*put one in .*tokenizer"):
-        write_folder(open_whole(file), tmp_path / "made")
+        write_folder(open_checkpoint(file), tmp_path / "made")
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer" / "vocab.json").write_text('{"a": 0}')
     (tmp_path / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
     with pytest.raises(FormatError, match="the tokenizer has 1 words, the text encoder"):
-        write_folder(open_whole(file), tmp_path / "made")
+        write_folder(open_checkpoint(file), tmp_path / "made")
     assert not (tmp_path / "made").exists()

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from likewise import formats
 from likewise.errors import FormatError
-from likewise.formats._families import Layer, belonging, has_layer
 from likewise.formats._modules import group
 from likewise.inspection import inspect
+from likewise.naming.recognition import Layer, belonging, has_layer
 
 BLOCK = "transformer_blocks.0"
 

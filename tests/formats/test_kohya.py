@@ -11,8 +11,8 @@ from torch import nn
 from likewise import formats
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
+from likewise.factors.deltas import weight_change
 from likewise.formats import Saving
-from likewise.formats._deltas import weight_change
 from likewise.formats._modules import group
 from likewise.weights import read_header, read_tensors
 from tests.formats.adapters import FULL, change_error, components, fused_error, lora, same

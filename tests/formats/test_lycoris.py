@@ -10,10 +10,10 @@ from torch import nn
 from likewise import formats
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
+from likewise.factors.deltas import needs_weight, weight_change
 from likewise.formats import Saving
-from likewise.formats._deltas import needs_weight, weight_change
 from likewise.formats._modules import group
-from likewise.formats._names import to_kohya
+from likewise.naming.flat import to_kohya
 from likewise.weights import read_header, read_tensors, write_tensors
 from tests.formats.adapters import FULL, same
 

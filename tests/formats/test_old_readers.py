@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from likewise import formats
 from likewise.artifact import Artifact
+from likewise.checkpoints import open_checkpoint
 from likewise.formats import Saving
-from likewise.formats.checkpoint import open_whole
 from likewise.operations.baking import bake_word
 from likewise.operations.subjects import write_subject
 from tests.formats import whole_models
@@ -40,16 +40,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of every file that diffusers reads, as we write them."""
     home, raw = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("raw")
     for version in whole_models.VERSIONS:
-        whole = open_whole(whole_models.folder(version, raw / version))
+        whole = open_checkpoint(whole_models.folder(version, raw / version))
         folder = write_subject(whole, home / version, "diffusers_folder", Saving())
-        write_subject(open_whole(folder), home / f"single-{version}.safetensors", "checkpoint", Saving())
+        write_subject(open_checkpoint(folder), home / f"single-{version}.safetensors", "checkpoint", Saving())
     for layout in ("kohya", "diffusers"):
         formats.write(_whole_attention(lora()), home / f"lora-{layout}.safetensors", layout, FULL)
     word = embedding(2, 64, "zork")
     formats.write(word, home / "word-diffusers.safetensors", "diffusers_embedding")
     formats.write(word, home / "word-kohya.safetensors", "embedding")
     formats.write(word, home / "word-webui.pt", "webui_embedding")
-    write_subject(bake_word(open_whole(home / "sd1"), word), home / "baked", "diffusers_folder", Saving())
+    write_subject(
+        bake_word(open_checkpoint(home / "sd1"), word), home / "baked", "diffusers_folder", Saving()
+    )
     return home
 
 

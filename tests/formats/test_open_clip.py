@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from likewise.checkpoints import open_checkpoint
 from likewise.formats import Saving
-from likewise.formats._checkpoint_names import TOWERS
-from likewise.formats.checkpoint import open_whole
+from likewise.naming.single_file import TOWERS
 from likewise.operations.subjects import write_subject
 from likewise.weights import read_tensors
 from tests.formats import whole_models
@@ -24,7 +24,7 @@ def test_open_clip_reads_the_same_words_from_a_single_file(version: str, tmp_pat
     pipe.save_pretrained(tmp_path / "folder")
     theirs, part = (pipe.text_encoder_2, "text_2") if version == "sdxl" else (pipe.text_encoder, "text")
     file = write_subject(
-        open_whole(tmp_path / "folder"), tmp_path / "x.safetensors", "checkpoint", Saving("float32")
+        open_checkpoint(tmp_path / "folder"), tmp_path / "x.safetensors", "checkpoint", Saving("float32")
     )
     prefix = TOWERS[version][part]
     own = {n.removeprefix(prefix): t for n, t in read_tensors(file).items() if n.startswith(prefix)}

@@ -12,11 +12,11 @@ from torch import nn
 from likewise import formats
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats import _names
-from likewise.formats._deltas import weight_change
+from likewise.factors.deltas import weight_change
+from likewise.factors.rows import apart, sides
 from likewise.formats._modules import group
-from likewise.formats._names_transformer import to_original
-from likewise.formats._rows import apart, sides
+from likewise.naming import flat
+from likewise.naming.transformer import to_original
 from likewise.weights import read_tensors, write_tensors
 from tests.formats.adapters import FULL, from_kohya, same
 
@@ -112,7 +112,7 @@ def test_every_layer_of_a_full_size_transformer_is_told_from_its_flat_name(famil
         live = model(**options)
     for path, module in live.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            assert from_kohya("lycoris_" + _names.flatten(path), family).paths == (f"backbone.{path}",)
+            assert from_kohya("lycoris_" + flat.flatten(path), family).paths == (f"backbone.{path}",)
 
 
 def random(*shape: int) -> torch.Tensor:

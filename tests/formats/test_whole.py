@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from likewise.checkpoints.checkpoint import DTYPES, cast, reshaped, stacked, third, transposed
 from likewise.errors import FormatError
-from likewise.formats._whole import DTYPES, cast, reshaped, stacked, third, transposed
 from likewise.weights import read_shapes, streaming, write_object
 from likewise.weights.streaming import Pending, TensorFile, held, open_tensors, pieces, raw_bytes
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from likewise.artifact import Artifact
-from likewise.formats._deltas import weight_change
+from likewise.checkpoints import open_checkpoint
+from likewise.checkpoints.checkpoint import Checkpoint
+from likewise.factors.deltas import weight_change
 from likewise.formats._modules import group
-from likewise.formats._whole import Whole
-from likewise.formats.checkpoint import open_whole
 from likewise.weights.streaming import held
 from tests.formats import whole_models
 
@@ -66,11 +66,11 @@ def furthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     return max(float((one[name] - other[name].reshape(one[name].shape)).abs().max()) for name in one)
 
 
-def model(folder: Path, version: str = "sd1", seed: int = 0) -> Whole:
+def model(folder: Path, version: str = "sd1", seed: int = 0) -> Checkpoint:
     """A random miniature, as a folder of diffusers."""
-    return open_whole(whole_models.folder(version, folder, seed))
+    return open_checkpoint(whole_models.folder(version, folder, seed))
 
 
-def tuned(base: Whole, added: Mapping[str, Tensor]) -> Whole:
+def tuned(base: Checkpoint, added: Mapping[str, Tensor]) -> Checkpoint:
     """The model with these added to its parameters."""
     return base.replaced({name: held(base.tensors[name].load() + change) for name, change in added.items()})

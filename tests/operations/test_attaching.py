@@ -10,9 +10,9 @@ import torch
 from likewise import families
 from likewise.artifact import Artifact
 from likewise.base import Base
+from likewise.checkpoints import open_checkpoint
 from likewise.errors import FormatError
 from likewise.formats import Saving
-from likewise.formats.checkpoint import open_whole
 from likewise.operations.attaching import Changes, is_plain
 from likewise.operations.merging import merge_into
 from likewise.operations.subjects import write_subject
@@ -50,7 +50,7 @@ def decomposed() -> Artifact:
 def test_it_acts_like_the_same_change_in_the_weights(
     artifact: Artifact, strength: float, folder: Path, tmp_path: Path
 ) -> None:
-    merged = merge_into(open_whole(folder), [(artifact, strength)])
+    merged = merge_into(open_checkpoint(folder), [(artifact, strength)])
     other = families.load(str(write_subject(merged, tmp_path / "merged", "diffusers_folder", Saving())))
     base = families.load(str(folder))
     before = answer(base)

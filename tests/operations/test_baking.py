@@ -13,14 +13,14 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from likewise.artifact import Artifact
+from likewise.checkpoints import open_checkpoint
+from likewise.checkpoints.checkpoint import TABLE, Checkpoint
 from likewise.cli import app
 from likewise.errors import FormatError
+from likewise.factors.nearest import Size
 from likewise.families.sd import StableDiffusion
 from likewise.formats import Saving, write
-from likewise.formats._whole import TABLE, Whole
-from likewise.formats.checkpoint import open_whole
 from likewise.operations.baking import bake, bake_lora, bake_prompts, bake_word, misses
-from likewise.operations.factors import Size
 from likewise.operations.subjects import write_subject
 from tests.formats import whole_models
 from tests.formats.words import embedding, pipeline
@@ -30,19 +30,19 @@ PROMPTS = ["a photo of a dog", "a cat"]
 
 
 @pytest.fixture(scope="module")
-def sd1(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    return open_whole(whole_models.folder("sd1", tmp_path_factory.mktemp("models") / "sd1"))
+def sd1(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return open_checkpoint(whole_models.folder("sd1", tmp_path_factory.mktemp("models") / "sd1"))
 
 
 @pytest.fixture(scope="module")
-def seeing(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A miniature with the picture half of its CLIP, which aesthetic embeddings need."""
     folder, half = tmp_path_factory.mktemp("models") / "seeing", _half()
     pipeline().save_pretrained(folder)
     half.vision.save_pretrained(folder / "image_encoder")
     file = folder / "text_encoder" / "model.safetensors"
     save_file({**load_file(file), "text_projection.weight": half.text_projection.contiguous()}, file)
-    return open_whole(folder)
+    return open_checkpoint(folder)
 
 
 def _half() -> Any:
@@ -68,7 +68,7 @@ def states(folder: Path, prompt: str, given: Artifact | None = None) -> torch.Te
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_new_word_is_read_by_plain_diffusers_as_the_embedding_itself(
-    sd1: Whole, tmp_path: Path, count: int
+    sd1: Checkpoint, tmp_path: Path, count: int
 ) -> None:
     taught = embedding(count, 64, "zork")
     folder = write_subject(bake_word(sd1, taught), tmp_path / "baked", "diffusers_folder", Saving())
@@ -77,7 +77,7 @@ def test_a_new_word_is_read_by_plain_diffusers_as_the_embedding_itself(
 
 
 def test_a_new_word_has_a_row_in_both_towers_of_xl(tmp_path: Path) -> None:
-    model = open_whole(whole_models.folder("sdxl", tmp_path / "sdxl"))
+    model = open_checkpoint(whole_models.folder("sdxl", tmp_path / "sdxl"))
     second = torch.randn(1, whole_models.WIDE)
     taught = embedding(1, 64, "zork", family="sdxl", tensors={"vectors_2": second})
     folder = write_subject(bake_word(model, taught), tmp_path / "baked", "diffusers_folder", Saving())
@@ -93,13 +93,13 @@ def test_a_new_word_has_a_row_in_both_towers_of_xl(tmp_path: Path) -> None:
         )
 
 
-def test_in_a_checkpoint_words_are_replaced(sd1: Whole, tmp_path: Path) -> None:
+def test_in_a_checkpoint_words_are_replaced(sd1: Checkpoint, tmp_path: Path) -> None:
     taught = embedding(2, 64, "zork")
     file = write_subject(
         bake_word(sd1, taught, ["dog", "CAT"]), tmp_path / "x.safetensors", "checkpoint", Saving()
     )
     found, rows = (
-        open_whole(file),
+        open_checkpoint(file),
         whole_models.tokenizer(False)("dog cat", add_special_tokens=False).input_ids,
     )
     for name, one in sd1.tensors.items():
@@ -109,12 +109,12 @@ def test_in_a_checkpoint_words_are_replaced(sd1: Whole, tmp_path: Path) -> None:
         assert torch.equal(found.tensors[name].load(), expected), name
 
 
-def test_words_that_have_no_place_are_refused(sd1: Whole, tmp_path: Path) -> None:
+def test_words_that_have_no_place_are_refused(sd1: Checkpoint, tmp_path: Path) -> None:
     taught = embedding(1, 64, "zork")
     baked = bake_word(sd1, taught)
     with pytest.raises(FormatError, match="no tokenizer to explain zork"):
         write_subject(baked, tmp_path / "x.safetensors", "checkpoint", Saving())
-    again = open_whole(write_subject(baked, tmp_path / "baked", "diffusers_folder", Saving()))
+    again = open_checkpoint(write_subject(baked, tmp_path / "baked", "diffusers_folder", Saving()))
     with pytest.raises(FormatError, match="no tokenizer to explain zork"):
         write_subject(again, tmp_path / "x.safetensors", "checkpoint", Saving())
     for model in (baked, again):
@@ -133,14 +133,16 @@ def test_words_that_have_no_place_are_refused(sd1: Whole, tmp_path: Path) -> Non
         (lora(), [], "in weights already"),
     ],
 )
-def test_what_makes_no_sense_is_refused(sd1: Whole, taught: Artifact, words: list[str], said: str) -> None:
+def test_what_makes_no_sense_is_refused(
+    sd1: Checkpoint, taught: Artifact, words: list[str], said: str
+) -> None:
     with pytest.raises(FormatError, match=said):
         bake_word(sd1, taught, words)
     with pytest.raises(FormatError, match=r"no LoRA|in weights already"):
         bake_lora(sd1, taught, ["a dog"], Size(4))
 
 
-def test_one_prompt_is_baked_as_the_embedding_pulls_it(seeing: Whole, tmp_path: Path) -> None:
+def test_one_prompt_is_baked_as_the_embedding_pulls_it(seeing: Checkpoint, tmp_path: Path) -> None:
     """At full weight the baked tower is the moved one; what plain diffusers reads is what our adapter gives."""
     taught = mood(weight=1.0)
     baked = bake_prompts(seeing, taught, PROMPTS[:1])
@@ -152,7 +154,7 @@ def test_one_prompt_is_baked_as_the_embedding_pulls_it(seeing: Whole, tmp_path: 
     assert all(name.startswith("text.text_model.") for name in changed)
 
 
-def test_several_prompts_share_one_tower(seeing: Whole) -> None:
+def test_several_prompts_share_one_tower(seeing: Checkpoint) -> None:
     taught = mood(weight=1.0)
     alone = [bake_prompts(seeing, taught, [prompt]) for prompt in PROMPTS]
     both = bake_prompts(seeing, taught, PROMPTS)
@@ -166,7 +168,7 @@ def test_several_prompts_share_one_tower(seeing: Whole) -> None:
     assert all(0.01 < share < 1 for share in missed.values()), missed
 
 
-def test_a_lora_of_it_says_what_it_misses(seeing: Whole) -> None:
+def test_a_lora_of_it_says_what_it_misses(seeing: Checkpoint) -> None:
     taught = mood()
     made, cut = bake_lora(seeing, taught, PROMPTS[:1], Size(32))
     assert (made.method, made.token, made.noun) == ("lora", "mood", "style")
@@ -181,7 +183,7 @@ def test_a_lora_of_it_says_what_it_misses(seeing: Whole) -> None:
         bake_prompts(seeing, taught, [" "])
 
 
-def test_whoever_bakes_is_told_of_the_negative_prompt(seeing: Whole, tmp_path: Path) -> None:
+def test_whoever_bakes_is_told_of_the_negative_prompt(seeing: Checkpoint, tmp_path: Path) -> None:
     file = write(mood(), tmp_path / "mood.pt", "webui_aesthetic")
     words = ["bake", str(file), "--into", str(seeing.origin), "--prompt", PROMPTS[0]]
     for more in ([], ["--rank", "2"]):

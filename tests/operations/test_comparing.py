@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from likewise.errors import FormatError
+from likewise.factors.nearest import Size
 from likewise.operations.comparing import compare
-from likewise.operations.factors import Size
 from likewise.operations.merging import merge
 from likewise.operations.resizing import resize
 from tests.formats.words import embedding

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from likewise.errors import FormatError
+from likewise.factors.nearest import Size
 from likewise.operations.extracting import CLAMP, extract
-from likewise.operations.factors import Size
 from tests.operations.changes import CONV, LINEAR, SHAPES, changes, furthest, lora, model, random, tuned
 
 WHOLE = {f"{path}.weight": random(*shape, seed=n) for n, (path, shape) in enumerate(SHAPES.items())}
@@ -49,7 +49,7 @@ def test_the_error_is_what_the_theorem_says(base):
 
 
 def test_the_randomised_decomposition_is_near_the_best():
-    from likewise.operations.factors import nearest
+    from likewise.factors.nearest import nearest
 
     decaying = (
         torch.linalg.qr(random(300, 300)).Q

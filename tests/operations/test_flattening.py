@@ -10,13 +10,13 @@ import torch
 
 from likewise import families
 from likewise.artifact import Artifact
+from likewise.checkpoints import open_checkpoint
 from likewise.errors import FormatError
+from likewise.factors.deltas import weight_change
+from likewise.factors.nearest import Size
 from likewise.formats import Saving
-from likewise.formats._deltas import weight_change
 from likewise.formats._modules import group
-from likewise.formats.checkpoint import open_whole
 from likewise.methods import get
-from likewise.operations.factors import Size
 from likewise.operations.flattening import flat_lora, flatten
 from likewise.operations.subjects import write_subject
 from tests.formats.words import pipeline
@@ -29,7 +29,7 @@ RECIPE = {"structure": [1, 2, 2, 1], "activation": "linear", "layer_norm": False
 def model(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     pipeline().save_pretrained(folder)
-    return open_whole(folder)
+    return open_checkpoint(folder)
 
 
 def network(bias: float, width: int = 32, **recipe: Any) -> Artifact:

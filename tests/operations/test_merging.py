@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from likewise.checkpoints import open_checkpoint
 from likewise.errors import FormatError
 from likewise.formats import Saving
-from likewise.formats.checkpoint import open_whole
 from likewise.operations.merging import merge, merge_into
 from likewise.operations.subjects import MERGED, write_subject
 from likewise.weights import read_header
@@ -57,7 +57,7 @@ def test_a_model_gets_the_sum_of_the_changes(tmp_path):
     base, parts = model(tmp_path / "base"), [(lora(1), 0.8), (full(2), -0.4)]
     made = merge_into(base, parts)
     path = write_subject(made, tmp_path / "merged.safetensors", "checkpoint", Saving("float32"))
-    again = open_whole(path).tensors
+    again = open_checkpoint(path).tensors
     first, second = changes(parts[0][0]), changes(parts[1][0])
     for name, one in base.tensors.items():
         layer = name.removesuffix(".weight")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.errors import FormatError
-from likewise.operations.factors import Size
+from likewise.factors.nearest import Size
 from likewise.operations.merging import merge
 from likewise.operations.resizing import resize
 from tests.operations.changes import BLOCK, CONV, LINEAR, TEXT, changes, full, furthest, lora, random

@@ -16,7 +16,7 @@ from likewise.cli.naming import model, one_file, taught_files
 from likewise.errors import FormatError
 
 if TYPE_CHECKING:
-    from likewise.operations.factors import Cut
+    from likewise.factors.nearest import Cut
     from likewise.operations.placing import Wish
     from likewise.operations.subjects import Subject
 
@@ -70,7 +70,8 @@ def convert(
       likewise convert RUN --install ~/ComfyUI
     """
     from likewise.artifact import Artifact
-    from likewise.formats import Saving, checkpoint
+    from likewise.checkpoints import open_checkpoint
+    from likewise.formats import Saving
     from likewise.operations import accompanying, placing, subjects
 
     source = one_file(file)
@@ -79,7 +80,7 @@ def convert(
     shown = preview or (accompanying.preview_of(source) if install else None)
     picture = accompanying.open_preview(shown) if shown else None
     program = placing.program_at(install).name if install and not no_metadata else ""
-    subject = checkpoint.open_whole(source, averaged) if averaged else subjects.open_subject(source)
+    subject = open_checkpoint(source, averaged=averaged) if averaged else subjects.open_subject(source)
     for note in () if as_json or isinstance(subject, Artifact) else subject.notes:
         terminal.say(note, "warning")
     if base is not None and not (isinstance(subject, Artifact) and subject.method == "dreambooth"):
@@ -154,8 +155,8 @@ def extract(
       likewise extract tuned.safetensors --base sd15.safetensors --rank 32
       likewise extract tuned/ --base sd15/ --energy 0.95
     """
+    from likewise.factors.nearest import Size
     from likewise.operations import extracting, placing, subjects
-    from likewise.operations.factors import Size
 
     wish = _wish(to, out, dtype, no_metadata)
     size, source = Size(rank, conv_rank, energy), one_file(tuned)
@@ -185,8 +186,8 @@ def resize(
       likewise resize dog.safetensors --energy 0.99 --out small.safetensors
     """
     from likewise.artifact import Artifact
+    from likewise.factors.nearest import Size
     from likewise.operations import placing, resizing, subjects
-    from likewise.operations.factors import Size
 
     wish = _wish(to, out, dtype, no_metadata)
     size, source = Size(rank, conv_rank, energy), one_file(file)
@@ -233,8 +234,8 @@ def bake(
       likewise bake mood.pt --into sd15.safetensors --prompt "a castle" --rank 64
     """
     from likewise.artifact import Artifact
+    from likewise.factors.nearest import Size
     from likewise.operations import baking, placing, subjects
-    from likewise.operations.factors import Size
 
     source = one_file(file)
     origin = model(into)

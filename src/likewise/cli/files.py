@@ -50,7 +50,7 @@ def inspect(
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:
-    from likewise.formats._families import TITLES
+    from likewise.naming.recognition import TITLES
 
     return [
         ("file", terminal.short(found.path)),

@@ -18,9 +18,9 @@ from typing import cast
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.files import write_with
-from likewise.formats import _foreign
 from likewise.formats._check import verify
 from likewise.formats.layout import Contents, Dtype, Identity, Layout, Saving, examine
+from likewise.naming.foreign import KNOWN_HERE, by_layers
 
 STREAMED = frozenset({"dreambooth"})
 """Methods whose files are too large to be read back after writing."""
@@ -69,7 +69,7 @@ def recognise(contents: Contents) -> Layout:
         raise FormatError(f"{contents.path} could be {several}", "please report this file's tensor names")
     if model := foreign(contents):
         raise FormatError(
-            f"{contents.path} was taught for {model}, a model that is not known here", _foreign.KNOWN_HERE
+            f"{contents.path} was taught for {model}, a model that is not known here", KNOWN_HERE
         )
     if contents.kind == "folder":
         raise FormatError(f"{contents.path} is neither a run nor a folder of weights that is known here")
@@ -80,7 +80,7 @@ def recognise(contents: Contents) -> Layout:
 def foreign(contents: Contents) -> str:
     """The model that a file of no layout belongs to, by its names; nothing where they do not tell."""
     widths = {side for shape in contents.shapes.values() for side in shape[-1:]}
-    return _foreign.by_layers([name.rpartition(".")[0] for name in contents.shapes], widths)
+    return by_layers([name.rpartition(".")[0] for name in contents.shapes], widths)
 
 
 def read(path: Path) -> Artifact:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats._lowrank import difference
+from likewise.factors.lowrank import difference
 from likewise.formats._modules import group
 from likewise.formats.layout import Dtype
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 from likewise.errors import FormatError
-from likewise.formats._names import COMPONENTS
+from likewise.naming.flat import COMPONENTS
 
 WRITTEN = {"down": "lora_A.weight", "up": "lora_B.weight"}
 """Our suffixes as diffusers and PEFT write them today."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._metadata import scrub
-from likewise.formats._numbers import REAL, real, rounded
 from likewise.formats.layout import Contents, Identity, Saving
+from likewise.weights.numbers import REAL, real, rounded
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from likewise.errors import FormatError
-from likewise.formats._families import Layer, belonging
+from likewise.factors.rows import sides
 from likewise.formats._modules import Spelled
-from likewise.formats._names import DIFFUSERS, flat_part, unflatten
-from likewise.formats._rows import sides
 from likewise.formats.layout import Contents
+from likewise.naming.flat import DIFFUSERS, flat_part, unflatten
+from likewise.naming.recognition import Layer, belonging
 
 BUNDLED = "bundle_emb."
 WEIGHTS = {

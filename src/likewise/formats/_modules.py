@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats import _lowrank
+from likewise.factors import lowrank as _lowrank
 from likewise.formats._metadata import base_of, noun_of, token_of
-from likewise.formats._names_transformer import Published
-from likewise.formats._numbers import REAL, real
 from likewise.formats.layout import Contents, Identity, Shape
+from likewise.naming.transformer import Published
 from likewise.weights import read_tensors
+from likewise.weights.numbers import REAL, real
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -106,7 +106,7 @@ def adopt(
     """The artifact of a foreign file: token, noun and base from its metadata, or the token from its name."""
     recipe: dict[str, Any] = {}
     if method == "lycoris":
-        from likewise.formats._deltas import algorithm
+        from likewise.factors.deltas import algorithm
 
         kinds = [algorithm(own) for own in modules.values()]
         recipe["algo"] = max(sorted(set(kinds)), key=kinds.count)

@@ -6,51 +6,47 @@ is streamed from the model it was taught on, which `Saving.base` names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from likewise.artifact import Artifact
+from likewise.checkpoints import open_checkpoint
+from likewise.checkpoints.checkpoint import FAMILIES, Checkpoint, cast, taught
+from likewise.checkpoints.single_file import open_file, version_of, write_file
 from likewise.errors import FormatError
-from likewise.formats._metadata import describe, modelspec, scrub
-from likewise.formats._whole import FAMILIES, Whole, taught
-from likewise.formats._whole_file import open_file, version_of, write_file
-from likewise.formats._whole_folder import is_model_folder, open_folder
+from likewise.formats._metadata import describe, modelspec, scrub, token_of
 from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights.streaming import DIGEST
 
 
-def open_whole(path: Path, averaged: bool = False) -> Whole:
-    """The model in a single file or diffusers folder, unread; `averaged` takes a file's moving averages as UNet."""
-    path = Path(path)
-    if path.is_dir():
-        if not is_model_folder(path):
-            raise FormatError(f"{path} is no diffusers model", "it has a model_index.json and a folder unet")
-        if averaged:
-            raise FormatError(
-                f"{path} has one set of weights", "only single files keep moving averages beside"
-            )
-        return open_folder(path)
-    if not path.exists():
-        raise FormatError(f"there is no file {path}")
-    return open_file(path, averaged)
+def artifact_of(whole: Checkpoint) -> Artifact:
+    """What DreamBooth leaves behind: every weight of the backbone and the towers, in memory, as float32."""
+    tensors = {n: cast(one, "F32").load() for n, one in whole.tensors.items() if not n.startswith("vae.")}
+    return Artifact(
+        method="dreambooth",
+        family=FAMILIES[whole.version],
+        token=token_of(whole.metadata, whole.origin),
+        noun="",
+        tensors=tensors,
+        notes={"prediction": "v_prediction" if whole.velocity else "epsilon"},
+    )
 
 
-def complete(artifact: Artifact, saving: Saving) -> Whole:
+def complete(artifact: Artifact, saving: Saving) -> Checkpoint:
     """The whole model that `artifact` and `saving.base` make together; raises `FormatError` where they do not fit."""
     if saving.base is None:
         raise FormatError(
             "a whole model also needs the parts that were not taught, such as its autoencoder",
             "name the file or folder of the model it was taught on",
         )
-    return open_whole(saving.base).replaced(taught(artifact)).cast(saving.dtype or "float16")
+    return open_checkpoint(saving.base).replaced(taught(artifact)).cast(saving.dtype or "float16")
 
 
-def facts_of(whole: Whole, title: str) -> dict[str, str]:
+def facts_of(whole: Checkpoint, title: str) -> dict[str, str]:
     """What a single file of `whole` says of itself; its hash is filled in while it is written."""
     return {**modelspec(whole.architecture, scrub(title)), "modelspec.hash_sha256": f"0x{DIGEST}"}
 
 
-class Checkpoint(Layout):
+class SingleFile(Layout):
     """One file with UNet, autoencoder and text encoders."""
 
     name = "checkpoint"
@@ -69,17 +65,12 @@ class Checkpoint(Layout):
     def sniff(self, contents: Contents) -> bool:
         return version_of(contents.shapes) is not None
 
-    def portability(self, contents: Contents) -> Mapping[str, str]:
-        """XL has no family in this version."""
-        xl = version_of(contents.shapes) == "sdxl"
-        return {program: how for program, how in self.readers.items() if not (xl and program == "likewise")}
-
     def identify(self, contents: Contents) -> Identity:
         whole = open_file(contents.path)
         return Identity("dreambooth", FAMILIES[whole.version], whole.version)
 
     def read(self, contents: Contents) -> Artifact:
-        return open_file(contents.path).artifact()
+        return artifact_of(open_file(contents.path))
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         self.refuse_unsupported(artifact)
@@ -89,4 +80,4 @@ class Checkpoint(Layout):
         return write_file(whole, path, facts)
 
 
-LAYOUT = Checkpoint()
+LAYOUT = SingleFile()

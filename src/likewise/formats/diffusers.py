@@ -11,9 +11,9 @@ from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats import _lowrank
+from likewise.factors import lowrank as _lowrank
+from likewise.factors.rows import sides
 from likewise.formats._dotted import WRITTEN, by_layer, locate
-from likewise.formats._families import Layer, belonging
 from likewise.formats._flat import is_flat
 from likewise.formats._metadata import describe, seal
 from likewise.formats._modules import (
@@ -28,10 +28,10 @@ from likewise.formats._modules import (
     read_finite,
     rounded,
 )
-from likewise.formats._names import COMPONENTS, FAMILIES, TRANSFORMERS
 from likewise.formats._peft_config import Scales, read_config
-from likewise.formats._rows import sides
 from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape
+from likewise.naming.flat import COMPONENTS, FAMILIES, TRANSFORMERS
+from likewise.naming.recognition import Layer, belonging
 from likewise.weights import write_tensors
 
 CONFIG = "lora_adapter_metadata"

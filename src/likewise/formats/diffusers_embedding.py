@@ -11,10 +11,10 @@ from pathlib import Path
 from likewise.artifact import Artifact
 from likewise.formats._embeddings import METHODS, embeds, family_of, identify, one_tower, single
 from likewise.formats._metadata import base_of, describe, noun_of, seal
-from likewise.formats._numbers import rounded
 from likewise.formats.embedding import OUTPUT, SOLE, TOWERS
 from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights import read_tensors, write_tensors
+from likewise.weights.numbers import rounded
 
 PARAMETER = r".*\.(weight|bias|alpha|diff|diff_b|w_norm|b_norm|oft_blocks|(lora|hada|lokr)_\w+)|__metadata__"
 """A tensor's name that is no word: a file with one layer in it is no embedding."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from likewise.artifact import Artifact
-from likewise.formats._whole import FAMILIES
-from likewise.formats._whole_folder import is_model_folder, open_folder, write_folder
-from likewise.formats.checkpoint import complete
+from likewise.checkpoints.checkpoint import FAMILIES
+from likewise.checkpoints.folder import is_model_folder, open_folder, write_folder
+from likewise.formats.checkpoint import artifact_of, complete
 from likewise.formats.layout import Contents, Identity, Layout, Saving
 
 
@@ -35,7 +35,7 @@ class DiffusersFolder(Layout):
         return Identity("dreambooth", FAMILIES[whole.version], whole.version)
 
     def read(self, contents: Contents) -> Artifact:
-        return open_folder(contents.path).artifact()
+        return artifact_of(open_folder(contents.path))
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         self.refuse_unsupported(artifact)

@@ -12,9 +12,9 @@ from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._embeddings import METHODS, as_vectors, family_of, identify, single
 from likewise.formats._metadata import base_of, describe, noun_of, seal, token_of
-from likewise.formats._numbers import rounded
 from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights import read_tensors, write_tensors
+from likewise.weights.numbers import rounded
 
 SOLE = ("emb_params", "emp_params")
 """kohya's name, and OneTrainer's misspelling of it."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats import _flat, _lowrank
+from likewise.factors import lowrank as _lowrank
+from likewise.formats import _flat
 from likewise.formats._metadata import describe, seal
 from likewise.formats._modules import (
     Modules,
@@ -24,9 +25,9 @@ from likewise.formats._modules import (
     read_finite,
     rounded,
 )
-from likewise.formats._names import FAMILIES, TRANSFORMERS, to_kohya
-from likewise.formats._names_transformer import Published
 from likewise.formats.layout import Contents, Identity, Layout, Saving
+from likewise.naming.flat import FAMILIES, TRANSFORMERS, to_kohya
+from likewise.naming.transformer import Published
 from likewise.weights import write_tensors
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
+from likewise.factors.deltas import check_factors
+from likewise.factors.rows import apart, cuts
 from likewise.formats import _flat
-from likewise.formats._deltas import check_factors
 from likewise.formats._metadata import describe, seal
 from likewise.formats._modules import (
     Modules,
@@ -26,9 +27,8 @@ from likewise.formats._modules import (
     refuse_double,
     rounded,
 )
-from likewise.formats._names import DIFFUSERS, FAMILIES, TRANSFORMERS, flatten, to_kohya
-from likewise.formats._rows import apart, cuts
 from likewise.formats.layout import Contents, Identity, Layout, Saving
+from likewise.naming.flat import DIFFUSERS, FAMILIES, TRANSFORMERS, flatten, to_kohya
 from likewise.weights import write_tensors
 
 DORA = {

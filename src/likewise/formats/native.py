@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats._deltas import check_factors
+from likewise.factors.deltas import check_factors
 from likewise.formats._modules import at, check_pairs, check_types, group, paired, ungroup
-from likewise.formats._numbers import real, rounded
 from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape
 from likewise.weights import read_tensors
+from likewise.weights.numbers import real, rounded
 from likewise.weights.streaming import Pending, held, spelled, write_streamed
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import Any
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
+from likewise.factors.rows import sides
 from likewise.files import read_text, write_with
 from likewise.formats._dotted import WRITTEN, by_layer
-from likewise.formats._families import Layer, belonging
 from likewise.formats._metadata import describe, seal
 from likewise.formats._modules import (
     Modules,
@@ -31,11 +31,11 @@ from likewise.formats._modules import (
     read_finite,
     rounded,
 )
-from likewise.formats._names import COMPONENTS, FAMILIES
 from likewise.formats._peft_config import Scales, read_config
-from likewise.formats._rows import sides
 from likewise.formats.diffusers import component_names
 from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape, examine
+from likewise.naming.flat import COMPONENTS, FAMILIES
+from likewise.naming.recognition import Layer, belonging
 from likewise.weights import write_tensors
 
 CONFIG = "adapter_config.json"

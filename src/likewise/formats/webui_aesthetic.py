@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from likewise.artifact import Artifact
 from likewise.formats._embeddings import one_tower
-from likewise.formats._numbers import real, rounded
 from likewise.formats.layout import Contents, Layout, Saving
 from likewise.weights import read_object, write_object
+from likewise.weights.numbers import real, rounded
 
 if TYPE_CHECKING:
     from torch import Tensor

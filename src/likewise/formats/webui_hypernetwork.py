@@ -18,9 +18,9 @@ from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._embeddings import entries
 from likewise.formats._metadata import scrub
-from likewise.formats._numbers import real, rounded
 from likewise.formats.layout import Contents, Layout, Saving
 from likewise.weights import read_object, write_object
+from likewise.weights.numbers import real, rounded
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError
-from likewise.formats._deltas import bias_change, weight_change
+from likewise.factors.deltas import bias_change, weight_change
 from likewise.formats._modules import group
 from likewise.method import Adapter, Group
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from likewise import families, methods
 from likewise.artifact import Artifact
+from likewise.checkpoints.checkpoint import DTYPES, TABLE, Checkpoint, cast
+from likewise.checkpoints.tokenizer import added_words, vocabulary
 from likewise.errors import FormatError
-from likewise.formats._checkpoint_names import canonical
-from likewise.formats._whole import DTYPES, TABLE, Whole, cast
-from likewise.formats._whole_tokenizer import added_words, vocabulary
+from likewise.factors.nearest import Cut, Size
+from likewise.naming.single_file import canonical
 from likewise.operations.extracting import extract
-from likewise.operations.factors import Cut, Size
 from likewise.operations.flattening import flat_lora, flatten
 from likewise.operations.merging import merge_into
 from likewise.operations.subjects import MERGED, Subject
@@ -53,7 +53,7 @@ TOWERS = {"vectors": "text", "vectors_2": "text_2"}
 
 
 def bake(
-    model: Whole,
+    model: Checkpoint,
     artifact: Artifact,
     prompts: Sequence[str] = (),
     words: Sequence[str] = (),
@@ -78,7 +78,7 @@ def bake(
     return Baked(made, cut, misses(model, artifact, made, prompts), (NEGATIVE,))
 
 
-def bake_word(model: Whole, artifact: Artifact, words: Sequence[str] = ()) -> Whole:
+def bake_word(model: Checkpoint, artifact: Artifact, words: Sequence[str] = ()) -> Checkpoint:
     """`model` with an embedding in its table of words, on which `words` then call.
 
     Without `words` new rows are added for the embedding's token (TOKEN, TOKEN_1, ... for several vectors), which only a
@@ -103,7 +103,7 @@ def bake_word(model: Whole, artifact: Artifact, words: Sequence[str] = ()) -> Wh
     return replace(_named(model, artifact), tensors=tensors, words=(*model.words, *new))
 
 
-def bake_prompts(model: Whole, artifact: Artifact, prompts: Sequence[str]) -> Whole:
+def bake_prompts(model: Checkpoint, artifact: Artifact, prompts: Sequence[str]) -> Checkpoint:
     """`model` with the mean of what an aesthetic embedding does to its text tower for `prompts`, times its weight.
 
     The negative prompt is read by the same tower, so it is pulled as well. Raises `FormatError` for other methods and
@@ -126,7 +126,9 @@ def bake_prompts(model: Whole, artifact: Artifact, prompts: Sequence[str]) -> Wh
     return _named(model.replaced(new), artifact)
 
 
-def bake_lora(model: Whole, artifact: Artifact, prompts: Sequence[str], size: Size) -> tuple[Artifact, Cut]:
+def bake_lora(
+    model: Checkpoint, artifact: Artifact, prompts: Sequence[str], size: Size
+) -> tuple[Artifact, Cut]:
     """The LoRA nearest to what `bake_prompts` changes, and what it loses; embeddings of words are refused."""
     if artifact.method == "textual_inversion":
         raise FormatError(
@@ -137,7 +139,7 @@ def bake_lora(model: Whole, artifact: Artifact, prompts: Sequence[str], size: Si
     return replace(made, token=artifact.token, noun=artifact.noun), cut
 
 
-def misses(model: Whole, artifact: Artifact, baked: Subject, prompts: Sequence[str]) -> dict[str, float]:
+def misses(model: Checkpoint, artifact: Artifact, baked: Subject, prompts: Sequence[str]) -> dict[str, float]:
     """By prompt: how far the states read with `baked`, a model or a LoRA, are from those that the aesthetic embedding
     itself gives, as a share of what it changes. 0 is the same, 1 as far as without it."""
     base = _base(model)
@@ -164,7 +166,7 @@ def _refuse_other(artifact: Artifact, method: str) -> None:
         )
 
 
-def _base(model: Whole) -> Base:
+def _base(model: Checkpoint) -> Base:
     return families.load(str(model.origin), device="cpu", precision="fp32")
 
 
@@ -173,7 +175,7 @@ def _states(base: Base, prompts: Sequence[str]) -> Tensor:
         return base.towers[0].read(prompts, negative=False).states.float()
 
 
-def _new_words(model: Whole, token: str, count: int) -> tuple[str, ...]:
+def _new_words(model: Checkpoint, token: str, count: int) -> tuple[str, ...]:
     """The words that diffusers, too, gives the vectors of a token."""
     new = tuple(f"{token}_{n}" if n else token for n in range(count))
     known = {*model.words, *(added_words(model.origin / "tokenizer") if model.origin.is_dir() else ())}
@@ -184,7 +186,7 @@ def _new_words(model: Whole, token: str, count: int) -> tuple[str, ...]:
     return new
 
 
-def _rows(model: Whole, words: Sequence[str], count: int) -> list[int]:
+def _rows(model: Checkpoint, words: Sequence[str], count: int) -> list[int]:
     """The rows of one-token words, one for each vector."""
     if len(words) != count:
         raise FormatError(
@@ -215,6 +217,6 @@ def _as(value: Tensor, dtype: str) -> Pending:
     return cast(held(value), dtype) if dtype in DTYPES.values() else held(value)
 
 
-def _named(model: Whole, artifact: Artifact) -> Whole:
+def _named(model: Checkpoint, artifact: Artifact) -> Checkpoint:
     names: Mapping[str, str] = {**model.metadata, MERGED: f"{model.origin.stem}, {artifact.token}"}
     return replace(model, metadata=names)

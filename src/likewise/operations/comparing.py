@@ -10,15 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from likewise.checkpoints.checkpoint import Checkpoint
 from likewise.errors import FormatError
-from likewise.formats._deltas import needs_weight, weight_change
-from likewise.formats._lowrank import difference
+from likewise.factors.deltas import needs_weight, weight_change
+from likewise.factors.lowrank import difference
+from likewise.factors.nearest import plain
 from likewise.formats._modules import group
-from likewise.formats._numbers import real
-from likewise.formats._whole import Whole
-from likewise.operations.factors import plain
 from likewise.operations.merging import DELTAS, Layer
 from likewise.operations.subjects import Subject, weights_of
+from likewise.weights.numbers import real
 from likewise.weights.streaming import Pending
 
 ROUNDING = 1e-6
@@ -72,7 +72,7 @@ def _places(subject: Subject) -> dict[str, Callable[[], Layer]]:
     """What is compared, by name: layers of changes, else tensors by themselves."""
     if getattr(subject, "method", "") in DELTAS:
         return {path: partial(dict, own) for path, own in group(subject.tensors).items()}  # type: ignore[arg-type]
-    source = subject.origin if isinstance(subject, Whole) else subject.token
+    source = subject.origin if isinstance(subject, Checkpoint) else subject.token
     return {name: partial(_alone, source, name, one) for name, one in weights_of(subject).items()}
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 from likewise.artifact import Artifact
+from likewise.checkpoints.checkpoint import FAMILIES, Checkpoint
 from likewise.errors import FormatError
-from likewise.formats._deltas import weight_change
+from likewise.factors.deltas import weight_change
+from likewise.factors.nearest import Cut, Ledger, Size, clamped, nearest
 from likewise.formats._metadata import token_of
 from likewise.formats._modules import Modules, ungroup
-from likewise.formats._numbers import real
-from likewise.formats._whole import FAMILIES, Whole
-from likewise.operations.factors import Cut, Ledger, Size, clamped, nearest
+from likewise.weights.numbers import real
 
 CLAMP = 0.99
 """The quantile that kohya's extraction cuts at."""
@@ -19,7 +19,9 @@ _TABLES = re.compile(r".*\b(token|position)_embedding\.weight")
 """Matrices that are looked up and not multiplied with, so that no LoRA can hang there."""
 
 
-def extract(base: Whole, tuned: Whole, size: Size, clamp: float | None = None) -> tuple[Artifact, Cut]:
+def extract(
+    base: Checkpoint, tuned: Checkpoint, size: Size, clamp: float | None = None
+) -> tuple[Artifact, Cut]:
     """The LoRA nearest to `tuned - base`, layer by layer, and what it loses; layers that are the same are skipped.
 
     `clamp` cuts extreme entries of the factors at a quantile, as kohya's script does at 0.99; it only adds error.

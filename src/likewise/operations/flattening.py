@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from likewise.artifact import Artifact
+from likewise.checkpoints.checkpoint import DTYPES, Checkpoint, cast
 from likewise.errors import FormatError
-from likewise.formats._deltas import weight_change
+from likewise.factors.deltas import weight_change
+from likewise.factors.nearest import Cut, Ledger, Size, nearest
 from likewise.formats._modules import Modules, ungroup
-from likewise.formats._whole import DTYPES, Whole, cast
-from likewise.operations.factors import Cut, Ledger, Size, nearest
 from likewise.operations.subjects import MERGED
 from likewise.weights.streaming import Pending
 
@@ -29,7 +29,7 @@ Affine = tuple[Tensor, Tensor]
 """`M` [width, width] and `c` [width]."""
 
 
-def flatten(model: Whole, artifact: Artifact) -> tuple[Whole, Cut]:
+def flatten(model: Checkpoint, artifact: Artifact) -> tuple[Checkpoint, Cut]:
     """`model` with a hypernetwork in its attention layers, and what is lost: the constants.
 
     Raises `FormatError` where the networks are not affine, or no layer of the model has their width.
@@ -47,7 +47,7 @@ def flatten(model: Whole, artifact: Artifact) -> tuple[Whole, Cut]:
     return replace(model, tensors=tensors, metadata=names), ledger.cut()
 
 
-def flat_lora(model: Whole, artifact: Artifact, size: Size) -> tuple[Artifact, Cut]:
+def flat_lora(model: Checkpoint, artifact: Artifact, size: Size) -> tuple[Artifact, Cut]:
     """The LoRA for `model` nearest to a hypernetwork, and what is lost: small dimensions, and the constants."""
     ledger, modules = Ledger(), Modules()
     for name, affine in _sites(model, artifact):
@@ -67,7 +67,7 @@ def _lose(ledger: Ledger, name: str, weight: Pending, affine: Affine) -> None:
         ledger.leave(f"{name.removesuffix('.weight')} (constant)", float(constant.norm()))
 
 
-def _sites(model: Whole, artifact: Artifact) -> Iterator[tuple[str, Affine]]:
+def _sites(model: Checkpoint, artifact: Artifact) -> Iterator[tuple[str, Affine]]:
     """The weights of keys and values that the networks of their width act on."""
     activation, norm = artifact.recipe.get("activation", "linear"), artifact.recipe.get("layer_norm", False)
     if activation != "linear" or norm:

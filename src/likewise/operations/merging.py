@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from likewise.artifact import Artifact
+from likewise.checkpoints.checkpoint import DTYPES, FAMILIES, Checkpoint, cast
 from likewise.errors import FormatError
-from likewise.formats._deltas import algorithm, bias_change, needs_weight, weight_change
-from likewise.formats._lowrank import Pair
+from likewise.factors.deltas import algorithm, bias_change, needs_weight, weight_change
+from likewise.factors.lowrank import Pair
+from likewise.factors.nearest import plain
 from likewise.formats._modules import Modules, group, ungroup
-from likewise.formats._whole import DTYPES, FAMILIES, Whole, cast
-from likewise.operations.factors import plain
 from likewise.operations.subjects import MERGED, Subject, weights_of
 from likewise.weights.streaming import Pending
 
@@ -56,7 +56,7 @@ def merge(parts: Sequence[tuple[Artifact, float]]) -> Artifact:
     )
 
 
-def merge_into(model: Whole, parts: Sequence[tuple[Subject, float]]) -> Whole:
+def merge_into(model: Checkpoint, parts: Sequence[tuple[Subject, float]]) -> Checkpoint:
     """`model` with the changes added, in its own precision; computed tensor by tensor when it is written.
 
     A whole model among the parts, or a DreamBooth artifact, adds its difference from `model`.
@@ -138,7 +138,7 @@ def _finite(path: str, summed: Tensor) -> Tensor:
 
 def _changes(part: Subject) -> dict[str, Callable[[Tensor], Tensor]]:
     """By parameter: what is added to it, given its value."""
-    if isinstance(part, Whole) or part.method == "dreambooth":
+    if isinstance(part, Checkpoint) or part.method == "dreambooth":
         return {name: partial(_difference, name, one) for name, one in weights_of(part).items()}
     _refuse_other(part)
     found: dict[str, Callable[[Tensor], Tensor]] = {}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats._deltas import bias_change, needs_weight, weight_change
-from likewise.formats._lowrank import Pair, difference
+from likewise.factors.deltas import bias_change, needs_weight, weight_change
+from likewise.factors.lowrank import Pair, difference
+from likewise.factors.nearest import Cut, Ledger, Size, nearest, plain, reduced
 from likewise.formats._modules import Modules, group, ungroup
-from likewise.operations.factors import Cut, Ledger, Size, nearest, plain, reduced
 
 if TYPE_CHECKING:
     from torch import Tensor

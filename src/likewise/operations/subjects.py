@@ -7,15 +7,16 @@ from pathlib import Path
 
 from likewise import formats
 from likewise.artifact import Artifact
+from likewise.checkpoints import open_checkpoint
+from likewise.checkpoints.checkpoint import Checkpoint, taught
+from likewise.checkpoints.folder import write_folder
+from likewise.checkpoints.single_file import write_file
 from likewise.errors import FormatError
 from likewise.formats import Saving
-from likewise.formats._whole import Whole, taught
-from likewise.formats._whole_file import write_file
-from likewise.formats._whole_folder import write_folder
-from likewise.formats.checkpoint import facts_of, open_whole
+from likewise.formats.checkpoint import facts_of
 from likewise.weights.streaming import Pending
 
-Subject = Artifact | Whole
+Subject = Artifact | Checkpoint
 MERGED = "modelspec.merged_from"
 """ModelSpec's key for the names of what went into a model."""
 WHOLE = ("checkpoint", "diffusers_folder")
@@ -26,29 +27,29 @@ def open_subject(path: Path) -> Subject:
     """What is in a file or folder of any layout; raises `FormatError`."""
     contents = formats.examine(path)
     layout = formats.recognise(contents)
-    return open_whole(path) if layout.name in WHOLE else formats.open_artifact(contents)
+    return open_checkpoint(path) if layout.name in WHOLE else formats.open_artifact(contents)
 
 
-def open_model(path: Path, base: Path | None = None) -> Whole:
+def open_model(path: Path, base: Path | None = None) -> Checkpoint:
     """A whole model; a DreamBooth file of ours is completed from `base`. Raises `FormatError` for anything else."""
     found = open_subject(path)
-    if isinstance(found, Whole):
+    if isinstance(found, Checkpoint):
         return found
     if found.method != "dreambooth":
         raise FormatError(f"{path} is no whole model but what {found.method} taught")
     if base is None:
         raise FormatError(f"{path} holds only the weights that were taught", "name its base by --base")
-    return open_whole(base).replaced(taught(found))
+    return open_checkpoint(base).replaced(taught(found))
 
 
 def weights_of(subject: Subject) -> Mapping[str, Pending]:
     """Every tensor of a model, or of an artifact, by its canonical name."""
-    return subject.tensors if isinstance(subject, Whole) else taught(subject)
+    return subject.tensors if isinstance(subject, Checkpoint) else taught(subject)
 
 
 def write_subject(subject: Subject, path: Path, layout: str, saving: Saving) -> Path:
     """Write to a file or folder of a layout, whole or not at all; a model keeps its precision unless told otherwise."""
-    if not isinstance(subject, Whole):
+    if not isinstance(subject, Checkpoint):
         return formats.write(subject, path, layout, saving)
     if layout not in WHOLE:
         raise FormatError(

@@ -30,7 +30,7 @@ def refuse_infinite(data: Any, dtype: str, name: str) -> None:
 
 
 def finite(data: Any, dtype: str) -> bool:
-    """Are all numbers of this type (as safetensors spells it) in `data` finite? Whole numbers always are."""
+    """Are all numbers of this type (as safetensors spells it) in `data` finite? Checkpoint numbers always are."""
     if dtype not in EXPONENTS:
         return True
     import numpy as np

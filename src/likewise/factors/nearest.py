@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from likewise.errors import FormatError
-from likewise.formats._lowrank import Pair, folded
+from likewise.factors.lowrank import Pair, folded
 
 OVERSAMPLING, POWER_ITERATIONS = 10, 2
 """Of the randomised decomposition (Halko et al. 2011, arXiv 0909.4061)."""

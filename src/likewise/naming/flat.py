@@ -10,8 +10,8 @@ import re
 from dataclasses import replace
 
 from likewise.errors import FormatError
-from likewise.formats import _names_transformer, _names_unet
-from likewise.formats._names_transformer import Published
+from likewise.naming import transformer, unet
+from likewise.naming.transformer import Published
 
 FAMILIES = ("sd", "sdxl", "sd3", "flux")
 TRANSFORMERS = ("sd3", "flux")
@@ -107,9 +107,9 @@ def to_kohya(path: str, family: str) -> Published:
         raise FormatError(f"{family} has no part called {part}", "was this taught for another family?")
     prefix = _KOHYA[family][part]
     if part == "backbone" and family in TRANSFORMERS:
-        layer = _names_transformer.to_original(family, rest)
+        layer = transformer.to_original(family, rest)
         return _below(part, replace(layer, name=prefix + flatten(layer.name)))
-    dotted = _names_unet.to_original(rest) if part == "backbone" and family == "sdxl" else rest
+    dotted = unet.to_original(rest) if part == "backbone" and family == "sdxl" else rest
     return Published(prefix + flatten(dotted), (path,))
 
 
@@ -118,10 +118,10 @@ def from_dotted(part: str, dotted: str, family: str) -> Published:
     if part != "backbone":
         return Published(dotted, (f"{part}.{canonical_text(dotted)}",))
     if family not in TRANSFORMERS:
-        return Published(dotted, (f"{part}.{_names_unet.from_original(dotted)}",))
+        return Published(dotted, (f"{part}.{unet.from_original(dotted)}",))
     if dotted.startswith(_TRANSFORMER_ROOTS) or dotted == "x_embedder":
         return Published(dotted, (f"{part}.{dotted}",))
-    return _below(part, _names_transformer.from_original(family, dotted))
+    return _below(part, transformer.from_original(family, dotted))
 
 
 def _below(part: str, layer: Published) -> Published:

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from likewise.checkpoints.checkpoint import TABLE, Checkpoint
 from likewise.errors import FormatError
-from likewise.formats import _checkpoint_names as spelling
-from likewise.formats._whole import TABLE, Whole
+from likewise.naming import single_file as spelling
 
 Config = dict[str, Any]
 
 SAMPLE = {"sd1": 64, "sd2": 64, "sd2-v": 96, "sdxl": 128}
-"""Side of a latent picture, by `Whole.architecture`."""
+"""Side of a latent picture, by `Checkpoint.architecture`."""
 SCHEDULE: Config = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -39,7 +39,7 @@ UNTOLD: Mapping[str, Config] = {
 """What shapes do not tell, with the values that a configuration means by leaving it out."""
 
 
-def configs(whole: Whole) -> dict[str, Config]:
+def configs(whole: Checkpoint) -> dict[str, Config]:
     """`config.json` of every component by folder name, and the scheduler's, as the published models have them."""
     made = {"unet": _unet(whole), "vae": _vae(whole), "scheduler": _scheduler(whole)}
     for part in whole.parts():
@@ -48,7 +48,7 @@ def configs(whole: Whole) -> dict[str, Config]:
     return made
 
 
-def model_index(whole: Whole) -> Config:
+def model_index(whole: Checkpoint) -> Config:
     """`model_index.json`; raises `FormatError` for a backbone that no text-to-image pipeline takes."""
     shapes = _shapes(whole, "backbone")
     given, latent = shapes["conv_in.weight"][1], _shapes(whole, "vae")["decoder.conv_in.weight"][1]
@@ -76,7 +76,7 @@ def model_index(whole: Whole) -> Config:
     return index | {"safety_checker": [None, None], "requires_safety_checker": False}
 
 
-def refuse_unusual(whole: Whole) -> None:
+def refuse_unusual(whole: Checkpoint) -> None:
     """Raise `FormatError` where a folder's configuration is not what readers of single files will assume."""
     if not whole.origin.is_dir():
         return
@@ -113,7 +113,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _unet(whole: Whole) -> Config:
+def _unet(whole: Checkpoint) -> Config:
     shapes = _shapes(whole, "backbone")
     levels = _count(shapes, "down_blocks.")
     widths = [shapes[f"down_blocks.{n}.resnets.0.conv1.weight"][0] for n in range(levels)]
@@ -148,7 +148,7 @@ def _unet(whole: Whole) -> Config:
     return config
 
 
-def _vae(whole: Whole) -> Config:
+def _vae(whole: Checkpoint) -> Config:
     shapes = _shapes(whole, "vae")
     levels = _count(shapes, "encoder.down_blocks.")
     return {
@@ -168,7 +168,7 @@ def _vae(whole: Whole) -> Config:
     }
 
 
-def _text(whole: Whole, part: str) -> Config:
+def _text(whole: Checkpoint, part: str) -> Config:
     """Every CLIP has heads of 64 features and end-of-text as its last word."""
     shapes = _shapes(whole, part)
     rows, width = shapes[TABLE]
@@ -192,7 +192,7 @@ def _text(whole: Whole, part: str) -> Config:
     }
 
 
-def _scheduler(whole: Whole) -> Config:
+def _scheduler(whole: Checkpoint) -> Config:
     return {
         "_class_name": "DDIMScheduler",
         **WRITTEN_BY,
@@ -206,7 +206,7 @@ def _scheduler(whole: Whole) -> Config:
     }
 
 
-def _shapes(whole: Whole, part: str) -> dict[str, tuple[int, ...]]:
+def _shapes(whole: Checkpoint, part: str) -> dict[str, tuple[int, ...]]:
     return {name: one.shape for name, one in whole.part(part).items()}
 
 
@@ -218,5 +218,5 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else value
 
 
-def _per_level(heads: Any, whole: Whole) -> list[int]:
+def _per_level(heads: Any, whole: Checkpoint) -> list[int]:
     return heads if isinstance(heads, list) else [heads] * _count(whole.part("backbone"), "down_blocks.")

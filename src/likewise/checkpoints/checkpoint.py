@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats._metadata import token_of
-from likewise.formats._numbers import REAL
+from likewise.weights.numbers import REAL
 from likewise.weights.streaming import Pending, bytes_of, from_bytes, held, pieces, raw_bytes, torch_type
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ FAMILIES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl"}
 
 
 @dataclass(frozen=True)
-class Whole:
+class Checkpoint:
     """All networks of a Stable Diffusion model."""
 
     version: str
@@ -76,20 +75,6 @@ class Whole:
         """All floating tensors as `dtype`, a choice of `Saving`."""
         return replace(self, tensors={n: cast(one, DTYPES[dtype]) for n, one in self.tensors.items()})
 
-    def artifact(self) -> Artifact:
-        """What DreamBooth leaves behind: every weight of the backbone and the towers, in memory, as float32."""
-        tensors = {
-            name: cast(one, "F32").load() for name, one in self.tensors.items() if not name.startswith("vae.")
-        }
-        return Artifact(
-            method="dreambooth",
-            family=FAMILIES[self.version],
-            token=token_of(self.metadata, self.origin),
-            noun="",
-            tensors=tensors,
-            notes={"prediction": "v_prediction" if self.velocity else "epsilon"},
-        )
-
 
 def refuse_codes(source: object, tensors: Mapping[str, Pending]) -> None:
     """Raise `FormatError` naming a weight of a type that holds no real numbers."""
@@ -111,7 +96,7 @@ def of_codes(source: Path, scaled: Collection[str]) -> tuple[str, ...]:
     )
 
 
-def verify(whole: Whole, again: Whole) -> None:
+def verify(whole: Checkpoint, again: Checkpoint) -> None:
     """Raise `FormatError` unless `again`, just written, has the very numbers of `whole`; tensor by tensor."""
     if again.tensors.keys() != whole.tensors.keys():
         lost = min(again.tensors.keys() ^ whole.tensors.keys())

@@ -12,8 +12,9 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from likewise.errors import FormatError
-from likewise.formats import _names, _names_unet
-from likewise.formats._families import has_layer
+from likewise.naming import flat as naming
+from likewise.naming import unet as unet_names
+from likewise.naming.recognition import has_layer
 from tests.formats.adapters import canonical, from_kohya, layers
 
 SD1 = {
@@ -52,7 +53,7 @@ def flat_names(component: str, model: nn.Module, family: str) -> dict[str, str]:
     found = {}
     for path in layers(model):
         own = canonical(component, path)
-        layer = _names.to_kohya(own, family)
+        layer = naming.to_kohya(own, family)
         assert from_kohya(layer.name, family).paths == layer.paths == (own,)
         assert has_layer(family, own), own
         found[path] = layer.name
@@ -103,19 +104,19 @@ def test_every_layer_of_a_full_size_tower_has_its_published_name(
 
 
 def test_towers_have_the_same_names_whether_libraries_keep_text_model_or_not():
-    assert _names.canonical_text("encoder.layers.0.mlp.fc1") == "text_model.encoder.layers.0.mlp.fc1"
+    assert naming.canonical_text("encoder.layers.0.mlp.fc1") == "text_model.encoder.layers.0.mlp.fc1"
     flat = "lora_te_encoder_layers_3_self_attn_q_proj"
     wanted = ("text.text_model.encoder.layers.3.self_attn.q_proj",)
     assert from_kohya(flat, "sd").paths == wanted
-    assert from_kohya(flat.replace("te_", "te1_text_model_"), "sd").paths == wanted
-    assert _names.canonical_text("encoder.block.0.layer.0.SelfAttention.q").startswith("encoder.block")
+    assert from_kohya(naming.replace("te_", "te1_text_model_"), "sd").paths == wanted
+    assert naming.canonical_text("encoder.block.0.layer.0.SelfAttention.q").startswith("encoder.block")
 
 
 @pytest.mark.parametrize("path", ["conv_in", "conv_out", "time_embedding.linear_1", "add_embedding.linear_2"])
 def test_layers_outside_the_blocks_have_names(path):
-    assert _names_unet.from_original(_names_unet.to_original(path)) == path
+    assert unet_names.from_original(unet_names.to_original(path)) == path
     for family in ("sd", "sdxl"):
-        flat = _names.to_kohya(f"backbone.{path}", family).name
+        flat = naming.to_kohya(f"backbone.{path}", family).name
         assert from_kohya(flat, family).paths == (f"backbone.{path}",)
 
 
@@ -131,25 +132,25 @@ def test_layers_outside_the_blocks_have_names(path):
     ],
 )
 def test_published_unet_names(path, original):
-    assert _names_unet.to_original(path) == original
-    assert _names_unet.from_original(original) == path
-    assert _names_unet.from_original(path) == path
+    assert unet_names.to_original(path) == original
+    assert unet_names.from_original(original) == path
+    assert unet_names.from_original(path) == path
 
 
 def test_the_first_upsampler_of_sd1_stands_one_place_earlier():
     path = "up_blocks.0.upsamplers.0.conv"
-    assert _names_unet.to_original(path, attends_first=False) == "output_blocks.2.1.conv"
-    assert _names_unet.from_original("output_blocks.2.1.conv") == path
+    assert unet_names.to_original(path, attends_first=False) == "output_blocks.2.1.conv"
+    assert unet_names.from_original("output_blocks.2.1.conv") == path
 
 
 def test_a_path_without_a_name_is_refused_in_words():
     for family, path in [("sdxl", "backbone.blocks.3"), ("flux", "backbone.pos_embed.proj")]:
         with pytest.raises(FormatError, match="has no name"):
-            _names.to_kohya(path, family)
+            naming.to_kohya(path, family)
     with pytest.raises(FormatError, match="no part called text_2"):
-        _names.to_kohya("text_2.encoder", "sd")
+        naming.to_kohya("text_2.encoder", "sd")
     with pytest.raises(FormatError, match="room for"):
-        _names.to_kohya("backbone.down_blocks.0.resnets.3.conv1", "sdxl")
+        naming.to_kohya("backbone.down_blocks.0.resnets.3.conv1", "sdxl")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_every_linear_layer_of_a_full_size_transformer_belongs_to_one_published_
     }
     published = {}
     for path, module in modules.items():
-        layer = _names.to_kohya(path, family)
+        layer = naming.to_kohya(path, family)
         assert path in layer.paths
         assert has_layer(family, path), path
         assert from_kohya(layer.name, family).paths == layer.paths
@@ -190,7 +191,7 @@ def test_every_linear_layer_of_t5_keeps_its_name():
         for path, module in T5EncoderModel(config).named_modules():
             if isinstance(module, nn.Linear):
                 own = canonical(component, path)
-                flat = _names.to_kohya(own, family).name
+                flat = naming.to_kohya(own, family).name
                 assert flat.startswith("lora_te3_encoder_block_")
                 assert own.startswith(f"{part}.")
                 assert has_layer(family, own), own

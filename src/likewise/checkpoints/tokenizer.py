@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from likewise.checkpoints.checkpoint import Checkpoint
+from likewise.checkpoints.configs import read_json, write_json
 from likewise.errors import FormatError
-from likewise.formats._whole import Whole
-from likewise.formats._whole_configs import read_json, write_json
 
 CLIP = "openai/clip-vit-large-patch14"
 """Where the tokenizer is that all these models read with."""
@@ -103,7 +103,7 @@ def added_words(folder: Path) -> list[str]:
     return [word for word in found if word not in known]
 
 
-def refuse_new_words(whole: Whole) -> None:
+def refuse_new_words(whole: Checkpoint) -> None:
     """Raise `FormatError` if the model reads words that only its own folder can explain."""
     new = list(whole.words)
     if whole.origin.is_dir():

@@ -10,11 +10,8 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from likewise.errors import FormatError
-from likewise.files import write_with
-from likewise.formats import _checkpoint_names as spelling
-from likewise.formats._whole import (
-    Whole,
+from likewise.checkpoints.checkpoint import (
+    Checkpoint,
     of_codes,
     refuse_codes,
     reshaped,
@@ -23,8 +20,11 @@ from likewise.formats._whole import (
     transposed,
     verify,
 )
-from likewise.formats._whole_configs import refuse_unusual
-from likewise.formats._whole_tokenizer import refuse_new_words
+from likewise.checkpoints.configs import refuse_unusual
+from likewise.checkpoints.tokenizer import refuse_new_words
+from likewise.errors import FormatError
+from likewise.files import write_with
+from likewise.naming import single_file as spelling
 from likewise.weights.streaming import Pending, from_bytes, open_tensors, write_streamed
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -47,7 +47,7 @@ def version_of(shapes: Shapes) -> str | None:
     return None
 
 
-def open_file(path: Path, averaged: bool = False) -> Whole:
+def open_file(path: Path, averaged: bool = False) -> Checkpoint:
     """The model in a single file, with its moving averages as UNet if `averaged`; raises `FormatError`."""
     given, facts, scaled = _given(Path(path))
     version = version_of({name: one.shape for name, one in given.items()})
@@ -66,10 +66,10 @@ def open_file(path: Path, averaged: bool = False) -> Whole:
     refuse_codes(path, tensors)
     velocity, notes = _velocity(Path(path), facts, version)
     notes += of_codes(path, scaled)
-    return Whole(version, tensors, Path(path), velocity, "ztsnr" in given, facts, notes)
+    return Checkpoint(version, tensors, Path(path), velocity, "ztsnr" in given, facts, notes)
 
 
-def write_file(whole: Whole, path: Path, metadata: Mapping[str, str]) -> Path:
+def write_file(whole: Checkpoint, path: Path, metadata: Mapping[str, str]) -> Path:
     """Write a single file and compare it; raises `FormatError` for models that readers of such files would misread."""
     refuse_unusual(whole)
     refuse_new_words(whole)
@@ -81,7 +81,7 @@ def write_file(whole: Whole, path: Path, metadata: Mapping[str, str]) -> Path:
     return write_with(Path(path), fill)
 
 
-def single_tensors(whole: Whole) -> dict[str, Pending]:
+def single_tensors(whole: Checkpoint) -> dict[str, Pending]:
     """The tensors of `whole` under the names of a single file."""
     unet, vae = whole.part("backbone"), whole.part("vae")
     names = spelling.unet_names(unet)

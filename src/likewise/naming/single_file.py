@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from likewise.errors import FormatError
-from likewise.formats import _names_unet
+from likewise.naming import unet
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
@@ -54,7 +54,7 @@ def unet_names(names: Iterable[str]) -> dict[str, str]:
     made = {}
     for name in known:
         path, _, kind = name.rpartition(".")
-        made[name] = f"{_names_unet.to_original(path, first)}.{kind}"
+        made[name] = f"{unet.to_original(path, first)}.{kind}"
     return made
 
 
@@ -63,9 +63,9 @@ def unet_names_back(names: Iterable[str]) -> dict[str, str]:
     made = {}
     for name in names:
         path, _, kind = name.rpartition(".")
-        back = _names_unet.from_original(path)
+        back = unet.from_original(path)
         halves = re.fullmatch(r"input_blocks\.(\d+)\.0\.op", path)
-        if back == path or (halves and int(halves[1]) % _names_unet.PER_LEVEL):
+        if back == path or (halves and int(halves[1]) % unet.PER_LEVEL):
             raise FormatError(f"the UNet has a strange tensor {name}")
         made[name] = f"{back}.{kind}"
     return made

@@ -13,9 +13,10 @@ from functools import cache
 from typing import NamedTuple
 
 from likewise.errors import FormatError
-from likewise.formats import _foreign, _names_transformer, _names_unet
-from likewise.formats._names import FAMILIES, TRANSFORMERS, from_dotted
-from likewise.formats._names_transformer import Published
+from likewise.naming import foreign as foreign_models
+from likewise.naming import transformer, unet
+from likewise.naming.flat import FAMILIES, TRANSFORMERS, from_dotted
+from likewise.naming.transformer import Published
 
 TITLES = {
     "sd": "Stable Diffusion 1 or 2",
@@ -80,7 +81,7 @@ def belonging(source: object, layers: Mapping[str, Layer], metadata: Mapping[str
 
     Raises `FormatError` where there is none.
     """
-    if foreign := _foreign.by_metadata(metadata):
+    if foreign := foreign_models.by_metadata(metadata):
         raise _refusal(source, foreign)
     fitting: dict[str, dict[str, Published]] = {}
     strange: dict[str, list[str]] = {}
@@ -91,7 +92,7 @@ def belonging(source: object, layers: Mapping[str, Layer], metadata: Mapping[str
     if not fitting:
         names = [f"{layer.part}.{layer.dotted}" for layer in layers.values() if layer.part == "backbone"]
         names = [name.removeprefix("backbone.") for name in names] or list(layers)
-        if foreign := _foreign.by_layers([*names, *layers], (layer.width for layer in layers.values())):
+        if foreign := foreign_models.by_layers([*names, *layers], (layer.width for layer in layers.values())):
             raise _refusal(source, foreign)
         raise _strange(source, strange, len(layers))
     family = _chosen(list(fitting), layers, metadata)
@@ -111,7 +112,7 @@ def has_layer(family: str, path: str) -> bool:
 
 def _refusal(source: object, model: str) -> FormatError:
     return FormatError(
-        f"{source} was taught for {model}, a model that is not known here", _foreign.KNOWN_HERE
+        f"{source} was taught for {model}, a model that is not known here", foreign_models.KNOWN_HERE
     )
 
 
@@ -121,10 +122,11 @@ def _strange(source: object, strange: Mapping[str, list[str]], count: int) -> Fo
     example = strange[nearest][0]
     if 2 * len(strange[nearest]) < count:
         return FormatError(
-            f"{source} changes {example}, which {TITLES[nearest]} does not have", _foreign.KNOWN_HERE
+            f"{source} changes {example}, which {TITLES[nearest]} does not have", foreign_models.KNOWN_HERE
         )
     return FormatError(
-        f"{source} was taught for a model that is not known here; it changes {example}", _foreign.KNOWN_HERE
+        f"{source} was taught for a model that is not known here; it changes {example}",
+        foreign_models.KNOWN_HERE,
     )
 
 
@@ -155,7 +157,7 @@ def _is_itself(dotted: str, path: str, family: str) -> bool:
     if family in TRANSFORMERS or rest == dotted:
         return True
     try:
-        return dotted in {_names_unet.to_original(rest, first) for first in (True, False)}
+        return dotted in {unet.to_original(rest, first) for first in (True, False)}
     except FormatError:
         return False
 
@@ -171,7 +173,7 @@ def _chosen(fitting: list[str], layers: Mapping[str, Layer], metadata: Mapping[s
     said = _said(metadata)
     if said in fitting:
         return said
-    published = any(_names_unet.is_original(layer.dotted) for layer in layers.values())
+    published = any(unet.is_original(layer.dotted) for layer in layers.values())
     return "sdxl" if published and "sdxl" in fitting else fitting[0]
 
 
@@ -229,7 +231,7 @@ def _transformer(family: str) -> str:
     """An expression for a transformer: every path of its table of published names, and its norms."""
     blocks = {"flux": {"transformer": 19, "single": 38}, "sd3": {"transformer": 38, "single": 0}}[family]
     found = []
-    for path in sorted({path for paths in _names_transformer.TABLES[family].values() for path in paths}):
+    for path in sorted({path for paths in transformer.TABLES[family].values() for path in paths}):
         number = _any(blocks["single" if path.startswith("single") else "transformer"])
         if ".attn2." in path:
             number = _any(13)

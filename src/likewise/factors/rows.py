@@ -10,8 +10,8 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from likewise.errors import FormatError
-from likewise.formats._deltas import algorithm
-from likewise.formats._names_transformer import Published
+from likewise.factors.deltas import algorithm
+from likewise.naming.transformer import Published
 
 if TYPE_CHECKING:
     from torch import Tensor

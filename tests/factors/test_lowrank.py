@@ -5,9 +5,9 @@ import torch
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats import _lowrank
+from likewise.factors import lowrank as _lowrank
+from likewise.factors.deltas import weight_change
 from likewise.formats._check import verify
-from likewise.formats._deltas import weight_change
 
 ONE, OTHER = "backbone.mid_block.resnets.0.conv1", "backbone.mid_block.resnets.0.conv2"
 

@@ -11,17 +11,17 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from likewise.errors import FormatError
-from likewise.files import write_with
-from likewise.formats import _checkpoint_names as spelling
-from likewise.formats._whole import TABLE, Whole, of_codes, refuse_codes, reshaped, verify
-from likewise.formats._whole_configs import configs, model_index, read_json, write_json
-from likewise.formats._whole_tokenizer import (
+from likewise.checkpoints.checkpoint import TABLE, Checkpoint, of_codes, refuse_codes, reshaped, verify
+from likewise.checkpoints.configs import configs, model_index, read_json, write_json
+from likewise.checkpoints.tokenizer import (
     complete_tokenizer,
     teach_words,
     tokenizer_sources,
     write_tokenizer,
 )
+from likewise.errors import FormatError
+from likewise.files import write_with
+from likewise.naming import single_file as spelling
 from likewise.weights.streaming import Pending, open_tensors, write_streamed
 
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
@@ -35,7 +35,7 @@ def is_model_folder(path: Path) -> bool:
     return (path / "model_index.json").is_file() and (path / "unet" / "config.json").is_file()
 
 
-def open_folder(path: Path) -> Whole:
+def open_folder(path: Path) -> Checkpoint:
     """The model in a diffusers folder; raises `FormatError` naming what is missing or of another kind."""
     path = Path(path)
     index = read_json(path / "model_index.json")
@@ -57,10 +57,10 @@ def open_folder(path: Path) -> Whole:
     version = "sdxl" if "XL" in kind else "sd2" if linear else "sd1"
     velocity = schedule.get("prediction_type") == "v_prediction"
     zero = bool(schedule.get("rescale_betas_zero_snr", False))
-    return Whole(version, tensors, path, velocity, zero, notes=of_codes(path, scaled))
+    return Checkpoint(version, tensors, path, velocity, zero, notes=of_codes(path, scaled))
 
 
-def write_folder(whole: Whole, path: Path) -> Path:
+def write_folder(whole: Checkpoint, path: Path) -> Path:
     """Write a diffusers folder, whole or not at all, and compare it."""
 
     def fill(folder: Path) -> None:
@@ -144,7 +144,7 @@ def _weights(_folder: str, names: list[str]) -> set[str]:
     return {name for name in names if WEIGHTS.fullmatch(name)}
 
 
-def _write_configs(whole: Whole, folder: Path) -> None:
+def _write_configs(whole: Checkpoint, folder: Path) -> None:
     write_json(folder / "model_index.json", model_index(whole))
     for name, config in configs(whole).items():
         file = "scheduler_config.json" if name == "scheduler" else "config.json"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.errors import FormatError
-from likewise.formats import _deltas
+from likewise.factors import deltas as _deltas
 from likewise.formats._flat import SUFFIXES
 
 lycoris = pytest.importorskip("lycoris.modules", reason="lycoris-lora is in the dev extra")
