@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -18,8 +20,12 @@ from likewise import families, formats, methods
 from likewise.artifact import Artifact
 from likewise.base import Sampler
 from likewise.cache import Cache
+from likewise.checkpoints.folder import open_folder
+from likewise.checkpoints.single_file import write_file
 from likewise.errors import BaseError, FormatError
-from likewise.families.sdxl import StableDiffusionXL, TextAndFrames
+from likewise.families._clip import plain_tokenizer
+from likewise.families._unet import STABLE_DIFFUSION_BETAS
+from likewise.families.sdxl import Parts, StableDiffusionXL, TextAndFrames
 from likewise.formats import Saving
 from likewise.materials import frame
 from likewise.train import Training
@@ -294,3 +300,68 @@ def test_an_aesthetic_embedding_of_two_towers_has_no_place_in_the_web_ui(tmp_pat
     )
     with pytest.raises(FormatError, match="one text tower"):
         formats.write(taught, tmp_path / "a.pt", "webui_aesthetic")
+
+
+def published_like(velocity: bool) -> StableDiffusionXL:
+    """A small model with the head and group counts that single files take for granted."""
+    torch.manual_seed(4)
+    tokenizers = plain_tokenizer(), plain_tokenizer()
+    tokenizers[1].pad_token = "!"
+    ids = {f"{kind}_token_id": getattr(tokenizers[0], f"{kind}_token_id") for kind in ("bos", "eos")}
+    texts = [
+        CLIPTextConfig(
+            vocab_size=len(tokenizers[0]), hidden_size=width, intermediate_size=128, num_hidden_layers=2,
+            num_attention_heads=width // 64, projection_dim=common, hidden_act=act, **ids,
+        )
+        for width, common, act in ((64, 64, "quick_gelu"), (128, 96, "gelu"))
+    ]  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=128, block_out_channels=(64, 128), layers_per_block=2, cross_attention_dim=192,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), transformer_layers_per_block=(1, 2),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=(1, 2), use_linear_projection=True,
+        addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=96 + 48,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(32, 64), layers_per_block=2, latent_channels=4, scaling_factor=0.13025,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    schedule = {
+        **STABLE_DIFFUSION_BETAS,
+        "num_train_timesteps": 1000,
+        "prediction_type": "v_prediction" if velocity else "epsilon",
+        "rescale_betas_zero_snr": velocity,
+    }
+    encoders = CLIPTextModel(texts[0]), CLIPTextModelWithProjection(texts[1])
+    return StableDiffusionXL("x", Parts(unet, vae, encoders, tokenizers, schedule, [lambda: None] * 2))
+
+
+@pytest.mark.parametrize(
+    "velocity", [False, True], ids=["like Illustrious and Pony", "like NoobAI's velocity"]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
+def test_a_single_file_is_the_model_that_its_folder_is(
+    velocity: bool, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    base = published_like(velocity)
+    pipeline(base).to(dtype).save_pretrained(tmp_path / "m")
+    file = write_file(open_folder(tmp_path / "m"), tmp_path / "m.safetensors", {})
+    for name in ("tokenizer", "tokenizer_2"):
+        shutil.copytree(tmp_path / "m" / name, tmp_path / name)
+    folder, single = (families.load(str(path), precision="fp32") for path in (tmp_path / "m", file))
+    assert isinstance(single, StableDiffusionXL)
+    assert single.fingerprint() == folder.fingerprint()
+    assert torch.equal(answer(single), answer(folder))  # type: ignore[arg-type]
+    assert single.objective.prediction == ("v_prediction" if velocity else "epsilon")
+    assert (float(single.objective.alphas_cumprod[-1]) < 1e-6) == velocity  # type: ignore[attr-defined]
+    assert single.resolution == 128 * 2
+    with safe_open(file, "pt") as tensors:
+        assert ("v_pred" in tensors.keys(), "ztsnr" in tensors.keys()) == (velocity, velocity)  # noqa: SIM118
+
+
+def test_a_single_file_takes_the_first_tokenizer_for_both_towers(tmp_path: Path) -> None:
+    pipeline(published_like(False)).save_pretrained(tmp_path / "m")
+    file = write_file(open_folder(tmp_path / "m"), tmp_path / "m.safetensors", {})
+    shutil.copytree(tmp_path / "m" / "tokenizer", tmp_path / "tokenizer")
+    base = families.load(str(file), precision="fp32")
+    assert [tower.tokenizer.pad_token for tower in base.towers] == ["<|endoftext|>", "!"]
+    assert torch.equal(answer(base), answer(families.load(str(tmp_path / "m"), precision="fp32")))  # type: ignore[arg-type]

@@ -48,6 +48,17 @@ def configs(whole: Checkpoint) -> dict[str, Config]:
     return made
 
 
+def config_of(whole: Checkpoint, component: str) -> Config:
+    """The configuration of `unet`, `vae`, `text_encoder`, ... or `scheduler`: the folder's own, or what a single file means.
+
+    Raises `FormatError` where a folder has none.
+    """
+    if whole.origin.is_dir():
+        file = "scheduler_config.json" if component == "scheduler" else "config.json"
+        return read_json(whole.origin / component / file)
+    return configs(whole)[component]
+
+
 def model_index(whole: Checkpoint) -> Config:
     """`model_index.json`; raises `FormatError` for a backbone that no text-to-image pipeline takes."""
     shapes = _shapes(whole, "backbone")

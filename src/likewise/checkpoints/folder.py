@@ -47,7 +47,7 @@ def open_folder(path: Path) -> Checkpoint:
     scaled: set[str] = set()
     for part, folder in spelling.FOLDERS.items():
         if (path / folder).is_dir():
-            given, codes = _component(path / folder)
+            given, codes = component_tensors(path / folder)
             scaled |= codes
             found = {spelling.canonical(part, n): one for n, one in given.items()}
             tensors |= {name: _flat(name, one) for name, one in found.items() if "position_ids" not in name}
@@ -86,7 +86,7 @@ def write_folder(whole: Checkpoint, path: Path) -> Path:
     return write_with(Path(path), fill)
 
 
-def _component(folder: Path) -> tuple[dict[str, Pending], frozenset[str]]:
+def component_tensors(folder: Path) -> tuple[dict[str, Pending], frozenset[str]]:
     """All tensors of a component: full precision before `fp16`, safetensors before pickled, shards joined.
 
     With the names of those that are codes with a scale in their file.
@@ -100,7 +100,11 @@ def _component(folder: Path) -> tuple[dict[str, Pending], frozenset[str]]:
                     return _joined([single])
                 if index.is_file():
                     return _joined(_shards(index))
-    raise FormatError(f"{folder} holds no weights", "the folder is not whole; fetch it again")
+    names = sorted(path.name for path in folder.glob("*.*")) if folder.is_dir() else []
+    wanted = f"{STEMS['unet']}.safetensors or {TEXT_STEM}.safetensors"
+    raise FormatError(
+        f"{folder} holds no weights", f"looked for {wanted}, found {', '.join(names) or 'nothing'}"
+    )
 
 
 def _joined(files: Iterable[Path]) -> tuple[dict[str, Pending], frozenset[str]]:
@@ -112,8 +116,11 @@ def _joined(files: Iterable[Path]) -> tuple[dict[str, Pending], frozenset[str]]:
 def _shards(index: Path) -> list[Path]:
     table = read_json(index).get("weight_map", {})
     files = sorted({str(name) for name in table.values()}) if isinstance(table, dict) else []
-    if not files or any(Path(name).name != name for name in files):
-        raise FormatError(f"{index} does not name the files beside it")
+    if not files:
+        raise FormatError(f"{index} names no files", "the folder is not whole; fetch it again")
+    for name in files:
+        if Path(name).name != name:
+            raise FormatError(f"{index} points outside its folder: {name}")
     return [index.parent / file for file in files]
 
 

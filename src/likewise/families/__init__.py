@@ -186,8 +186,6 @@ def family_of_file(path: Path) -> type[Base]:
 
 
 def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    if any(key.startswith("conditioner.embedders") for key in shapes):
-        return f"it looks like SDXL; the families here are {', '.join(names())}"
     if any("lora_" in key for key in shapes):
         return "it looks like a LoRA, which is put on a base and is not one"
     if 0 < len(shapes) < 8:

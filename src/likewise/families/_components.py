@@ -1,14 +1,14 @@
-"""Reading the components of a model folder: a configuration and a set of tensors become a module.
+"""Reading the parts of a checkpoint: a configuration and a set of tensors become a module.
 
-All weights come through `likewise.weights`, so pickled folders are read safely or not at all, and every error
-names the file. Modules are made without memory and then given their tensors, on the CPU.
+What a checkpoint looks like is the business of `checkpoints`; errors come out as `BaseError` here. Modules are made without
+memory and then given their tensors, on the CPU.
 """
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,66 +18,68 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from likewise.base import Weights
+from likewise.checkpoints import open_checkpoint
+from likewise.checkpoints.checkpoint import Checkpoint
+from likewise.checkpoints.configs import config_of, read_json
+from likewise.checkpoints.folder import component_tensors
+from likewise.checkpoints.tokenizer import CLIP
 from likewise.errors import BaseError, FormatError
 from likewise.files import read_text
 from likewise.frozen import NARROW, keep_narrow
-from likewise.weights import read_tensors
-
-STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-VARIANTS = ("", ".fp16", ".bf16")
+from likewise.naming.single_file import FOLDERS
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A JSON table; raises `BaseError` where there is none."""
+@contextmanager
+def as_base() -> Iterator[None]:
+    """Let what is wrong with a file be wrong with the base, for a `with` block."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BaseError(f"{path} is missing", "the folder is not whole; fetch it again") from None
-    except (ValueError, OSError) as error:
-        raise BaseError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise BaseError(f"{path} is not a table")
-    return found
-
-
-def folder_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a component: full precision before `fp16`, safetensors before pickled, shards joined."""
-    for suffix in (".safetensors", ".bin"):
-        for variant in VARIANTS:
-            for stem in STEMS:
-                single = folder / f"{stem}{variant}{suffix}"
-                index = folder / f"{stem}{suffix}.index{variant}.json"
-                if single.is_file():
-                    return _read(single)
-                if index.is_file():
-                    return _read_shards(index)
-    found = sorted(path.name for path in folder.glob("*.*")) if folder.is_dir() else []
-    wanted = (
-        f"looked for {STEMS[0]}.safetensors or {STEMS[1]}.safetensors, found {', '.join(found) or 'nothing'}"
-    )
-    raise BaseError(f"{folder} holds no weights", wanted)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return read_tensors(path)
+        yield
     except FormatError as error:
         raise BaseError(error.message, error.hint) from error
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name in sorted({str(name) for name in read_config(index).get("weight_map", {}).values()}):
-        if Path(name).name != name:
-            raise BaseError(f"{index} points outside its folder: {name}")
-        tensors.update(_read(index.parent / name))
-    return tensors
+def opened(path: Path) -> Checkpoint:
+    """The checkpoint in a folder or single file; raises `BaseError` naming what is missing or damaged."""
+    with as_base():
+        return open_checkpoint(path)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON table; raises `BaseError` where there is none."""
+    with as_base():
+        return read_json(path)
+
+
+def folder_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a component's folder; raises `BaseError`."""
+    with as_base():
+        return {name: one.load() for name, one in component_tensors(folder)[0].items()}
+
+
+def configuration(checkpoint: Checkpoint, component: str) -> dict[str, Any]:
+    """A component's configuration, or the scheduler's; raises `BaseError`."""
+    with as_base():
+        return config_of(checkpoint, component)
+
+
+def module(
+    checkpoint: Checkpoint,
+    part: str,
+    make: Callable[[dict[str, Any]], nn.Module],
+    weights: Weights = "float32",
+    leave: tuple[str, ...] = (),
+) -> nn.Module:
+    """`make(configuration)` filled with the part's tensors, but for those named in `leave`; raises `BaseError`."""
+    config = configuration(checkpoint, FOLDERS[part])
+    with as_base():
+        tensors = {n: one.load() for n, one in checkpoint.part(part).items() if n not in leave}
+    return build(lambda: make(config), tensors, f"{checkpoint.origin}, {FOLDERS[part]}", weights)
 
 
 def build(
     make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], what: str, weights: Weights = "float32"
 ) -> nn.Module:
-    """`make()` filled with copies of `tensors`; raises `BaseError` unless they fit exactly.
+    """`make()` filled with `tensors`, which become its own; raises `BaseError` unless they fit exactly.
 
     `weights` says whether they are widened to float32 or stay as the file has them.
     Older and newer spellings are understood: with `text_model.` or without, `query` for `to_q`.
@@ -107,7 +109,7 @@ def build(
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)}, where {tuple(wanted[name].shape)} was expected"
             raise BaseError(f"{what}: {name} is {shapes}: its weights do not belong to its configuration")
-    wide = {k: v.to(_kept(v, weights), copy=True) for k, v in given.items()}
+    wide = {k: v.to(_kept(v, weights)) for k, v in given.items()}
     module.load_state_dict(wide, assign=True, strict=False)
     _fill_positions(module, what)
     return keep_narrow(module) if weights == "file" else module
@@ -146,6 +148,26 @@ def read_tokenizer(source: Path | str, **changes: Any) -> Any:
         raise BaseError(f"no CLIP tokenizer in {source}: {first}") from None
 
 
+def tokenizer(checkpoint: Checkpoint, part: str) -> Any:
+    """The tokenizer of a tower: the folder's own; of a single file the one in a folder beside it, or the published one."""
+    origin, tail = checkpoint.origin, part.removeprefix("text")
+    if origin.is_dir():
+        return read_tokenizer(origin / f"tokenizer{tail}")
+    beside = next(
+        (f for f in (origin.parent / f"tokenizer{tail}",) if f.is_dir()), origin.parent / "tokenizer"
+    )
+    own = beside.is_dir() and beside.name == f"tokenizer{tail}"
+    padded = configuration(checkpoint, FOLDERS[part])["pad_token_id"] == 0  # OpenCLIP's towers pad with "!"
+    changes = {"pad_token": "!"} if padded and not own else {}
+    try:
+        return read_tokenizer(beside if beside.is_dir() else CLIP, **changes)
+    except BaseError as error:
+        raise BaseError(
+            f"a single file has no tokenizer of its own, and {error.message}",
+            f"put one in {beside}, or go online, or `hf download {CLIP}`",
+        ) from None
+
+
 @dataclass(frozen=True)
 class Advice:
     """What the maker of a base advises: recipe settings by method, tokens that it never saw, and how to draw."""
@@ -153,6 +175,19 @@ class Advice:
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reserved_tokens: tuple[str, ...] = ()
     guidance: float = 5.0
+
+
+def require(path: Path, names: Sequence[str]) -> None:
+    """Raise `BaseError` unless `path` is a single file, or a folder with all these components."""
+    if path.is_dir() and (missing := [name for name in names if not (path / name).is_dir()]):
+        raise BaseError(
+            f"{path} lacks {', '.join(missing)}", f"a folder of this kind of model has {', '.join(names)}"
+        )
+
+
+def advice(path: Path) -> Advice:
+    """What the maker of the checkpoint at `path` advises, in `likewise.toml` there, or in a `.toml` of the file's name."""
+    return read_advice(path / "likewise.toml" if path.is_dir() else path.with_suffix(".toml"))
 
 
 def read_advice(path: Path) -> Advice:

@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x and 2.x, and `pocket`, which has the same layout at another size.
 
 A UNet with cross-attention on one CLIP text tower and a KL autoencoder. Noise or velocity prediction is read
-from the scheduler's configuration, every size from the folder; `_single_file` takes single files apart.
+from the scheduler's configuration, every size from the checkpoint.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 
 from likewise import families
 from likewise.base import Weights
-from likewise.errors import BaseError
+from likewise.checkpoints.single_file import version_of
 from likewise.families._clip import (
-    ORIGINS,
     ClipTwin,
     TextStates,
     VisionHalf,
-    hub_twin,
     plain_tokenizer,
     read_twin,
 )
 from likewise.families._components import (
     Advice,
-    build,
-    folder_tensors,
-    read_advice,
-    read_config,
-    read_tokenizer,
+    advice,
+    configuration,
+    module,
+    opened,
+    require,
+    tokenizer,
 )
-from likewise.families._single_file import Component, is_single_file, read_single_file
 from likewise.families._unet import STABLE_DIFFUSION_BETAS, LatentUNet
-from likewise.files import expand
 from likewise.tower import TextOutput, TextTower
 
 logger = logging.getLogger(__name__)
+
+PROJECTION = "text_projection.weight"
+"""What a folder's text encoder may hold besides, for aesthetic embeddings; the backbone does not read it."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,12 @@ class StableDiffusion(LatentUNet):
     @classmethod
     def load(cls, source: str, *, device: str = "cpu", weights: Weights = "float32") -> Self:
         """Load a diffusers folder, a single file or a Hub id; raises `BaseError` saying what is wrong."""
-        path = expand(source)
-        if path.is_file():
-            return cls(source, _read_file(path, weights), device)
-        folder = path if path.is_dir() else families.hub_folder(source)
-        return cls(source, _read_folder(folder, weights), device)
+        return cls(source, _read(families.locate(source), weights), device)
 
     @classmethod
     def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Are these the names of a single file of this family?"""
-        return is_single_file(shapes)
+        return version_of(shapes) in ("sd1", "sd2")
 
     @classmethod
     def tiny(cls, seed: int = 0) -> Self:
@@ -121,64 +117,25 @@ class StableDiffusion(LatentUNet):
 FAMILY = StableDiffusion
 
 
-def _read_folder(folder: Path, weights: Weights) -> Parts:
-    """A `StableDiffusionPipeline` folder; raises `BaseError` naming what is missing or damaged."""
-    needed = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    missing = [part for part in needed if not (folder / part).is_dir()]
-    if missing:
-        raise BaseError(
-            f"{folder} lacks {', '.join(missing)}", f"a Stable Diffusion folder has {', '.join(needed)}"
-        )
-    found = {
-        part: Component(read_config(folder / part / "config.json"), folder_tensors(folder / part))
-        for part in needed[:3]
-    }
-    text = CLIPTextConfig.from_dict(found["text_encoder"].config)
-    words = dict(found["text_encoder"].tensors)
-    projection = words.pop("text_projection.weight", None)
-    return Parts(
-        unet=_build(UNet2DConditionModel, found["unet"], f"{folder}/unet", weights),
-        vae=_build(AutoencoderKL, found["vae"], f"{folder}/vae"),
-        text_encoder=build(lambda: CLIPTextModel(text), words, f"{folder}/text_encoder", weights),
-        tokenizer=read_tokenizer(folder / "tokenizer"),
-        schedule=read_config(folder / "scheduler" / "scheduler_config.json"),
-        twin=lambda: read_twin(folder / "image_encoder", projection, text),
-        advice=read_advice(folder / "likewise.toml"),
-    )
-
-
-def _read_file(path: Path, weights: Weights) -> Parts:
-    """A single-file checkpoint, with the tokenizer beside it or the published one."""
-    found = read_single_file(path)
-    for note in found.notes:
+def _read(path: Path, weights: Weights) -> Parts:
+    """A `StableDiffusionPipeline` folder or a single file; raises `BaseError` naming what is missing or damaged."""
+    require(path, ("unet", "vae", "text_encoder", "tokenizer", "scheduler"))
+    checkpoint = opened(path)
+    for note in checkpoint.notes:
         logger.warning(note)
-    text = CLIPTextConfig.from_dict(dict(found.text.config))
-    beside = path.parent / "tokenizer"
-    # SD 2 pads with "!", as OpenCLIP does with its id 0
-    changes = {"pad_token": "!"} if found.open_clip and not beside.is_dir() else {}
-    try:
-        tokenizer = read_tokenizer(beside if beside.is_dir() else ORIGINS[768], **changes)
-    except BaseError as error:
-        raise BaseError(
-            f"a single file has no tokenizer of its own, and {error.message}",
-            f"put one in {beside}, or go online, or `hf download {ORIGINS[768]}`",
-        ) from None
+    text = CLIPTextConfig.from_dict(configuration(checkpoint, "text_encoder"))
+    projected = checkpoint.part("text").get(PROJECTION)
+    projection = projected.load() if projected else None
     return Parts(
-        unet=_build(UNet2DConditionModel, found.unet, f"{path}: the UNet", weights),
-        vae=_build(AutoencoderKL, found.vae, f"{path}: the autoencoder"),
-        text_encoder=build(
-            lambda: CLIPTextModel(text), found.text.tensors, f"{path}: the text encoder", weights
-        ),
-        tokenizer=tokenizer,
-        schedule=found.schedule,
-        twin=lambda: hub_twin(text),
-        advice=read_advice(path.with_suffix(".toml")),
-        notes=found.notes,
+        unet=module(checkpoint, "backbone", UNet2DConditionModel.from_config, weights),
+        vae=module(checkpoint, "vae", AutoencoderKL.from_config),
+        text_encoder=module(checkpoint, "text", lambda _: CLIPTextModel(text), weights, (PROJECTION,)),
+        tokenizer=tokenizer(checkpoint, "text"),
+        schedule=configuration(checkpoint, "scheduler"),
+        twin=lambda: read_twin(path / "image_encoder", projection, text),
+        advice=advice(path),
+        notes=checkpoint.notes,
     )
-
-
-def _build(kind: Any, component: Component, what: str, weights: Weights = "float32") -> nn.Module:
-    return build(lambda: kind.from_config(dict(component.config)), component.tensors, what, weights)
 
 
 def _tiny_parts(velocity: bool) -> Parts:

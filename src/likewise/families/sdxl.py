@@ -7,6 +7,7 @@ terminal signal, is read from the scheduler's configuration.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,19 +27,23 @@ from transformers import (
 
 from likewise import families
 from likewise.base import Weights
+from likewise.checkpoints.single_file import version_of
 from likewise.errors import BaseError
 from likewise.families._clip import ClipTwin, VisionHalf, hub_twin, plain_tokenizer
 from likewise.families._components import (
     Advice,
-    build,
-    folder_tensors,
-    read_advice,
+    advice,
+    configuration,
+    module,
+    opened,
     read_config,
-    read_tokenizer,
+    require,
+    tokenizer,
 )
 from likewise.families._unet import STABLE_DIFFUSION_BETAS, LatentUNet, target_sets
-from likewise.files import expand
 from likewise.tower import TextOutput, TextTower
+
+logger = logging.getLogger(__name__)
 
 SIZES = 6
 """Numbers that the UNet is told of a picture, in the order of `materials.Frame`."""
@@ -123,10 +128,13 @@ class StableDiffusionXL(LatentUNet):
 
     @classmethod
     def load(cls, source: str, *, device: str = "cpu", weights: Weights = "float32") -> Self:
-        """Load a diffusers folder or a Hub id; raises `BaseError` saying what is wrong."""
-        path = expand(source)
-        folder = path if path.is_dir() else families.hub_folder(source)
-        return cls(source, _read_folder(folder, weights), device)
+        """Load a diffusers folder, a single file or a Hub id; raises `BaseError` saying what is wrong."""
+        return cls(source, _read(families.locate(source), weights), device)
+
+    @classmethod
+    def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Are these the names of a single file of this family?"""
+        return version_of(shapes) == "sdxl"
 
     @classmethod
     def tiny(cls, seed: int = 0) -> Self:
@@ -182,32 +190,32 @@ class StableDiffusionXL(LatentUNet):
 FAMILY = StableDiffusionXL
 
 
-def _read_folder(folder: Path, weights: Weights) -> Parts:
-    """A `StableDiffusionXLPipeline` folder; raises `BaseError` naming what is missing or damaged."""
-    needed = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-    missing = [part for part in needed if not (folder / part).is_dir()]
-    if missing:
-        raise BaseError(f"{folder} lacks {', '.join(missing)}", f"an SDXL folder has {', '.join(needed)}")
-    index = read_config(folder / "model_index.json")
-
-    def part(name: str, make: Callable[[dict[str, Any]], nn.Module], weights: Weights = weights) -> nn.Module:
-        config = read_config(folder / name / "config.json")
-        return build(lambda: make(config), folder_tensors(folder / name), str(folder / name), weights)
-
-    encoders = (
-        part("text_encoder", lambda config: CLIPTextModel(CLIPTextConfig.from_dict(config))),
-        part("text_encoder_2", lambda config: CLIPTextModelWithProjection(CLIPTextConfig.from_dict(config))),
-    )
+def _read(path: Path, weights: Weights) -> Parts:
+    """A `StableDiffusionXLPipeline` folder or a single file; raises `BaseError` naming what is missing or damaged."""
+    require(path, ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"))
+    checkpoint = opened(path)
+    for note in checkpoint.notes:
+        logger.warning(note)
+    kinds: dict[str, Any] = {"text": CLIPTextModel, "text_2": CLIPTextModelWithProjection}
+    encoders = [module(checkpoint, part, partial(_encoder, kind), weights) for part, kind in kinds.items()]
+    index = read_config(path / "model_index.json") if path.is_dir() else {}
     return Parts(
-        unet=part("unet", UNet2DConditionModel.from_config),
-        vae=part("vae", AutoencoderKL.from_config, "float32"),  # it overflows in half precision
+        unet=module(checkpoint, "backbone", UNet2DConditionModel.from_config, weights),
+        vae=module(
+            checkpoint, "vae", AutoencoderKL.from_config
+        ),  # in float32: it overflows in half precision
         encoders=encoders,
-        tokenizers=[read_tokenizer(folder / name) for name in ("tokenizer", "tokenizer_2")],
-        schedule=read_config(folder / "scheduler" / "scheduler_config.json"),
+        tokenizers=[tokenizer(checkpoint, part) for part in kinds],
+        schedule=configuration(checkpoint, "scheduler"),
         twins=[partial(hub_twin, encoder.config) for encoder in encoders],
         zeros=bool(index.get("force_zeros_for_empty_prompt", True)),
-        advice=read_advice(folder / "likewise.toml"),
+        advice=advice(path),
     )
+
+
+def _encoder(kind: Any, config: dict[str, Any]) -> nn.Module:
+    made: nn.Module = kind(CLIPTextConfig.from_dict(config))
+    return made
 
 
 def _tiny_parts(velocity: bool) -> Parts:
