@@ -108,7 +108,7 @@ def test_towers_have_the_same_names_whether_libraries_keep_text_model_or_not():
     flat = "lora_te_encoder_layers_3_self_attn_q_proj"
     wanted = ("text.text_model.encoder.layers.3.self_attn.q_proj",)
     assert from_kohya(flat, "sd").paths == wanted
-    assert from_kohya(naming.replace("te_", "te1_text_model_"), "sd").paths == wanted
+    assert from_kohya(flat.replace("te_", "te1_text_model_"), "sd").paths == wanted
     assert naming.canonical_text("encoder.block.0.layer.0.SelfAttention.q").startswith("encoder.block")
 
 
