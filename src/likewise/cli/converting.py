@@ -30,6 +30,8 @@ ConvRank = Annotated[int | None, typer.Option(metavar="N", help="The same for la
 Energy = Annotated[
     float | None, typer.Option(metavar="SHARE", help="Keep as few as hold SHARE of the sum of squares.")
 ]
+WARNED = ("family", "left out", "mismatch")
+"""Notes of an artifact that are said when something is made of it."""
 SHOWN = 12
 """Rows of `diff`; --json has all."""
 
@@ -80,8 +82,7 @@ def convert(
     picture = accompanying.open_preview(shown) if shown else None
     program = placing.program_at(install).name if install and not no_metadata else ""
     subject = checkpoint.open_whole(source, averaged) if averaged else subjects.open_subject(source)
-    for note in () if as_json or isinstance(subject, Artifact) else subject.notes:
-        terminal.say(note, "warning")
+    _warn(subject, as_json)
     if base is not None and not (isinstance(subject, Artifact) and subject.method == "dreambooth"):
         raise FormatError(f"{source} needs no base", "--base is for weights that DreamBooth taught")
     target = placing.save(subject, source.stem, wish)
@@ -128,6 +129,7 @@ def merge(
         made = merging.merge([(part, weight) for part, weight in parts if isinstance(part, Artifact)])
     else:
         raise FormatError("a whole model cannot be added to a LoRA", "name the model to add to by --into")
+    _warn(made, as_json)
     _told(placing.save(made, stem, wish), as_json)
 
 
@@ -162,6 +164,7 @@ def extract(
     origin = model(base)
     before, after = subjects.open_model(origin), subjects.open_model(source, origin)
     made, cut = extracting.extract(before, after, size, extracting.CLAMP if clamp else None)
+    _warn(made, as_json)
     _told(placing.save(made, f"{source.stem}-lora", wish), as_json, cut)
 
 
@@ -287,6 +290,14 @@ def diff(
     for path, names in zip(paths, (found.only_first, found.only_second), strict=True):
         if names:
             terminal.result(f"only in {terminal.short(path)}: {len(names)}, such as {names[0]}")
+
+
+def _warn(subject: Subject, as_json: bool) -> None:
+    """Say what is to be known of a file: what was guessed, left out or does not go together."""
+    notes = subject.notes
+    texts = [notes[key] for key in WARNED if key in notes] if isinstance(notes, Mapping) else list(notes)
+    for text in () if as_json else texts:
+        terminal.say(text, "warning")
 
 
 def _wish(to: str, out: Path | None, dtype: Dtype | None, no_metadata: bool) -> Wish:

@@ -113,6 +113,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         for step in steps:
             if isinstance(step, int):
                 facts["global_step"] = str(step)
+    if other := next((name for name in tensors if name.startswith("edm_")), None):
+        raise BaseError(
+            f"{path} is marked {other}: it predicts in the way of EDM, which is not known here",
+            "models that predict noise or velocity are read",
+        )
     if "global_step" in tensors:
         facts["global_step"] = str(int(tensors["global_step"]))
     for mark in ("v_pred", "ztsnr"):

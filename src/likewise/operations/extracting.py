@@ -12,6 +12,7 @@ from likewise.formats._modules import Modules, ungroup
 from likewise.formats._numbers import real
 from likewise.formats._whole import FAMILIES, Whole
 from likewise.operations.factors import Cut, Ledger, Size, clamped, nearest
+from likewise.operations.merging import mismatch
 
 CLAMP = 0.99
 """The quantile that kohya's extraction cuts at."""
@@ -53,10 +54,12 @@ def extract(base: Whole, tuned: Whole, size: Size, clamp: float | None = None) -
         raise FormatError(
             f"no layer of {tuned.origin} differs from {base.origin}", "there is nothing to extract"
         )
-    token = token_of(tuned.metadata, tuned.origin)
-    return Artifact(
-        "lora", FAMILIES[base.version], token, "", ungroup(modules), base=base.origin.stem
-    ), ledger.cut()
+    notes = {"prediction": tuned.prediction}
+    if base.prediction != tuned.prediction:
+        notes["mismatch"] = mismatch((base, tuned))
+    token, family = token_of(tuned.metadata, tuned.origin), FAMILIES[base.version]
+    made = Artifact("lora", family, token, "", ungroup(modules), base=base.origin.stem, notes=notes)
+    return made, ledger.cut()
 
 
 def _fits(name: str, shape: tuple[int, ...]) -> bool:
