@@ -116,11 +116,13 @@ def merge(
       likewise merge dog.safetensors --into sd15.safetensors --out sd15-dog.safetensors
     """
     from likewise.artifact import Artifact
-    from likewise.operations import merging, placing, subjects
+    from likewise.operations import placing, subjects
 
     wish = _wish(to, out, dtype, no_metadata)
     paths, weights = taught_files(files)
     parts = [(subjects.open_subject(path), weight) for path, weight in zip(paths, weights, strict=True)]
+    from likewise.operations import merging  # needs torch, which a file that is refused should not wait for
+
     stem = "-".join(path.stem for path in ([Path(into), *paths] if into else paths))
     made: Subject
     if into is not None:
@@ -272,10 +274,13 @@ def diff(
     Example:
       likewise diff dog.safetensors dog-rank8.safetensors
     """
-    from likewise.operations import comparing, subjects
+    from likewise.operations import subjects
 
     paths = one_file(first), one_file(second)
-    found = comparing.compare(*map(subjects.open_subject, paths))
+    opened = [subjects.open_subject(path) for path in paths]
+    from likewise.operations import comparing  # needs torch, which a file that is refused should not wait for
+
+    found = comparing.compare(*opened)
     if as_json:
         terminal.result_json({**vars(found), "equal": found.equal})
         return

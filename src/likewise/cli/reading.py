@@ -11,6 +11,7 @@ import typer
 from likewise.cache import home
 from likewise.cli import terminal
 from likewise.cli.app import RUNS, Json, app
+from likewise.cli.naming import refuse_weights
 
 if TYPE_CHECKING:
     from likewise.intake import Intake
@@ -35,6 +36,7 @@ def check(
     """
     from likewise import intake
 
+    refuse_weights(folder)
     found = intake.read(folder[0] if len(folder) == 1 else folder)
     sheet = sheet or home() / "sheets" / f"{found.title or 'pictures'}.png"
     intake.contact_sheet(found, sheet)
