@@ -162,6 +162,10 @@ def write(args: argparse.Namespace, out: Path) -> int:
     for config in out.rglob("config.json"):  # diffusers writes down where it loaded from
         facts = json.loads(config.read_text(encoding="utf-8"))
         facts.pop("_name_or_path", None)
+        if (
+            "dtype" in facts
+        ):  # transformers would load the towers in it, and diffusers loads the rest in float32
+            facts["dtype"] = "float32"
         config.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     for path in out.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -170,7 +174,7 @@ def write(args: argparse.Namespace, out: Path) -> int:
 
 def verify(out: Path, picture: Path) -> None:
     """Load it as anyone would and draw once."""
-    pipe = StableDiffusionPipeline.from_pretrained(out, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(out)
     pipe.set_progress_bar_config(disable=True)
     CLIPTextModelWithProjection.from_pretrained(out / "text_encoder")
     CLIPVisionModelWithProjection.from_pretrained(out / "image_encoder")

@@ -93,8 +93,14 @@ Written by `python -m tests.formats.page` from the code; a test fails when this 
 name. Whatever is written is read back and compared before it takes its place. Pickled files are read without running
 anything in them. `likewise inspect FILE` says what a file is and which programs load it.
 
-Numbers that are not finite are refused wherever they would be computed with. A whole model that is only converted in its own
-precision is carried over bit for bit, whatever its numbers are.
+Numbers that are not finite are never written: what holds one is refused by the name of its tensor. A file that is converted
+keeps the precision that it has, unless its layout's usual one (in the table) holds every number of it, or `--dtype` names
+another; the table's is also what a run's files are saved as.
+
+What a file is follows from its names, shapes, types and settings, and `inspect` and `convert` ask the same question.
+A LoRA whose layers no known family has is refused, by its model's name where that can be told. PEFT's settings are
+allowed by a list. Weights of 8 bits with a scale (`weight_scale`, `scale_weight`) are read as what they mean; other
+quantised weights are refused.
 """
 ALONG = """
 `likewise convert --install` puts the last picture that a run drew, or the one that `--preview` names, beside the file as

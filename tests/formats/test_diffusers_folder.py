@@ -19,10 +19,13 @@ from likewise.checkpoints.single_file import write_file
 from likewise.errors import FormatError
 from likewise.families.sd import StableDiffusion
 from likewise.formats import Saving
-from likewise.formats.checkpoint import facts_of
+from likewise.formats.checkpoint import artifact_of, facts_of
+from likewise.operations.merging import merge_into
+from likewise.operations.subjects import write_subject
 from likewise.weights import read_header
 from tests.families.miniatures import save_folder
 from tests.formats import whole_models
+from tests.operations.changes import lora
 
 PROMPT = "a photo of sks dog!"
 
@@ -209,3 +212,40 @@ def test_a_single_file_without_a_tokenizer_leaves_no_half_folder(made, tmp_path)
     with pytest.raises(FormatError, match="the tokenizer has 1 words, the text encoder"):
         write_folder(open_checkpoint(file), tmp_path / "made")
     assert not (tmp_path / "made").exists()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> dict[str, Path]:
+    """Folders that likewise writes in half precision, by every way to write one; and the bundled model."""
+    home = tmp_path_factory.mktemp("written")
+    theirs = home / "theirs"
+    whole_models.pipeline("sd1").to(torch.float16).save_pretrained(theirs)
+    assert json.loads((theirs / "text_encoder" / "config.json").read_text())["dtype"] == "float16"
+    copied = write_subject(open_checkpoint(theirs), home / "copied", "diffusers_folder", Saving())
+    file = write_subject(open_checkpoint(theirs), home / "x.safetensors", "checkpoint", Saving())
+    shutil.copytree(theirs / "tokenizer", home / "tokenizer")
+    unpacked = write_subject(open_checkpoint(file), home / "unpacked", "diffusers_folder", Saving())
+    merged = merge_into(open_checkpoint(copied), [(lora(1), 1.0)])
+    taught = artifact_of(open_checkpoint(copied))
+    return {
+        "copied": copied,
+        "unpacked": unpacked,
+        "merged": write_subject(merged, home / "merged", "diffusers_folder", Saving()),
+        "full": write_subject(merged, home / "full", "diffusers_folder", Saving("float32")),
+        "taught": formats.write(taught, home / "taught", "diffusers_folder", Saving("float16", base=theirs)),
+        "pocket": families.POCKET,
+    }
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": torch.float16}, {"dtype": torch.float32}], ids=str)
+@pytest.mark.parametrize("name", ["copied", "unpacked", "merged", "full", "taught", "pocket"])
+def test_any_diffusers_program_draws_with_it(written, name, options):
+    """Without a precision, transformers would load what a folder says or has, and diffusers loads float32."""
+    pipe = StableDiffusionPipeline.from_pretrained(written[name], **options)
+    pipe.set_progress_bar_config(disable=True)
+    wanted = options.get("dtype", torch.float32)
+    for part in ("unet", "vae", "text_encoder"):
+        assert {value.dtype for value in getattr(pipe, part).parameters()} == {wanted}
+    side = 64 if name == "pocket" else 16
+    picture = pipe("a dog", num_inference_steps=1, height=side, width=side, output_type="np").images
+    assert picture.shape == (1, side, side, 3)

@@ -53,6 +53,11 @@ class Checkpoint:
         """A key of `_metadata.ARCHITECTURES`."""
         return "sd2-v" if self.version == "sd2" and self.velocity else self.version
 
+    @property
+    def prediction(self) -> str:
+        """What the UNet predicts, as diffusers calls it: `epsilon` or `v_prediction`."""
+        return "v_prediction" if self.velocity else "epsilon"
+
     def part(self, name: str) -> dict[str, Pending]:
         """The tensors of `backbone`, `vae`, `text` or `text_2`, without that prefix."""
         return {n[len(name) + 1 :]: one for n, one in self.tensors.items() if n.startswith(f"{name}.")}
@@ -122,9 +127,14 @@ def taught(artifact: Artifact) -> dict[str, Pending]:
 
 
 def cast(one: Pending, dtype: str) -> Pending:
-    """The same numbers in another floating type; other types stay. Loading raises `FormatError` on overflow."""
+    """The same numbers in another floating type; other types stay. Loading raises `FormatError` on overflow.
+
+    Numbers are rounded once: what was cast before is cast anew from what it was.
+    """
     if one.dtype == dtype or not one.dtype.startswith(("F", "BF")):
         return one
+    if one.exact is not None:
+        return cast(one.exact, dtype)
 
     def convert(before: Tensor) -> Tensor:
         after = before.to(torch_type(dtype))
@@ -138,7 +148,7 @@ def cast(one: Pending, dtype: str) -> Pending:
         for piece in filter(len, pieces(one)):  # torch makes no tensor of no bytes
             yield raw_bytes(convert(torch.frombuffer(piece, dtype=torch_type(one.dtype))))
 
-    return Pending(dtype, one.shape, lambda: convert(one.load()), read if one.read else None)
+    return Pending(dtype, one.shape, lambda: convert(one.load()), read if one.read else None, one)
 
 
 def _infinite(tensor: Tensor) -> bool:

@@ -211,7 +211,7 @@ def _scheduler(whole: Checkpoint) -> Config:
         "clip_sample": False,
         "set_alpha_to_one": False,
         "steps_offset": 1,
-        "prediction_type": "v_prediction" if whole.velocity else "epsilon",
+        "prediction_type": whole.prediction,
         "rescale_betas_zero_snr": whole.zero_snr,
         "timestep_spacing": "trailing" if whole.zero_snr else "leading",
     }

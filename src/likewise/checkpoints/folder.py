@@ -81,9 +81,25 @@ def write_folder(whole: Checkpoint, path: Path) -> Path:
                     teach_words(
                         folder / f"tokenizer{tail}", folder / name / "config.json", whole.words, first
                     )
+        _load_alike(folder)
         verify(whole, open_folder(folder))
 
     return write_with(Path(path), fill)
+
+
+def _load_alike(folder: Path) -> None:
+    """Let every component load in float32 where a program asks for no precision.
+
+    diffusers loads its own components so, whatever their files keep. transformers takes the `dtype` of the configuration,
+    or that of the weights where there is none, and a text encoder in half precision then meets a UNet in full.
+    """
+    for file in sorted(folder.glob("*/config.json")):
+        config = read_json(file)
+        if "_class_name" not in config:  # it is one of transformers'
+            config.pop(
+                "torch_dtype", None
+            )  # the name that transformers 4 has for it, and takes as float32 without
+            write_json(file, {**config, "dtype": "float32"})
 
 
 def component_tensors(folder: Path) -> tuple[dict[str, Pending], frozenset[str]]:

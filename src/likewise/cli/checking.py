@@ -14,6 +14,7 @@ import typer
 from likewise.cache import home
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
+from likewise.cli.naming import refuse_weights
 from likewise.files import expand
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def check(
     """
     from likewise import intake
 
+    refuse_weights(folder)
     found = intake.read(folder, class_pictures)
     sheet = sheet or home() / "sheets" / _sheet_name(found, folder)
     if sheet.is_dir():

@@ -30,6 +30,8 @@ ConvRank = Annotated[int | None, typer.Option(metavar="N", help="The same for la
 Energy = Annotated[
     float | None, typer.Option(metavar="SHARE", help="Keep as few as hold SHARE of the sum of squares.")
 ]
+WARNED = ("family", "left out", "mismatch")
+"""Notes of an artifact that are said when something is made of it."""
 SHOWN = 12
 """Rows of `diff`; --json has all."""
 
@@ -81,8 +83,7 @@ def convert(
     picture = accompanying.open_preview(shown) if shown else None
     program = placing.program_at(install).name if install and not no_metadata else ""
     subject = open_checkpoint(source, averaged=averaged) if averaged else subjects.open_subject(source)
-    for note in () if as_json or isinstance(subject, Artifact) else subject.notes:
-        terminal.say(note, "warning")
+    _warn(subject, as_json)
     if base is not None and not (isinstance(subject, Artifact) and subject.method == "dreambooth"):
         raise FormatError(f"{source} needs no base", "--base is for weights that DreamBooth taught")
     target = placing.save(subject, source.stem, wish)
@@ -116,11 +117,13 @@ def merge(
       likewise merge dog.safetensors --into sd15.safetensors --out sd15-dog.safetensors
     """
     from likewise.artifact import Artifact
-    from likewise.operations import merging, placing, subjects
+    from likewise.operations import placing, subjects
 
     wish = _wish(to, out, dtype, no_metadata)
     paths, weights = taught_files(files)
     parts = [(subjects.open_subject(path), weight) for path, weight in zip(paths, weights, strict=True)]
+    from likewise.operations import merging  # needs torch, which a file that is refused should not wait for
+
     stem = "-".join(path.stem for path in ([Path(into), *paths] if into else paths))
     made: Subject
     if into is not None:
@@ -129,6 +132,7 @@ def merge(
         made = merging.merge([(part, weight) for part, weight in parts if isinstance(part, Artifact)])
     else:
         raise FormatError("a whole model cannot be added to a LoRA", "name the model to add to by --into")
+    _warn(made, as_json)
     _told(placing.save(made, stem, wish), as_json)
 
 
@@ -163,6 +167,7 @@ def extract(
     origin = model(base)
     before, after = subjects.open_model(origin), subjects.open_model(source, origin)
     made, cut = extracting.extract(before, after, size, extracting.CLAMP if clamp else None)
+    _warn(made, as_json)
     _told(placing.save(made, f"{source.stem}-lora", wish), as_json, cut)
 
 
@@ -270,10 +275,13 @@ def diff(
     Example:
       likewise diff dog.safetensors dog-rank8.safetensors
     """
-    from likewise.operations import comparing, subjects
+    from likewise.operations import subjects
 
     paths = one_file(first), one_file(second)
-    found = comparing.compare(*map(subjects.open_subject, paths))
+    opened = [subjects.open_subject(path) for path in paths]
+    from likewise.operations import comparing  # needs torch, which a file that is refused should not wait for
+
+    found = comparing.compare(*opened)
     if as_json:
         terminal.result_json({**vars(found), "equal": found.equal})
         return
@@ -288,6 +296,14 @@ def diff(
     for path, names in zip(paths, (found.only_first, found.only_second), strict=True):
         if names:
             terminal.result(f"only in {terminal.short(path)}: {len(names)}, such as {names[0]}")
+
+
+def _warn(subject: Subject, as_json: bool) -> None:
+    """Say what is to be known of a file: what was guessed, left out or does not go together."""
+    notes = subject.notes
+    texts = [notes[key] for key in WARNED if key in notes] if isinstance(notes, Mapping) else list(notes)
+    for text in () if as_json else texts:
+        terminal.say(text, "warning")
 
 
 def _wish(to: str, out: Path | None, dtype: Dtype | None, no_metadata: bool) -> Wish:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from likewise.cli.app import find_run
-from likewise.errors import BaseError, FormatError, RecipeError, RunError
+from likewise.errors import BaseError, ConceptError, FormatError, RecipeError, RunError
 from likewise.files import expand
+
+WEIGHTS = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf"})
+"""How files of weights end, of which no picture does."""
 
 
 def taught_files(texts: Sequence[str]) -> tuple[list[Path], list[float]]:
@@ -51,6 +54,17 @@ def model(name: str) -> Path:
     from likewise import families
 
     return families.locate(name)
+
+
+def refuse_weights(paths: Iterable[Path]) -> None:
+    """Raise `ConceptError` where pictures are expected and a file or folder of weights is named."""
+    for path in paths:
+        path = expand(path)
+        folder = any((path / name).is_file() for name in ("adapter_config.json", "model_index.json"))
+        if folder or (path.is_file() and path.suffix.lower() in WEIGHTS):
+            raise ConceptError(
+                f"{path} holds weights, not pictures", f"`likewise inspect {path}` says what it is"
+            )
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -99,6 +99,8 @@ def precision_of(contents: Contents) -> str:
 
     Single numbers, such as alphas, do not count. Codes of 8 bits fit into half precision, unless they have a scale.
     """
+    if contents.kind == "picture":  # the numbers are spelled out in it
+        return "float32"
     inner = [contents]
     if contents.kind == "folder":
         inner = [examine(file) for file in sorted(contents.path.glob("**/*.safetensors"))]

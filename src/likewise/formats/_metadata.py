@@ -72,8 +72,13 @@ def seal(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str
     return sealed
 
 
-def modelspec(architecture: str, title: str, kind: str = "", side: int | None = None) -> dict[str, str]:
-    """ModelSpec's facts about a file; `architecture` is a key of `ARCHITECTURES`, `kind` a value of `KINDS`."""
+def modelspec(
+    architecture: str, title: str, kind: str = "", side: int | None = None, prediction: str = ""
+) -> dict[str, str]:
+    """ModelSpec's facts about a file; `architecture` is a key of `ARCHITECTURES`, `kind` a value of `KINDS`.
+
+    `prediction` is `epsilon` or `v_prediction`; empty where nobody knows it.
+    """
     name, _, native = ARCHITECTURES[architecture]
     published = kind != "/lora" or architecture == "sdxl"
     facts = {
@@ -84,8 +89,8 @@ def modelspec(architecture: str, title: str, kind: str = "", side: int | None = 
         "modelspec.resolution": f"{side or native}x{side or native}",
         "modelspec.date": datetime.now(UTC).date().isoformat(),
     }
-    if architecture.startswith(("sd1", "sd2")):
-        facts["modelspec.prediction_type"] = "v" if architecture.endswith("-v") else "epsilon"
+    if prediction:
+        facts["modelspec.prediction_type"] = "v" if prediction.startswith("v") else "epsilon"
     return facts
 
 
@@ -137,9 +142,16 @@ def base_of(metadata: Mapping[str, str]) -> str:
     return next((metadata[key] for key in said if metadata.get(key)), "")
 
 
+def prediction_of(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The note of what a file's base predicts, where its metadata say it."""
+    said = metadata.get("modelspec.prediction_type", "").lower()
+    return {"prediction": "v_prediction" if said.startswith("v") else "epsilon"} if said else {}
+
+
 def _modelspec(artifact: Artifact, saving: Saving, architecture: str) -> dict[str, str]:
     title = saving.title or f"{artifact.token} {artifact.noun}".strip()
-    facts = modelspec(architecture, title, KINDS[artifact.method], artifact.recipe.get("resolution"))
+    side, prediction = artifact.recipe.get("resolution"), artifact.notes.get("prediction", "")
+    facts = modelspec(architecture, title, KINDS[artifact.method], side, prediction)
     return {**facts, **({"modelspec.trigger_phrase": artifact.token} if artifact.token else {})}
 
 

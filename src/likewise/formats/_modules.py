@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.factors import lowrank as _lowrank
-from likewise.formats._metadata import base_of, noun_of, token_of
+from likewise.formats._metadata import base_of, noun_of, prediction_of, token_of
 from likewise.formats.layout import Contents, Identity, Shape
 from likewise.naming.transformer import Published
 from likewise.weights import read_tensors
@@ -118,7 +118,7 @@ def adopt(
         tensors=ungroup(modules),
         recipe=recipe,
         base=base_of(contents.metadata),
-        notes=dict(notes),
+        notes={**prediction_of(contents.metadata), **notes},
     )
 
 

@@ -27,7 +27,7 @@ def artifact_of(whole: Checkpoint) -> Artifact:
         token=token_of(whole.metadata, whole.origin),
         noun="",
         tensors=tensors,
-        notes={"prediction": "v_prediction" if whole.velocity else "epsilon"},
+        notes={"prediction": whole.prediction},
     )
 
 
@@ -38,12 +38,20 @@ def complete(artifact: Artifact, saving: Saving) -> Checkpoint:
             "a whole model also needs the parts that were not taught, such as its autoencoder",
             "name the file or folder of the model it was taught on",
         )
-    return open_checkpoint(saving.base).replaced(taught(artifact)).cast(saving.dtype or "float16")
+    base = open_checkpoint(saving.base)
+    if artifact.notes.get("prediction", base.prediction) != base.prediction:
+        raise FormatError(
+            f"{artifact.token} was taught on a model of {artifact.notes['prediction']}, "
+            f"and {saving.base} is one of {base.prediction}",
+            "name the model that it was taught on",
+        )
+    return base.replaced(taught(artifact)).cast(saving.dtype or "float16")
 
 
 def facts_of(whole: Checkpoint, title: str) -> dict[str, str]:
     """What a single file of `whole` says of itself; its hash is filled in while it is written."""
-    return {**modelspec(whole.architecture, scrub(title)), "modelspec.hash_sha256": f"0x{DIGEST}"}
+    facts = modelspec(whole.architecture, scrub(title), prediction=whole.prediction)
+    return {**facts, "modelspec.hash_sha256": f"0x{DIGEST}"}
 
 
 class SingleFile(Layout):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.formats._embeddings import METHODS, embeds, family_of, identify, one_tower, single
-from likewise.formats._metadata import base_of, describe, noun_of, seal
+from likewise.formats._metadata import base_of, describe, noun_of, prediction_of, seal
 from likewise.formats.embedding import OUTPUT, SOLE, TOWERS
 from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights import read_tensors, write_tensors
@@ -58,7 +58,10 @@ class DiffusersEmbedding(Layout):
         ((token, vectors),) = read_tensors(contents.path).items()
         tensors = single(vectors, token, contents.path)
         family = family_of(tensors)
-        return Artifact("textual_inversion", family, token, noun_of(metadata), tensors, {}, base_of(metadata))
+        notes = prediction_of(metadata)
+        return Artifact(
+            "textual_inversion", family, token, noun_of(metadata), tensors, {}, base_of(metadata), notes
+        )
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         (vectors,) = artifact.tensors.values()

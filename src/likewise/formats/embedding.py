@@ -11,7 +11,7 @@ from pathlib import Path
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._embeddings import METHODS, as_vectors, family_of, identify, single
-from likewise.formats._metadata import base_of, describe, noun_of, seal, token_of
+from likewise.formats._metadata import base_of, describe, noun_of, prediction_of, seal, token_of
 from likewise.formats.layout import Contents, Identity, Layout, Saving
 from likewise.weights import read_tensors, write_tensors
 from likewise.weights.numbers import rounded
@@ -55,7 +55,10 @@ class Embedding(Layout):
         if sole := next((name for name in towers.values() if name in SOLE), None):
             tensors = single(found[sole], sole, path)
         family, token = family_of(tensors), token_of(metadata, path)
-        return Artifact("textual_inversion", family, token, noun_of(metadata), tensors, {}, base_of(metadata))
+        notes = prediction_of(metadata)
+        return Artifact(
+            "textual_inversion", family, token, noun_of(metadata), tensors, {}, base_of(metadata), notes
+        )
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         dtype = saving.torch_dtype()

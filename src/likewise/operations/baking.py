@@ -205,12 +205,13 @@ def _written(table: Pending, vectors: Tensor, rows: Sequence[int] | None) -> Pen
     """The table with `vectors` in `rows`, or below all others."""
 
     def load() -> Tensor:
-        old = table.load()
+        old, new = table.load().float(), vectors.float()
         if rows is None:
-            return torch.cat([old, vectors.to(old.dtype)])
-        return old.clone().index_copy_(0, torch.tensor(rows), vectors.to(old.dtype))
+            return torch.cat([old, new])
+        return old.clone().index_copy_(0, torch.tensor(rows), new)
 
-    return Pending(table.dtype, (table.shape[0] + (0 if rows else len(vectors)), table.shape[1]), load)
+    shape = (table.shape[0] + (0 if rows else len(vectors)), table.shape[1])
+    return cast(Pending("F32", shape, load), table.dtype if table.dtype in DTYPES.values() else "F32")
 
 
 def _as(value: Tensor, dtype: str) -> Pending:

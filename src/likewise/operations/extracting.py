@@ -11,6 +11,7 @@ from likewise.factors.deltas import weight_change
 from likewise.factors.nearest import Cut, Ledger, Size, clamped, nearest
 from likewise.formats._metadata import token_of
 from likewise.formats._modules import Modules, ungroup
+from likewise.operations.merging import mismatch
 from likewise.weights.numbers import real
 
 CLAMP = 0.99
@@ -55,10 +56,12 @@ def extract(
         raise FormatError(
             f"no layer of {tuned.origin} differs from {base.origin}", "there is nothing to extract"
         )
-    token = token_of(tuned.metadata, tuned.origin)
-    return Artifact(
-        "lora", FAMILIES[base.version], token, "", ungroup(modules), base=base.origin.stem
-    ), ledger.cut()
+    notes = {"prediction": tuned.prediction}
+    if base.prediction != tuned.prediction:
+        notes["mismatch"] = mismatch((base, tuned))
+    token, family = token_of(tuned.metadata, tuned.origin), FAMILIES[base.version]
+    made = Artifact("lora", family, token, "", ungroup(modules), base=base.origin.stem, notes=notes)
+    return made, ledger.cut()
 
 
 def _fits(name: str, shape: tuple[int, ...]) -> bool:

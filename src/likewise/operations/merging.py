@@ -21,6 +21,7 @@ from likewise.weights.streaming import Pending
 
 DELTAS = frozenset({"lora", "lycoris"})
 """Methods whose tensors are changes of weights."""
+WORDS = {"epsilon": "noise", "v_prediction": "velocity"}
 Layer = Mapping[str, Tensor]
 
 
@@ -53,13 +54,16 @@ def merge(parts: Sequence[tuple[Artifact, float]]) -> Artifact:
         tensors=ungroup(modules),
         recipe={} if low else {"algo": "full"},
         base=_common([artifact.base for artifact in artifacts]),
+        notes=_predictions(artifacts),
+        precision=_precision(artifacts),
     )
 
 
 def merge_into(model: Checkpoint, parts: Sequence[tuple[Subject, float]]) -> Checkpoint:
     """`model` with the changes added, in its own precision; computed tensor by tensor when it is written.
 
-    A whole model among the parts, or a DreamBooth artifact, adds its difference from `model`.
+    A whole model among the parts, or a DreamBooth artifact, adds its difference from `model`. The sum predicts what most
+    of it predicts, by weight, and a note says where parts differ in that.
     """
     terms: dict[str, list[tuple[Callable[[Tensor], Tensor], float]]] = {}
     for part, weight in parts:
@@ -72,11 +76,67 @@ def merge_into(model: Checkpoint, parts: Sequence[tuple[Subject, float]]) -> Che
             raise FormatError(f"what was taught for {family} cannot be added to {model.origin}")
     names = ", ".join(part.token if isinstance(part, Artifact) else part.origin.stem for part, _ in parts)
     summed = {name: _summed(name, model.tensors[name], own) for name, own in terms.items()}
+    velocity, zero = _leading(model, parts)
     return replace(
         model,
         tensors={**model.tensors, **summed},
+        velocity=velocity,
+        zero_snr=zero,
         metadata={**model.metadata, MERGED: f"{model.origin.stem}, {names}"},
+        notes=(*model.notes, *filter(None, [mismatch((model, *(part for part, _ in parts)))])),
     )
+
+
+def mismatch(subjects: Sequence[Subject]) -> str:
+    """The sentence that says that some of these predict noise and others velocity; empty where none does or none says."""
+    said = [
+        (one.token if isinstance(one, Artifact) else one.origin.name, prediction)
+        for one in subjects
+        if (prediction := _prediction(one))
+    ]
+    if len({prediction for _, prediction in said}) < 2:
+        return ""
+    kinds = ", ".join(f"{name} predicts {WORDS[prediction]}" for name, prediction in said)
+    return (
+        f"these were made for different kinds of prediction, and do not add up to a model of either: {kinds}"
+    )
+
+
+def _prediction(subject: Subject) -> str:
+    said = subject.notes.get("prediction", "") if isinstance(subject, Artifact) else subject.prediction
+    return said if said in WORDS else ""
+
+
+def _predictions(artifacts: Sequence[Artifact]) -> dict[str, str]:
+    """The notes of a sum of changes: what its base predicts, if all agree that say it."""
+    said = {prediction for artifact in artifacts if (prediction := _prediction(artifact))}
+    if len(said) > 1:
+        return {"mismatch": mismatch(artifacts)}
+    return {"prediction": said.pop()} if said else {}
+
+
+def _precision(artifacts: Sequence[Artifact]) -> str:
+    """The precision that holds what all of them keep."""
+    kept = {artifact.precision for artifact in artifacts}
+    if len(kept) == 1:
+        return kept.pop()
+    return "float32" if kept & {"float32", "bfloat16"} else ""
+
+
+def _leading(model: Checkpoint, parts: Sequence[tuple[Subject, float]]) -> tuple[bool, bool]:
+    """Does the sum predict velocity, and does its last level hold no signal? As what it consists of for the most part.
+
+    A model of weight 1 takes the place of `model` altogether.
+    """
+    shares = [(1.0, model.velocity, model.zero_snr)]
+    for part, weight in parts:
+        if isinstance(part, Checkpoint) or part.method == "dreambooth":
+            velocity = (_prediction(part) or model.prediction) == "v_prediction"
+            zero = part.zero_snr if isinstance(part, Checkpoint) else model.zero_snr
+            shares.append((weight, velocity, zero))
+    own = 1 - sum(weight for weight, *_ in shares[1:])
+    _, velocity, zero = max([(own, *shares[0][1:]), *shares[1:]], key=lambda share: share[0])
+    return velocity, zero
 
 
 def _refuse_other(artifact: Artifact) -> None:

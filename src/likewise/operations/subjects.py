@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from likewise import formats
@@ -39,7 +40,8 @@ def open_model(path: Path, base: Path | None = None) -> Checkpoint:
         raise FormatError(f"{path} is no whole model but what {found.method} taught")
     if base is None:
         raise FormatError(f"{path} holds only the weights that were taught", "name its base by --base")
-    return open_checkpoint(base).replaced(taught(found))
+    whole = open_checkpoint(base).replaced(taught(found))
+    return replace(whole, velocity=found.notes.get("prediction", whole.prediction) == "v_prediction")
 
 
 def weights_of(subject: Subject) -> Mapping[str, Pending]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise.files import write_with
+from likewise.weights.finite import infinite
 from likewise.weights.pickled import STORAGES
 
 if TYPE_CHECKING:
@@ -29,25 +30,30 @@ def write_object(path: Path, tree: Any) -> Path:
     """Write plain containers, texts, numbers and tensors as a `.pt` that is whole or not there.
 
     `torch.load(weights_only=True)` reads it. Tensors lose their gradients, and views become whole tensors. Raises
-    TypeError for anything else in the tree.
+    TypeError for anything else in the tree, and `FormatError` naming a tensor that is not finite.
     """
     _check_plain(tree)
     return write_with(Path(path), lambda temporary: _write(temporary, tree))
 
 
-def _check_plain(node: Any) -> None:
+def _check_plain(node: Any, name: str = "") -> None:
     from torch import Tensor
 
     if isinstance(node, Tensor):
+        if not bool(node.isfinite().all()):
+            raise infinite(name or "the tensor")
         if str(node.dtype).removeprefix("torch.") not in KINDS:
             raise TypeError(f"{node.dtype} has no place in a file of tensors")
         return
     if type(node) not in PLAIN:
         raise TypeError(f"{type(node).__name__} has no place in a file of tensors")
-    if isinstance(node, dict):
-        node = [*node.keys(), *node.values()]
-    for child in node if isinstance(node, list | tuple) else ():
-        _check_plain(child)
+    for key in node if isinstance(node, dict) else ():
+        _check_plain(key)
+    named = (
+        node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    )
+    for key, child in named:
+        _check_plain(child, f"{name}.{key}".removeprefix("."))
 
 
 def _write(path: Path, tree: Any) -> None:

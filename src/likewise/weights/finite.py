@@ -21,12 +21,13 @@ PIECE = 1 << 20
 
 def refuse_infinite(data: Any, dtype: str, name: str) -> None:
     """Raise `FormatError` if the bytes `data` of the tensor `name` hold an infinity or no number at all."""
-    if finite(data, dtype):
-        return
-    raise FormatError(
-        f"{name} holds numbers that are not finite, so nothing is written",
-        "train or fetch what it came from again",
-    )
+    if not finite(data, dtype):
+        raise infinite(name)
+
+
+def infinite(name: str) -> FormatError:
+    """What is said of the tensor `name` that holds an infinity or no number at all."""
+    return FormatError(f"{name} holds numbers that are not finite", "train or fetch what it came from again")
 
 
 def finite(data: Any, dtype: str) -> bool:

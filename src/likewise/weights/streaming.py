@@ -56,6 +56,8 @@ class Pending:
     load: Callable[[], Tensor]
     read: Callable[[], Iterator[Any]] | None = None
     """Its bytes, `PIECE` by `PIECE`, where they can be had without the tensor."""
+    exact: Pending | None = None
+    """What it was before it was rounded to `dtype`, if it was."""
 
 
 class TensorFile:
