@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from likewise.files import encodable
 from likewise.intake.listing import CAPTIONS, PICTURES, Listing, counting, fold, some
 
 UNREADABLE = (
@@ -41,7 +42,9 @@ def pictures(listing: Listing) -> list[str]:
     chosen: list[str] = []
     for name in listing.files:
         suffix = posixpath.splitext(name)[1].lower()
-        if suffix in UNREADABLE:
+        if not encodable(str(listing.files[name].path)):  # run.toml could not say where it is
+            listing.refuse(name, "its path has bytes that are no letters; rename it")
+        elif suffix in UNREADABLE:
             listing.refuse(name, f"{suffix} cannot be read here; export it as JPEG or PNG")
         elif suffix in PICTURES or (suffix not in (*CAPTIONS, *TABLES) and _looks_like_one(name, listing)):
             chosen.append(name)
