@@ -6,6 +6,7 @@ people with diffusers have `instance_images/` beside `class_images/`. All are un
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections import Counter
@@ -96,6 +97,21 @@ def say_class(names: Iterable[str], listing: Listing) -> None:
     for folder, count in Counter(posixpath.dirname(name) for name in names).items():
         listing.note(
             f"{folder or listing.root}: {plural(count, 'class picture')}, not learned as the concept"
+        )
+
+
+def say_beside(listing: Listing) -> None:
+    """Note a folder of class pictures that lies beside the one that was pointed at, and is therefore not read."""
+    if listing.place is None:
+        return
+    try:
+        beside = sorted(entry.name for entry in os.scandir(listing.place.parent) if entry.is_dir())
+    except OSError:
+        return
+    found = [name for name in beside if is_class(name) and name != listing.place.name]
+    if found:
+        listing.note(
+            f"{some(found)} beside it not read; --class-pictures, or pointing at the folder of both, uses it"
         )
 
 
