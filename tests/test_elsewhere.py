@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import likewise
 from likewise import methods
 from likewise.cli import app
-from likewise.elsewhere import OPTIONS, SETTINGS, ours
+from likewise.elsewhere import DRAWING, OPTIONS, SETTINGS, ours
 from likewise.errors import RecipeError
 from tests.bases import pictures
 
@@ -102,6 +102,23 @@ def test_an_option_of_another_program_is_answered_with_ours(
     result = CliRunner().invoke(app, [command, str(pictures(tmp_path)), "--noun", "dog", *words])
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_every_option_of_drawing_leads_to_one_of_sample(name: str) -> None:
+    parameters = get_command(app).commands["sample"].params  # type: ignore[attr-defined]
+    known = {text for parameter in parameters for text in (*parameter.opts, parameter.metavar)}
+    assert DRAWING[name].partition(" ")[0] in known
+    result = CliRunner().invoke(app, ["sample", "a dog", f"--{name}", "3"], env={"COLUMNS": "400"})
+    assert result.exit_code == 2
+    assert f"Here it is {DRAWING[name]}." in result.stderr
+
+
+def test_an_option_of_ours_with_the_wrong_strokes(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["teach", str(pictures(tmp_path)), "--class_pictures", "x"], env={"COLUMNS": "400"}
+    )
+    assert "Here it is --class-pictures." in result.stderr
 
 
 def test_a_comparison_refuses_wrong_settings_before_it_loads_a_base(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import likewise
 from likewise import prior
 from likewise.cache import Cache
 from likewise.cli import app
+from likewise.comparison.comparison import prepare
 from likewise.concept import Concept
 from likewise.materials import of_class
 from likewise.methods.aesthetic import AestheticRecipe
@@ -152,3 +153,18 @@ def test_the_identity_of_a_concept_covers_its_class_pictures_and_no_path(tmp_pat
         del row["sha256"]  # as older versions wrote it
     del kept["class_pictures"]
     assert Concept.from_json(kept).examples == again.examples
+
+
+def test_every_method_of_a_comparison_uses_them(tmp_path: Path) -> None:
+    pictures(both(tmp_path) / "instance_images", 5, seed=3)
+    made = prepare(tmp_path, noun="dog", base="tiny:sd", out=tmp_path / "out", resolution=64)
+    priors = {trial.name: getattr(trial.recipe, "prior", None) for trial in made.plan() if trial.method}
+    assert {name for name, used in priors.items() if used == "pictures"} == {
+        "lora", "dreambooth", "textual_inversion", "hypernetwork",
+    }  # fmt: skip
+    assert len(made.concept.class_pictures) == 5
+    own, of_class = tmp_path / "instance_images", tmp_path / "class_images"
+    more = {"class_pictures": of_class, "prior": "none"}
+    other = prepare(own, noun="dog", base="tiny:sd", out=tmp_path / "out", **more)
+    assert {getattr(trial.recipe, "prior", "none") for trial in other.plan() if trial.recipe} == {"none"}
+    assert len(other.concept.class_pictures) == 5

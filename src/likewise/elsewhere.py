@@ -133,6 +133,40 @@ OPTIONS: dict[str, str] = {
 """Likewise for what is an option here, or an argument."""
 
 
+DRAWING: dict[str, str] = {
+    "num_inference_steps": "--steps",
+    "sampling_steps": "--steps",
+    "ddim_steps": "--steps",
+    "guidance_scale": "--guidance",
+    "cfg": "--guidance",
+    "cfg_scale": "--guidance",
+    "scale": "--guidance",
+    "negative_prompt": "--negative",
+    "num_images": "--count",
+    "num_images_per_prompt": "--count",
+    "n_samples": "--count",
+    "n_iter": "--count",
+    "batch_size": "--count",
+    "width": "--size",
+    "height": "--size",
+    "resolution": "--size",
+    "lora": "--with",
+    "lora_weights": "--with",
+    "network_weights": "--with",
+    "embeddings": "--with",
+    "strength": "--with RUN:STRENGTH",
+    "network_mul": "--with RUN:STRENGTH",
+    "lora_scale": "--with RUN:STRENGTH",
+    "prompt": "PROMPT",
+    "ckpt": "--base",
+    "model": "--base",
+    "pretrained_model_name_or_path": "--base",
+    "outdir": "--out",
+    "output_dir": "--out",
+}
+"""Options of programs that draw, and those of `likewise sample`."""
+
+
 def ours(name: str, known: Collection[str] | None = None) -> str | None:
     """What `name`, from another program, is called here, ready to be put into a sentence; None where nobody knows.
 

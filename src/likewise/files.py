@@ -60,6 +60,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: _spell(found[0]), text)
 
 
+def encodable(text: str) -> bool:
+    """Can this be written as UTF-8? A file's name cannot where its bytes are no letters of the system's encoding."""
+    return not any(0xD800 <= ord(letter) <= 0xDFFF for letter in text)
+
+
 def _spell(letter: str) -> str:
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no letter in the file system's encoding

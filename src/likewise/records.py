@@ -23,7 +23,7 @@ from typing import Any
 import tomlkit
 
 from likewise.errors import RunError, StorageError
-from likewise.files import expand, is_full, storing, write_text
+from likewise.files import encodable, expand, is_full, storing, write_text
 
 STOP = "stop-asked"
 CLOCK_SECONDS = 2.0
@@ -55,6 +55,8 @@ def check_writable(folder: Path) -> None:
     Whether one may write is tried, as permissions do not tell it of every filesystem. Raises `RunError`.
     """
     there = Path(folder).absolute()
+    if not encodable(str(there)):
+        raise RunError(f"{there} has bytes that are no letters in its name", _ELSEWHERE)
     try:
         while not there.exists():
             there = there.parent

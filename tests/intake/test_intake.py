@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -349,3 +350,13 @@ def test_contact_sheet_shows_pictures_and_frames_warnings(tmp_path: Path) -> Non
     orange, red = (224, 128, 0), (192, 0, 0)
     assert [orange in cell for cell in framed] == [False, True, True, False, False, False]
     assert [red in cell for cell in framed] == [False, False, False, True, False, False]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow letters only")
+def test_names_whose_bytes_are_no_letters_are_refused_in_words(tmp_path: Path) -> None:
+    """A run could not write down where such a picture is."""
+    draw(tmp_path / "a.png", 1)
+    os.rename(draw(tmp_path / "b.png", 2), os.fsencode(tmp_path) + b"/caf\xe9.png")
+    found = intake.read(tmp_path)
+    assert found.names == ("a.png",)
+    assert "rename" in reasons(found)["caf\\xe9.png"]

@@ -83,6 +83,18 @@ def test_class_pictures_from_a_place_of_their_own(tmp_path: Path) -> None:
         intake.read(tmp_path / "photos", tmp_path / "empty")
 
 
+def test_class_pictures_beside_what_was_pointed_at_are_mentioned(tmp_path: Path) -> None:
+    make(tmp_path, "img", "reg/1_dog")
+    found = intake.read(tmp_path / "img")
+    assert (len(found.examples), found.class_pictures) == (3, ())
+    assert found.notes == (
+        "reg beside it not read; --class-pictures, or pointing at the folder of both, uses it",
+    )
+    assert intake.read(tmp_path / "img", tmp_path / "reg").notes == (
+        "1_dog: 5 class pictures, not learned as the concept",
+    )
+
+
 def test_class_pictures_alone_are_refused_unless_they_are_pointed_at(tmp_path: Path) -> None:
     draw(tmp_path / "reg" / "a.png")
     with pytest.raises(ConceptError, match=r"holds class pictures \(reg\) and none of a concept"):

@@ -28,7 +28,7 @@ from typer.core import TyperGroup
 from likewise.cache import home
 from likewise.cli import terminal
 from likewise.cli.places import prepare
-from likewise.elsewhere import ours
+from likewise.elsewhere import DRAWING, ours
 from likewise.errors import ConceptError, Error, Interrupted, RecipeError, UnsupportedError
 from likewise.files import is_full, printable
 
@@ -187,13 +187,22 @@ def _show_traceback(error: BaseException) -> None:
 
 
 def _mention_settings(error: Exception) -> None:
-    """`--steps 400` is what other trainers take; say how it is written here."""
+    """`--steps 400` and `--negative_prompt` are what other programs take; say how it is written here."""
     option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
-    if option and context is not None and context.info_name in ("teach", "compare", "demo"):
-        name, known = option.lstrip("-").replace("-", "_"), ours(option)
-        extra = f"If it is a hyperparameter, write {name}=... without dashes."
+    command = context.info_name if context is not None else None
+    if option and context is not None and command in ("teach", "compare", "demo", "sample"):
+        name = option.lstrip("-").replace("-", "_")
+        own = f"--{name.replace('_', '-').lower()}"
+        if any(own in parameter.opts for parameter in context.command.params):
+            known: str | None = own
+        else:
+            known = DRAWING.get(name.lower()) if command == "sample" else ours(name)
         if known:
             extra = f"Here it is {known}{'..., without dashes' if known.endswith('=') else ''}."
+        elif command == "sample":
+            return
+        else:
+            extra = f"If it is a hyperparameter, write {name}=... without dashes."
         error.message = f"{getattr(error, 'message', error)}. {extra}"  # type: ignore[attr-defined]
 
 

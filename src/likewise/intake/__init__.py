@@ -120,6 +120,8 @@ def read(source: Source, class_pictures: Source | None = None) -> Intake:
     rest = _class_pictures(of_class, listing, texts)
     if class_pictures is not None:
         rest += _named_class_pictures(class_pictures, {*examples, *rest}, listing)
+    if class_pictures is None:
+        layouts.say_beside(listing)
     layouts.say_dates(names, listing)
     layouts.say_rest(listing)
     return Intake(

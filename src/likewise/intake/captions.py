@@ -160,7 +160,9 @@ def _table(name: str, places: _Places, listing: Listing) -> dict[str, tuple[str,
             found.setdefault(next(iter(pictures)), row.captions)
     if found and listing.layout == "folder":
         listing.layout = posixpath.basename(name).casefold()
-    if not (found or meant):
+    if not rows and meant:
+        listing.refuse(name, "it has no row, so no caption; fill it, or leave it out")
+    elif not (found or meant):
         listing.read.discard(name)  # it is about something else, and is mentioned with the rest
     elif faults:
         more = f"; {len(faults) - MOST_FAULTS} more rows are not used" if len(faults) > MOST_FAULTS else ""

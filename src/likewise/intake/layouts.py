@@ -6,11 +6,13 @@ people with diffusers have `instance_images/` beside `class_images/`. All are un
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from likewise.files import encodable
 from likewise.intake.listing import CAPTIONS, PICTURES, Listing, counting, fold, some
 
 UNREADABLE = (
@@ -41,7 +43,9 @@ def pictures(listing: Listing) -> list[str]:
     chosen: list[str] = []
     for name in listing.files:
         suffix = posixpath.splitext(name)[1].lower()
-        if suffix in UNREADABLE:
+        if not encodable(str(listing.files[name].path)):  # run.toml could not say where it is
+            listing.refuse(name, "its path has bytes that are no letters; rename it")
+        elif suffix in UNREADABLE:
             listing.refuse(name, f"{suffix} cannot be read here; export it as JPEG or PNG")
         elif suffix in PICTURES or (suffix not in (*CAPTIONS, *TABLES) and _looks_like_one(name, listing)):
             chosen.append(name)
@@ -93,6 +97,21 @@ def say_class(names: Iterable[str], listing: Listing) -> None:
     for folder, count in Counter(posixpath.dirname(name) for name in names).items():
         listing.note(
             f"{folder or listing.root}: {plural(count, 'class picture')}, not learned as the concept"
+        )
+
+
+def say_beside(listing: Listing) -> None:
+    """Note a folder of class pictures that lies beside the one that was pointed at, and is therefore not read."""
+    if listing.place is None:
+        return
+    try:
+        beside = sorted(entry.name for entry in os.scandir(listing.place.parent) if entry.is_dir())
+    except OSError:
+        return
+    found = [name for name in beside if is_class(name) and name != listing.place.name]
+    if found:
+        listing.note(
+            f"{some(found)} beside it not read; --class-pictures, or pointing at the folder of both, uses it"
         )
 
 

@@ -60,6 +60,8 @@ class Listing:
     read: set[str] = field(default_factory=set)
     """Names of files that were understood, or refused with a reason."""
     hidden: list[str] = field(default_factory=list)
+    place: Path | None = None
+    """Where the source lies, if it is a folder."""
     _folded: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, example: Example) -> None:
@@ -115,7 +117,7 @@ def list_files(source: Source) -> Listing:
         path = _existing(source)
         layout = "folder" if path.is_dir() else "zip" if _is_zip(path) else "files"
         title = {"folder": path.name, "zip": path.stem, "files": ""}[layout]
-        listing = Listing(str(source), title, layout)
+        listing = Listing(str(source), title, layout, place=path if layout == "folder" else None)
         _gather(path, path.name if layout == "files" else "", listing)
         return listing
     paths = [_existing(item) for item in source]
