@@ -32,7 +32,7 @@ _SECONDS = 10.0
 
 @survey.callback()
 def describe() -> None:
-    """Count what a community shares: who uses which method.
+    """Count which methods a community publishes and downloads.
 
     Popularity is not quality: it follows subject, exposure and age. No ranking here uses these numbers.
 
@@ -150,7 +150,8 @@ def _load(path: Path, store: Path) -> None:
     for note in notes:
         terminal.say(note, "warning")
     ending = "" if snapshot.complete else ", not complete"
-    terminal.say(f"snapshot {number} ({snapshot.mode}{ending}): {count:,} models")
+    invented = " of a rehearsal, invented" if snapshot.rehearsal else ""
+    terminal.say(f"snapshot {number} ({snapshot.mode}{ending}): {count:,} models{invented}")
     terminal.result(terminal.short(store))
 
 
