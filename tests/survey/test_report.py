@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -19,7 +22,7 @@ import pytest
 from typer.testing import CliRunner
 
 from likewise.cli import app
-from likewise.survey import answer, drawings, prose, report
+from likewise.survey import answer, drawings, exporting, prose, report
 from likewise.survey import store as stores
 from likewise.survey.rehearsal import catalogue
 from likewise.survey.statistics import analyse
@@ -203,6 +206,23 @@ def test_the_same_analysis_gives_the_same_page(found: dict[str, Any], tmp_path: 
     assert report.build(found, tmp_path / "deep" / "b.html").read_bytes() == first
 
 
+def test_the_same_store_gives_the_same_page_and_figures(
+    found: dict[str, Any], sampled: Path, tmp_path: Path
+) -> None:
+    """In this process and in another, which hashes otherwise, from a copy of the store."""
+    store = tmp_path / "copy" / "other.duckdb"
+    store.parent.mkdir()
+    store.write_bytes(sampled.read_bytes())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": "7"}
+    command = [sys.executable, "-m", "likewise", "survey", "report", "--store", str(store)]
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    here = report.build(found, tmp_path / "here.html")
+    digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in (here, store.with_suffix(".html"))}
+    assert len(digests) == 1
+    with stores.open(store, read_only=True) as opened:
+        assert json.dumps(analyse(opened)) == json.dumps(found)
+
+
 def test_numbers_are_written_for_people() -> None:
     numbers = (0, 0.41234, 41.26, 1531.6, -0.00001, -2.5, None, float("nan"))
     assert [report.number_text(n) for n in numbers] == ["0", "0.412", "41.3", "1,532", "0", "−2.5", "—", "—"]
@@ -305,7 +325,7 @@ def test_an_invented_site_is_said_to_be_one_everywhere(
     printed = CliRunner().invoke(app, ["survey", "stats", "--store", str(sampled), "--json"])
     assert json.loads(printed.stdout)["rehearsal"] is True
     with stores.open(sampled, read_only=True) as store:
-        table = stores.export(store, tmp_path / "models.csv", "csv")
+        table = exporting.export(store, tmp_path / "models.csv", "csv")
     assert table.read_text(encoding="utf-8").count("Invented model") > 1000
 
 

@@ -17,12 +17,12 @@ from likewise import page
 from likewise.files import write_text
 from likewise.page.wording import count_text, size_text
 from likewise.survey import answer, drawings, prose
+from likewise.survey.exporting import defused
 from likewise.survey.statistics.exposure import BASES, FITTED_ON
 from likewise.survey.statistics.members import COMPARED, PLURALS, TITLES
 from likewise.survey.statistics.ratings import FITTED_ON as VOTES_ON
 from likewise.survey.statistics.resampling import LEAST_CREATORS, LEAST_OF_SUMS
 from likewise.survey.statistics.summary import Row
-from likewise.survey.store import defused
 
 MISSING = "—"
 WARNING = (
