@@ -148,8 +148,8 @@ def held(shape: str, creators: int, populations: int, names: Sequence[str]) -> d
     inside: dict[str, list[bool]] = {name: [] for name in names}
     with stores.open(Path(":memory:")) as store:
         for seed in range(populations):
-            sums = drawn(np.random.default_rng(seed), shape, creators)  # noqa: F841 - DuckDB finds it by its name
-            store.connection.execute("CREATE OR REPLACE TEMP TABLE population AS SELECT * FROM sums")
+            columns = drawn(np.random.default_rng(seed), shape, creators)
+            store.connection.register("population", columns)  # `sums` is a table of resample's own
             query = "SELECT * FROM population ORDER BY creator"
             ratios = {name: RATIOS[name] for name in names}
             found = resample(store.connection, query, ratios, seed=seed)["it"]

@@ -36,6 +36,7 @@ _WORDS = {
     "not enough free space": errno.ENOSPC,
     "disk is full": errno.ENOSPC,
     "disk quota": errno.EDQUOT,
+    "file too large": errno.EFBIG,
     "read-only file system": errno.EROFS,
 }
 

@@ -331,6 +331,7 @@ def test_support_is_a_fact_beside_the_cost_and_enters_nothing(folder: Path, tmp_
     site, survey = catalogue.generate(3000), tmp_path / "survey.duckdb"
     with stores.open(survey) as store:
         site.write(store, np.arange(1, 2000))
+        store.connection.execute("UPDATE snapshots SET parameters = '{}'")  # as if it were real
     counted = Page(report.build(folder, survey=survey)).words
     assert "Estimated from 1,999 ids drawn at random at rehearsal 1 on 1 October 2026" in counted
     assert "For DreamBooth it is an upper bound" in counted

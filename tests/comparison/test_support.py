@@ -53,7 +53,7 @@ def test_how_common_a_kind_is_comes_from_the_newest_complete_sample(tmp_path: Pa
     assert list(found["kinds"]) == ["lora", "dreambooth"]
     lora = found["kinds"]["lora"]
     assert lora["low"] < site.totals()["LORA"] < lora["high"]
-    assert found["kinds"]["dreambooth"]["title"] == "Checkpoint, trained"
+    assert found["kinds"]["dreambooth"]["title"] == "DreamBooth"
 
 
 def test_a_list_of_one_type_does_not_tell_how_common_it_is(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -19,7 +22,7 @@ import pytest
 from typer.testing import CliRunner
 
 from likewise.cli import app
-from likewise.survey import drawings, report
+from likewise.survey import answer, drawings, exporting, prose, report
 from likewise.survey import store as stores
 from likewise.survey.rehearsal import catalogue
 from likewise.survey.statistics import analyse
@@ -113,7 +116,7 @@ def test_the_page_says_what_the_numbers_are_not(found: dict[str, Any], tmp_path:
         "as counted",
         "per day",
         "adjusted",
-        "Checkpoints together",
+        "All checkpoints",
     ):
         assert part in words
     assert "The whole site" in words
@@ -124,7 +127,7 @@ def test_what_is_on_the_page_is_what_was_found(found: dict[str, Any], tmp_path: 
     words = Page(report.build(found, tmp_path / "page.html")).words
     row = found["methods"][0]
     assert row["title"] == "Textual Inversion"
-    first = words[words.index("By method") :]
+    first = words[words.rindex("What the sample holds") :]
     assert f"{row['models']:,}" in first
     assert report.number_text(row["downloads"]["geometric_mean"]) in first
     assert report.interval_text(row["downloads"]["median_interval"]) in first
@@ -135,11 +138,12 @@ def test_full_lists_beside_a_sample_are_named(tmp_path: Path) -> None:
     store = written(rows[2:], mode="sample", asked=dict.fromkeys(range(3, 31), True), largest=90)
     found = analyse(written(rows[:5], into=store, parameters={"type": "Hypernetwork"}))
     words = Page(report.build(found, tmp_path / "page.html")).words
-    assert "a random sample of ids, and the full list of Hypernetwork." in words
+    assert "exactly 5 hypernetworks" in words
+    assert "all are listed" in words
     assert "5 (all)" in words
     assert "must not be compared between them" in words
     assert "is a full list of Hypernetwork" in words
-    assert [row["models"] for row in report.table(found)] == ["5 (all)", "25", "25"]
+    assert [row["in the sample"] for row in report.table(found)] == ["5 (all)", "25", "25"]
 
 
 def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
@@ -175,6 +179,7 @@ def test_demand_between_snapshots_is_shown(tmp_path: Path) -> None:
                               tmp_path / "page.html")).words  # fmt: skip
     assert "Demand today" in words
     assert "in the 3 days since snapshot 1" in words
+    assert "This list holds 20 models of the LoRA family" in words
     assert "Two weeks would be better" in words
 
 
@@ -199,6 +204,23 @@ def test_the_table_holds_no_formula(tmp_path: Path) -> None:
 def test_the_same_analysis_gives_the_same_page(found: dict[str, Any], tmp_path: Path) -> None:
     first = report.build(found, tmp_path / "a.html").read_bytes()
     assert report.build(found, tmp_path / "deep" / "b.html").read_bytes() == first
+
+
+def test_the_same_store_gives_the_same_page_and_figures(
+    found: dict[str, Any], sampled: Path, tmp_path: Path
+) -> None:
+    """In this process and in another, which hashes otherwise, from a copy of the store."""
+    store = tmp_path / "copy" / "other.duckdb"
+    store.parent.mkdir()
+    store.write_bytes(sampled.read_bytes())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": "7"}
+    command = [sys.executable, "-m", "likewise", "survey", "report", "--store", str(store)]
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    here = report.build(found, tmp_path / "here.html")
+    digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in (here, store.with_suffix(".html"))}
+    assert len(digests) == 1
+    with stores.open(store, read_only=True) as opened:
+        assert json.dumps(analyse(opened)) == json.dumps(found)
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -263,3 +285,121 @@ def test_a_browser_opens_the_page(found: dict[str, Any], tmp_path: Path) -> None
     assert done.stdout.count("</section>") == report.build(found, tmp_path / "again.html").read_text().count(
         "</section>"
     )
+
+
+# ------------------------------------------------------------------------------------------- the answer in words
+
+
+def test_the_page_begins_with_the_answer_and_its_estimates(found: dict[str, Any], tmp_path: Path) -> None:
+    """Three sentences, then a matrix of estimates with a row called DreamBooth; the sample's own counts come later."""
+    words = Page(report.build(found, tmp_path / "page.html")).words
+    sentences = answer.sentences(found)
+    assert [words.index(sentence) for sentence in sentences] == sorted(map(words.index, sentences))
+    matrix = words[
+        words.index("Models on the site") : words.index("Verdicts", words.index("Models on the site"))
+    ]
+    total = found["totals"]["checkpoint_trained"]
+    assert "DreamBooth" in matrix
+    assert "an upper bound" in matrix
+    for key in ("models", "low", "high"):
+        assert answer.round_text(total[key]) in matrix
+        assert answer.round_text(found["totals"]["low_rank"]["models"]) in sentences[0]
+    assert words.index("counts of the sample, not of the site") > words.index("Verdicts")
+    assert "uses" not in words.lower().replace("uses of", "")
+
+
+def test_an_invented_site_is_said_to_be_one_everywhere(
+    found: dict[str, Any], sampled: Path, tmp_path: Path
+) -> None:
+    page = Page(report.build(found, tmp_path / "page.html"))
+    assert page.words.strip().startswith("Rehearsal: ")
+    assert (
+        page.words.count("invented by likewise") == 2
+    )  # at the top, which stays in sight, and in the footer
+    assert "On this invented site" in page.words
+    with report.write_csv(found, tmp_path / "table.csv").open(newline="") as file:
+        assert {row["rehearsal"] for row in csv.DictReader(file)} == {"True"}
+    shown = CliRunner().invoke(app, ["survey", "stats", "--store", str(sampled)])
+    assert "This is a rehearsal. Every model" in " ".join(shown.stdout.split())
+    assert "rehearsal: the site was invented" in shown.stderr
+    printed = CliRunner().invoke(app, ["survey", "stats", "--store", str(sampled), "--json"])
+    assert json.loads(printed.stdout)["rehearsal"] is True
+    with stores.open(sampled, read_only=True) as store:
+        table = exporting.export(store, tmp_path / "models.csv", "csv")
+    assert table.read_text(encoding="utf-8").count("Invented model") > 1000
+
+
+def test_a_real_site_is_not_called_a_rehearsal(tmp_path: Path) -> None:
+    found = analyse(written([model(n, downloads=n) for n in range(1, 20)]))
+    page = Page(report.build(found, tmp_path / "page.html"))
+    assert "ehearsal" not in page.words
+    assert "nvented" not in page.words
+    with report.write_csv(found, tmp_path / "table.csv").open(newline="") as file:
+        assert "rehearsal" not in (csv.DictReader(file).fieldnames or ())
+
+
+@pytest.mark.parametrize(
+    ("elasticity", "said"),
+    [((0.4, 0.5, 0.6), "more slowly than age"), ((1.1, 1.3, 1.5), "faster than age"), ((0.8, 1.1, 1.4), "may be fair"),
+     (None, "does not tell how downloads grow")],
+)  # fmt: skip
+def test_prose_follows_the_fitted_elasticity(
+    found: dict[str, Any], tmp_path: Path, elasticity: tuple[float, ...] | None, said: str
+) -> None:
+    decay = elasticity and dict(zip(("low", "elasticity", "high"), elasticity, strict=True))
+    words = Page(report.build(found | {"decay": decay}, tmp_path / "page.html")).words
+    claims = ("more slowly than age", "faster than age", "may be fair", "does not tell how downloads grow")
+    assert [claim for claim in claims if claim in words] == [said]
+
+
+def test_prose_follows_merges_votes_and_order(found: dict[str, Any]) -> None:
+    said = prose.sentences(found)
+    rows = {row["method"]: row for row in found["methods"]}
+    trained, every = rows["checkpoint_trained"]["models"], rows["checkpoint_any"]["models"]
+    assert said["merges"].startswith(f"{trained} of the {every} checkpoints here are listed as trained")
+    assert f"{every / trained:.2g} times as many" in said["merges"]
+    assert "SomethingNew" in said["others"]
+    for same, words in ((True, "same order"), (False, "different orders"), (None, "")):
+        assert words in prose.sentences(found | {"age": found["age"] | {"same_order": same}})["order"]
+    rows = [
+        model(n, ("LORA", "TextualInversion")[n % 2], likes=5, dislikes=5, downloads=9) for n in range(40)
+    ]
+    assert prose.sentences(analyse(written(rows)))["votes"].startswith("50 % of the votes")
+    assert "would change nothing" in prose.sentences(analyse(written(rows)))["unrated"]
+
+
+def test_no_trained_checkpoint_known_is_not_no_dreambooth() -> None:
+    rows = [model(n, "Checkpoint", downloads=10) for n in range(1, 41)]
+    found = analyse(written(rows, mode="sample", asked={n: n <= 40 for n in range(1, 101)}, largest=1000))
+    assert "40 checkpoints of unknown origin may be DreamBooth" in answer.sentences(found)[0]
+    assert "none can be counted as DreamBooth" in prose.sentences(found)["merges"]
+
+
+def test_a_method_that_no_id_met_may_still_be_there() -> None:
+    rows = [model(n, "LORA", downloads=10) for n in range(1, 41)]
+    found = analyse(written(rows, mode="sample", asked={n: n <= 40 for n in range(1, 101)}, largest=1000))
+    text = answer.sentences(found)[0]
+    assert f"perhaps up to {answer.round_text(found['totals']['hypernetwork']['high'])} hypernetworks" in text
+
+
+def test_a_list_that_lost_models_says_how_many(tmp_path: Path) -> None:
+    probe = {"drawn": 40, "drawn_lost": 30, "lost": 30, "low": 0.58, "high": 0.87}
+    rows = [model(n, "Hypernetwork", downloads=n) for n in range(1, 20)]
+    found = analyse(written(rows, complete=False, parameters={"type": "Hypernetwork", "probe": probe}))
+    words = Page(report.build(found, tmp_path / "page.html")).words
+    assert "58 to 87 % of the type are missing (95 % interval)" in words
+    assert "58 to 87 % of the type are not in it; the snapshot is not complete." in words
+
+
+def test_a_model_without_a_type_is_counted_among_everything_else(tmp_path: Path) -> None:
+    found = analyse(
+        written([model(1, downloads=1), model(2, None, downloads=1), model(3, "LoRa X", downloads=1)])
+    )  # type: ignore[arg-type]
+    assert [row["models"] for row in found["methods"] if row["method"] == "other"] == [2]
+    assert prose.sentences(found)["others"] == "LoRa X (1) and no type told (1)"
+
+
+@pytest.mark.parametrize("value", [0.4, 9, 12.3, 99.6, 1234, 12_345, 999_600])
+def test_an_estimate_has_three_digits(value: float) -> None:
+    text = answer.round_text(value)
+    assert float(text.replace(",", "")) == pytest.approx(value, rel=0.005, abs=0.5)

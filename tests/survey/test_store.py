@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from likewise.errors import SurveyError
-from likewise.survey import importing
+from likewise.survey import exporting, importing
 from likewise.survey import store as stores
 from likewise.survey.rehearsal.catalogue import generate
 from likewise.survey.store import MODELS, Snapshot, Store
@@ -159,14 +159,14 @@ def full(tmp_path: Path) -> Store:
 
 
 def test_parquet_holds_everything(full: Store, tmp_path: Path) -> None:
-    path = stores.export(full, tmp_path / "it's.parquet", "parquet")
+    path = exporting.export(full, tmp_path / "it's.parquet", "parquet")
     quoted = str(path).replace("'", "''")
     assert duckdb.sql(f"FROM '{quoted}' ORDER BY id").fetchall() == full.models(1).order("id").fetchall()
 
 
 def test_csv_comes_back_as_it_went(full: Store, tmp_path: Path) -> None:
-    path = stores.export(full, tmp_path / "models.csv", "csv", snapshot=1)
-    number, notes = importing.load(path, full)
+    path = exporting.export(full, tmp_path / "models.csv", "csv", snapshot=1)
+    number, notes = importing.load(path, full, date=datetime(2026, 10, 1))
     assert notes == []
     for row, again in zip(rows(full, 1), rows(full, number), strict=True):
         assert row | {"snapshot": number} == again
@@ -177,7 +177,7 @@ def test_csv_holds_no_formula_and_negative_numbers_stay_numbers(tmp_path: Path) 
     with opened(tmp_path) as store:
         store.add(store.begin(TAKEN), [ROW | {"id": n, "name": name, "tags": [name, "x"], "creator": name, "downloads": -5}
                                        for n, name in enumerate(names, 1)])  # fmt: skip
-        path = stores.export(store, tmp_path / "models.csv", "csv")
+        path = exporting.export(store, tmp_path / "models.csv", "csv")
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
         assert [line["name"] for line in lines] == [
@@ -191,7 +191,7 @@ def test_csv_holds_no_formula_and_negative_numbers_stay_numbers(tmp_path: Path) 
 
 
 def test_a_spreadsheet_has_text_where_there_was_text(full: Store, tmp_path: Path) -> None:
-    path = stores.export(full, tmp_path / "models.xlsx", "xlsx")
+    path = exporting.export(full, tmp_path / "models.xlsx", "xlsx")
     with zipfile.ZipFile(path) as book:
         sheet = book.read("xl/worksheets/sheet2.xml").decode()
         assert b"snapshots" in book.read("xl/workbook.xml")
@@ -203,25 +203,86 @@ def test_a_spreadsheet_has_text_where_there_was_text(full: Store, tmp_path: Path
 def test_more_rows_than_a_sheet_takes_go_on_another(
     full: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "MOST_LINES", 101)
-    path = stores.export(full, tmp_path / "models.xlsx", "xlsx")
+    monkeypatch.setattr(exporting, "MOST_LINES", 101)
+    path = exporting.export(full, tmp_path / "models.xlsx", "xlsx")
     with zipfile.ZipFile(path) as book:
         sheets = [book.read(f"xl/worksheets/sheet{n}.xml").decode().count("<row ") for n in (2, 3)]
     assert sum(sheets) == 2 + len(rows(full, 1))
     assert sheets[0] == 101
 
 
-@pytest.mark.parametrize("kind", stores.EXPORTS)
+@pytest.mark.parametrize("kind", exporting.EXPORTS)
 def test_a_file_that_cannot_be_is_an_error_of_the_system(full: Store, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"models.{kind}"
     (tmp_path / f".{path.name}.{os.getpid()}.tmp").mkdir()  # in the way of the temporary file
     with pytest.raises(OSError, match="directory"):
-        stores.export(full, path, kind)
+        exporting.export(full, path, kind)
     assert not path.exists()
 
 
 def test_csv_of_all_snapshots_names_them(full: Store, tmp_path: Path) -> None:
     generate(50, 1).write(full)
-    path = stores.export(full, tmp_path / "models.csv", "csv")
+    path = exporting.export(full, tmp_path / "models.csv", "csv")
     with path.open(encoding="utf-8", newline="") as file:
         assert {row["snapshot"] for row in csv.DictReader(file)} == {"1", "2"}
+
+
+@pytest.mark.parametrize("kind", exporting.EXPORTS)
+def test_the_same_store_gives_the_same_bytes(full: Store, tmp_path: Path, kind: str) -> None:
+    first, second = (exporting.export(full, tmp_path / f"{n}.{kind}", kind).read_bytes() for n in (1, 2))
+    assert first == second
+
+
+FULL = """
+import json, resource, sys
+from datetime import datetime
+from likewise.errors import Error
+from likewise.survey import store as stores
+limit, path = int(sys.argv[1]), sys.argv[2]
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+try:
+    with stores.open(path) as store, store.transaction():
+        number = store.begin(stores.Snapshot(datetime(2026, 1, 1), "x", "census"))
+        store.add(number, ({"id": n, "name": f"{n} " * 99} for n in range(1, 20_000)))
+except Error as error:
+    print(type(error).__name__, error.message)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no limit on the size of files")
+@pytest.mark.parametrize("limit", [1000, 20_000, 600_000])
+def test_a_full_disk_is_one_line_and_the_store_is_as_before(tmp_path: Path, limit: int) -> None:
+    """A limit on the size of files stands for a disk: the write fails in DuckDB, in the log or in the file beside it."""
+    path = tmp_path / "survey.duckdb"
+    if limit > 300_000:  # a store that holds something already
+        with opened(tmp_path) as store:
+            store.add(store.begin(TAKEN), [ROW])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", FULL, str(limit), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.strip() == f"StorageError no space is left in {tmp_path}", done.stderr
+    assert {file.name for file in tmp_path.iterdir()} <= {"survey.duckdb", "survey.duckdb.wal"}
+    with opened(tmp_path) as store:
+        assert [one.source for one in store.snapshots()] == (["here"] if limit > 300_000 else [])
+
+
+def test_a_store_may_be_renamed_and_copied(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.add(store.begin(TAKEN), [ROW])
+    other = tmp_path / "a locked folder" / "my survey.db"
+    other.parent.mkdir()
+    other.write_bytes((tmp_path / "survey.duckdb").read_bytes())
+    (tmp_path / "survey.duckdb").rename(tmp_path / "renamed")
+    for path in (other, tmp_path / "renamed"):
+        with stores.open(path) as store:
+            assert store.ids(1) == [1]
+    other.write_bytes(b"not a store")
+    with pytest.raises(SurveyError, match="is not a store"):  # whatever its folder is called
+        stores.open(other)
+
+
+def test_of_an_id_twice_in_a_batch_the_first_is_kept(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        number = store.begin(TAKEN)
+        store.add(number, [ROW | {"downloads": n} for n in range(50)])
+        assert rows(store, number)[0]["downloads"] == 0

@@ -32,7 +32,7 @@ _SECONDS = 10.0
 
 @survey.callback()
 def describe() -> None:
-    """Count what a community shares: who uses which method.
+    """Count which methods a community publishes and downloads.
 
     Popularity is not quality: it follows subject, exposure and age. No ranking here uses these numbers.
 
@@ -136,7 +136,7 @@ def _followed(plan: Plan, root: Path, client: Client) -> Archive:
     return archive
 
 
-def _load(path: Path, store: Path) -> None:
+def _load(path: Path, store: Path, date: datetime | None = None) -> None:
     """Read a file or a folder of pages into a store, and say what is in it."""
     from likewise.survey import importing
     from likewise.survey import store as stores
@@ -144,13 +144,14 @@ def _load(path: Path, store: Path) -> None:
     if not path.exists():
         raise SurveyError(f"there is no {path}", "name a file, or a folder of pages that a fetch has kept")
     with stores.open(store) as opened:
-        number, notes = importing.load(path, opened)
+        number, notes = importing.load(path, opened, date=date)
         snapshot = opened.snapshot(number)
         count = len(opened.ids(number))
     for note in notes:
         terminal.say(note, "warning")
     ending = "" if snapshot.complete else ", not complete"
-    terminal.say(f"snapshot {number} ({snapshot.mode}{ending}): {count:,} models")
+    invented = " of a rehearsal, invented" if snapshot.rehearsal else ""
+    terminal.say(f"snapshot {number} ({snapshot.mode}{ending}): {count:,} models{invented}")
     terminal.result(terminal.short(store))
 
 
@@ -158,18 +159,24 @@ def _load(path: Path, store: Path) -> None:
 def import_file(
     path: Annotated[Path, typer.Argument(metavar="FILE", hidden=True)],
     store: StoreFile = STORE,
+    date: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="DATE", formats=["%Y-%m-%d"], help="The day of its counts; else that of the file."
+        ),
+    ] = None,
 ) -> None:
     """Read somebody's table or dump as a snapshot.
 
     FILE is a table (.csv, .tsv) whose first line names its columns, answers of the API (.json, .jsonl), or a
-    folder of pages that a fetch has kept. Columns that are not known are left out and named.
+    folder of pages that a fetch has kept. Columns and cells that are not understood are left out and named.
 
     \b
     Example:
-      likewise survey import spreadsheet.csv
+      likewise survey import spreadsheet.csv --date 2023-01-15
       likewise survey import survey.pages/2026-11-23-sample-1
     """
-    _load(path, store)
+    _load(path, store, date)
 
 
 @survey.command()
@@ -188,13 +195,14 @@ def export(
       likewise survey export --to xlsx
       likewise survey export --to parquet --snapshot 2 --out models.parquet
     """
+    from likewise.survey import exporting
     from likewise.survey import store as stores
 
     kind = to.lower().lstrip(".")
-    if kind not in stores.EXPORTS:
-        raise typer.BadParameter(f"choose one of {', '.join(stores.EXPORTS)}", param_hint="--to")
+    if kind not in exporting.EXPORTS:
+        raise typer.BadParameter(f"choose one of {', '.join(exporting.EXPORTS)}", param_hint="--to")
     with stores.open(store, read_only=True) as opened:
-        path = stores.export(opened, out or store.with_suffix(f".{kind}"), kind, snapshot)
+        path = exporting.export(opened, out or store.with_suffix(f".{kind}"), kind, snapshot)
     terminal.result(terminal.short(path))
 
 

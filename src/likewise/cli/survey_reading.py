@@ -32,6 +32,8 @@ def _analysed(store: Path, snapshot: int | None, against: int | None, seed: int)
     lists = [f"{one['parameters']['type']} from snapshot {one['number']}" for one in found["completed_by"]]
     said = f"snapshot {found['snapshot']['number']} ({found['snapshot']['mode']})"
     terminal.say(said + (f", and all of {', '.join(lists)}" if lists else ""))
+    if found["rehearsal"]:
+        terminal.say("the site was invented, and so is every number", "rehearsal")
     return found
 
 
@@ -46,7 +48,7 @@ def stats(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count a snapshot: who uses which method.
+    """Count a snapshot: which methods people publish and download.
 
     Intervals, verdicts and cohorts are in --json and in the report.
 
@@ -55,14 +57,18 @@ def stats(
       likewise survey stats
       likewise survey stats --csv methods.csv
     """
+    from likewise.survey import answer
     from likewise.survey import report as page
 
     found = _analysed(store, snapshot, against, seed)
     if table:
         page.write_csv(found, table)
     if as_json:
-        terminal.result_json(found)
+        terminal.result_json(found | {"answer": answer.sentences(found)})
         return
+    for sentence in ([answer.REHEARSAL] if found["rehearsal"] else []) + answer.sentences(found):
+        terminal.paragraph(sentence)
+    terminal.result("")
     rows = page.table(found)
     titles = tuple(rows[0])
     terminal.table(titles, [tuple(row.values()) for row in rows], right=titles[1:])

@@ -1,4 +1,4 @@
-"""The community survey: who uses which method, counted so that it can be believed, repeated and extended.
+"""The community survey: which methods people publish and download, counted with errors.
 
 It reads public counters of a model-sharing site. Popularity is not quality: nothing here ranks methods.
 """

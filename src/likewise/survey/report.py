@@ -16,12 +16,13 @@ from typing import Any
 from likewise import page
 from likewise.files import write_text
 from likewise.page.wording import count_text, size_text
-from likewise.survey import drawings
+from likewise.survey import answer, drawings, prose
+from likewise.survey.exporting import defused
 from likewise.survey.statistics.exposure import BASES, FITTED_ON
-from likewise.survey.statistics.members import COMPARED, TITLES
+from likewise.survey.statistics.members import COMPARED, PLURALS, TITLES
 from likewise.survey.statistics.ratings import FITTED_ON as VOTES_ON
+from likewise.survey.statistics.resampling import LEAST_CREATORS, LEAST_OF_SUMS
 from likewise.survey.statistics.summary import Row
-from likewise.survey.store import defused
 
 MISSING = "—"
 WARNING = (
@@ -37,8 +38,12 @@ def build(found: Row, out: Path) -> Path:
 
 
 def write_csv(found: Row, out: Path) -> Path:
-    """Write the table, a line per method; what is missing is an empty cell, and no text is a formula."""
-    rows = [_flat(row) for row in found["methods"]]
+    """Write the table, a line per method; what is missing is an empty cell, and no text is a formula.
+
+    Where the site was invented, each line says so in its first column.
+    """
+    mark = {"rehearsal": True} if found["rehearsal"] else {}
+    rows = [mark | _flat(row) for row in found["methods"]]
     rows = [
         {name: defused(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows
     ]
@@ -65,26 +70,38 @@ def _flat(value: Row, before: str = "") -> Row:
 
 
 def table(found: Row) -> list[Row]:
-    """One row of short words per method, for a terminal."""
-    return [
-        {
-            "method": ("  " if row["part_of"] else "") + row["title"],
-            "models": f"{row['models']:,}" + (" (all)" if row["full"] else ""),
+    """One row of short words per method, for a terminal: the site's number of models first, then the snapshot's own."""
+    numbers = answer.estimates(found) if found["totals"] or found["completed_by"] else {}
+    held = {"sample": "in the sample", "panel": "in the panel"}.get(found["snapshot"]["mode"], "models")
+    rows = []
+    for row in found["methods"]:
+        if row["part_of"] == "mistake":
+            continue
+        site = {"on the site": models_text(numbers.get(row["method"]))} if numbers else {}
+        downloads = row["downloads"]
+        rows.append({"method": ("  " if row["part_of"] else "") + row["title"], **site} | {
+            held: f"{row['models']:,}" + (" (all)" if row["full"] else ""),
             "hidden": share_text(row["hidden"] / row["models"]),
-            "median": number_text(row["downloads"]["median"]),
-            "of top version": number_text(row["downloads"]["median_of_top_version"]),
-            "geometric mean": number_text(row["downloads"]["geometric_mean"]),
-            "total": count_text(row["downloads"]["total"])
-            if row["downloads"]["total"] is not None
-            else MISSING,
+            "median": number_text(downloads["median"]),
+            "of top version": number_text(downloads["median_of_top_version"]),
+            "geometric mean": number_text(downloads["geometric_mean"]),
+            "their total": count_text(downloads["total"]) if downloads["total"] is not None else MISSING,
             "likes per 100": number_text(row["likes"]["per_100"]),
             "favourable": share_text(row["votes"]["share"]),
             "size": kilobytes_text(row["size_kb"]["median"]),
             "days": number_text(row["age_days"]["median"]),
-        }
-        for row in found["methods"]
-        if row["part_of"] != "mistake"
-    ]
+        })  # fmt: skip
+    return rows
+
+
+def models_text(one: Row | None) -> str:
+    """A number of models on the site with its interval, or all of them where they were listed."""
+    if one is None or one["known"] == "held":
+        return MISSING
+    if one["known"] == "listed":
+        return f"{one['models']:,}"
+    low, high = (answer.round_text(one[key]) for key in ("low", "high"))
+    return f"{answer.round_text(one['models'])} [{low}, {high}]"
 
 
 def _view(found: Row) -> Row:
@@ -93,9 +110,14 @@ def _view(found: Row) -> Row:
     compared = [name for name in COMPARED if name in by_name]
     snapshot = found["snapshot"]
     taken = datetime.fromisoformat(snapshot["taken"])
+    left_out = ("probe", "rehearsal")
     return {
         "f": found, "s": snapshot, "source": snapshot["source"].partition(", begun ")[0], "moment": moment_text,
-        "query": {key: value for key, value in snapshot["parameters"].items() if value is not None},
+        "query": {k: v for k, v in snapshot["parameters"].items() if v is not None and k not in left_out},
+        "answer": answer.sentences(found), "rehearsal": answer.REHEARSAL, "on_site": answer.estimates(found),
+        "round": answer.round_text, "prose": prose.sentences(found), "left_out": prose.left_out(found),
+        "estimated": bool(found["totals"] or found["completed_by"]), "held": _HELD.get(snapshot["mode"], _HELD["import"]),
+        "few": LEAST_CREATORS, "many": LEAST_OF_SUMS, "plurals": PLURALS,
         "rows": [row for row in rows if row["part_of"] != "mistake"],
         "by_name": by_name, "compared": compared, "titles": TITLES, "warning": WARNING, "missing": MISSING,
         "hues": {name: k for k, name in enumerate(COMPARED)}, "date": f"{taken.day} {taken:%B} {taken.year}",
@@ -110,6 +132,13 @@ def _view(found: Row) -> Row:
     }  # fmt: skip
 
 
+_HELD = {
+    "sample": ("the sample", "What the sample holds"),
+    "panel": ("the panel", "What the panel holds"),
+    "census": ("the list", "What the list holds"),
+    "import": ("the file", "What the file holds"),
+}
+"""By mode what a snapshot is called, and the heading of its own counts."""
 _CHECKPOINTS = ("checkpoint_any", "checkpoint_trained", "checkpoint_merge", "checkpoint_unknown")
 _WAYS = (("raw", "as counted"), ("per_day", "per day"), ("adjusted", "adjusted"))
 

@@ -1,4 +1,4 @@
-"""The store: one DuckDB file with a table of models, snapshots side by side, and its ways out to other programs.
+"""The store: one DuckDB file with a table of models, snapshots side by side.
 
 It is made from recorded pages and can be made again from them. NULL means missing, never zero. Nothing is
 computed here.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from likewise.errors import SurveyError
-from likewise.files import storing, write_with
+from likewise.files import storage_failure, storing
 from likewise.survey import missing
 
 if TYPE_CHECKING:
@@ -62,15 +61,11 @@ CREATE TABLE snapshots(snapshot INTEGER PRIMARY KEY, taken TIMESTAMP, source TEX
 CREATE TABLE asked(snapshot INTEGER, id BIGINT, found BOOLEAN);
 CREATE TABLE models(snapshot INTEGER, {", ".join(f"{name} {kind}" for name, kind in MODELS.items())});
 """
-EXPORTS = ("xlsx", "csv", "parquet")
-FORMULA = r"^'*[=+\-@\t\r]"
-"""Text that a spreadsheet program would compute, were it not for the apostrophes before it."""
-MOST_LINES = 1_048_576
-"""Of a sheet; more is what spreadsheet programs cannot open."""
 _BATCH = 20_000
 """Rows that are in memory at once."""
-_MEMORY = "512MB"
-"""What DuckDB may hold before it spills to disk; Python and its libraries come on top."""
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "512MB", "threads": 1}
+"""What DuckDB may hold before it spills to disk; Python and its libraries come on top. Several threads would add up
+sums in another order each time, so that the same command gave other bytes."""
 
 Mode = Literal["sample", "census", "panel", "import"]
 
@@ -146,13 +141,17 @@ class Store:
         rows = self.connection.execute("SELECT id FROM models WHERE snapshot = ? ORDER BY id", [snapshot])
         return [id for (id,) in rows.fetchall()]
 
-    def begin(self, snapshot: Snapshot) -> int:
-        """Enter a snapshot and return its number. One of the same source is replaced and keeps its number."""
-        [row] = self.connection.execute(
-            "SELECT coalesce(max(snapshot) FILTER (source = ?), coalesce(max(snapshot), 0) + 1) FROM snapshots",
-            [snapshot.source],
-        ).fetchall()
-        number = int(row[0])
+    def begin(self, snapshot: Snapshot, *, same: str | None = None) -> int:
+        """Enter a snapshot and return its number. One of the same source is replaced and keeps its number, and so is
+        one whose parameter `same` is equal."""
+        there = self.snapshots()
+        known = [
+            one.number
+            for one in there
+            if one.source == snapshot.source
+            or (same and one.parameters.get(same, "") == snapshot.parameters[same])
+        ]
+        number = max(known, default=max((one.number for one in there), default=0) + 1)
         for table in ("snapshots", "asked", "models"):
             self.connection.execute(f"DELETE FROM {table} WHERE snapshot = ?", [number])
         facts = (snapshot.taken, snapshot.source, snapshot.mode, json.dumps(dict(snapshot.parameters)))
@@ -169,10 +168,11 @@ class Store:
         """
         columns, added = ", ".join(MODELS), 0
         for batch in _batches(rows):
-            with _as_json(batch) as file:
+            once = list({row["id"]: row for row in reversed(batch)}.values())  # the first of each id
+            with self._as_json(once) as file:
                 [counted] = self.connection.execute(
                     f"INSERT INTO models SELECT {int(snapshot)}, {columns} "
-                    f"FROM (SELECT DISTINCT ON (id) * FROM {_from_json(MODELS)}) new WHERE NOT EXISTS "
+                    f"FROM {_from_json(MODELS)} new WHERE NOT EXISTS "
                     f"(FROM models old WHERE old.snapshot = {int(snapshot)} AND old.id = new.id)",
                     [file],
                 ).fetchall()
@@ -183,7 +183,7 @@ class Store:
         """Note ids that were asked for, and whether they were found."""
         columns = {"id": "BIGINT", "found": "BOOLEAN"}
         for batch in _batches({"id": id, "found": found} for id, found in ids):
-            with _as_json(batch) as file:
+            with self._as_json(batch) as file:
                 self.connection.execute(
                     f"INSERT INTO asked SELECT {int(snapshot)}, * FROM {_from_json(columns)}", [file]
                 )
@@ -199,7 +199,7 @@ class Store:
         """Say of models that are there whether they are trained or merged."""
         columns = {"id": "BIGINT", "kind": "TEXT"}
         for batch in _batches({"id": id, "kind": kind} for id, kind in kinds):
-            with _as_json(batch) as file:
+            with self._as_json(batch) as file:
                 self.connection.execute(
                     f"UPDATE models SET checkpoint_type = kind FROM {_from_json(columns)} told "
                     f"WHERE snapshot = {int(snapshot)} AND models.id = told.id",
@@ -234,6 +234,19 @@ class Store:
                 self._undo()
                 raise
 
+    @contextmanager
+    def _as_json(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        """The rows in a temporary file of JSON beside the store, which DuckDB reads a hundred times faster than
+        parameters."""
+        folder = self.path.parent if self.path.exists() else None  # a store may be in memory
+        handle, name = tempfile.mkstemp(prefix="likewise-", suffix=".json", dir=folder)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(json.dumps(rows, default=_plain))
+            yield name
+        finally:
+            os.unlink(name)
+
     def _undo(self) -> None:
         """Roll back, unless what failed has done so already."""
         import duckdb
@@ -242,87 +255,49 @@ class Store:
             self.connection.execute("ROLLBACK")
 
 
-def export(store: Store, path: Path, kind: str, snapshot: int | None = None) -> Path:
-    """Write the models of one snapshot, or of all, to `path` as one of `EXPORTS`. Tags are joined by commas, save in
-    Parquet, which has lists. In CSV, text that begins like a formula gets an apostrophe before it."""
-    chosen = "true" if snapshot is None else f"snapshot = {store.snapshot(snapshot).number}"
-    plain = {name: name for name, column in MODELS.items() if column == "TEXT" and kind == "csv"}
-    if kind != "parquet":
-        plain["tags"] = "array_to_string(tags, ',')"
-    if kind == "csv":
-        plain = {name: f"regexp_replace({text}, $${FORMULA}$$, $$'\\0$$)" for name, text in plain.items()}
-    changed = ", ".join(f"{text} AS {name}" for name, text in plain.items())
-    columns = f"* REPLACE ({changed})" if changed else "*"
-    query = f"SELECT {columns} FROM models WHERE {chosen} ORDER BY snapshot, id"
-
-    def fill(temporary: Path) -> None:
-        temporary.write_bytes(b"")  # where no file can be, Python's own error says so
-        if kind == "xlsx":
-            _write_sheets(store, query, chosen, temporary)
-            return
-        options = {"parquet": "FORMAT parquet", "csv": "FORMAT csv, HEADER"}[kind]
-        store.connection.execute(f"COPY ({query}) TO ? ({options})", [str(temporary)])
-
-    return write_with(path, fill)
-
-
-def _write_sheets(store: Store, query: str, chosen: str, path: Path) -> None:
-    """A workbook: the snapshots, and their models on as many sheets as they need, row by row in little memory."""
-    try:
-        from xlsxwriter import Workbook
-    except ModuleNotFoundError:
-        raise missing("xlsxwriter") from None
-    # What people called their models is text, also where it begins like a formula or an address.
-    plain = {
-        "strings_to_formulas": False,
-        "strings_to_urls": False,
-        "default_date_format": "yyyy-mm-dd hh:mm",
-    }
-    with Workbook(str(path), {"constant_memory": True, "nan_inf_to_errors": True, **plain}) as book:
-        for name, select in (("snapshots", f"FROM snapshots WHERE {chosen}"), ("models", query)):
-            found = store.connection.execute(select)
-            titles = [column[0] for column in found.description or ()]
-            sheet, line, part = None, MOST_LINES, 0
-            while rows := found.fetchmany(10_000):
-                for row in rows:
-                    if line >= MOST_LINES:
-                        part += 1
-                        sheet, line = book.add_worksheet(name if part == 1 else f"{name} {part}"), 1
-                        sheet.freeze_panes(1, 0)
-                        sheet.write_row(0, 0, titles, book.add_format({"bold": True}))
-                    assert sheet is not None
-                    sheet.write_row(line, 0, row)
-                    line += 1
-
-
 def open(path: str | Path, *, read_only: bool = False) -> Store:
     """Open a store, or make one unless it is to be read only.
 
     Raises `SurveyError` where there is none, where it is in use or not a store, or made by a newer version.
     """
-    try:
-        import duckdb
-    except ModuleNotFoundError:
-        raise missing("duckdb") from None
     path = Path(path)
     if not path.exists():
         if read_only:
             raise SurveyError(f"there is no {path}", "likewise survey fetch or import makes one")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
     try:
-        connection = duckdb.connect(str(path), read_only=read_only, config={"memory_limit": _MEMORY})
+        with storing(path):
+            return Store(path, _connected(path, read_only))
+    except BaseException:
+        if new:  # what is left of a store that could not be made is none
+            for left in (path, path.with_name(path.name + ".wal")):
+                left.unlink(missing_ok=True)
+        raise
+
+
+def _connected(path: Path, read_only: bool) -> DuckDBPyConnection:
+    try:
+        import duckdb
+    except ModuleNotFoundError:
+        raise missing("duckdb") from None
+    try:
+        connection = duckdb.connect(str(path), read_only=read_only, config=_CONFIG)
     except duckdb.Error as error:
-        used = "lock" in str(error)
+        if storage_failure(error):
+            raise
+        used = "set lock on file" in str(error)
         reason = "is open in another program" if used else "is not a store that DuckDB can read"
         raise SurveyError(
             f"{path} {reason}", "close that one first" if used else "name another file with --store"
         ) from None
     try:
         _settle(path, connection)
-    except SurveyError:
+    except BaseException:
         connection.close()
         raise
-    return Store(path, connection)
+    return connection
 
 
 def _settle(path: Path, connection: DuckDBPyConnection) -> None:
@@ -345,23 +320,6 @@ def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, An
     iterator = iter(rows)
     while batch := list(islice(iterator, _BATCH)):
         yield batch
-
-
-def defused(text: str) -> str:
-    """A cell of CSV: text that begins like a formula gets an apostrophe before it."""
-    return re.sub(FORMULA, r"'\g<0>", text)
-
-
-@contextmanager
-def _as_json(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The rows in a temporary file of JSON, which DuckDB reads a hundred times faster than parameters."""
-    handle, name = tempfile.mkstemp(prefix="likewise-", suffix=".json")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(rows, default=_plain))
-        yield name
-    finally:
-        os.unlink(name)
 
 
 def _from_json(columns: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """Everything that is computed from a snapshot of the survey, as plain data for the report and for programs.
 
-It counts who uses which method. Popularity is not quality: likes and downloads follow subject, fame, age and
-ease, and nothing here enters a recommendation of a method.
+It counts which methods people publish and download. Popularity is not quality: likes and downloads follow subject,
+fame, age and ease, and nothing here enters a recommendation of a method.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ def analyse(store: Store, snapshot: int | None = None, *, against: int | None = 
     ]
     reference = REFERENCE if REFERENCE in compared else next(iter(compared), None)
     return {
-        "snapshot": _facts(taken), "completed_by": [_facts(one) for one in censuses.values()],
+        "rehearsal": taken.rehearsal, "snapshot": _facts(taken), "completed_by": [_facts(one) for one in censuses.values()],
         "seed": seed, "replicates": resampling.REPLICATES, "methods": table,
         "mapping": [_describe(method) for method in METHODS], "reference": reference,
         "stars": stars and {key: stars[key] for key in ("centre", "weight", "weight_fitted")},
         "distributions": summary.distributions(connection), "sizes": summary.sizes(connection),
+        "others": summary.others(connection),
         "cohorts": exposure.cohorts(connection), "decay": exposure.decay(connection),
         "age": _age(reference, found, fitted), "verdicts": verdicts.all_pairs(compared, found, adjusted),
         **site,
@@ -135,7 +136,10 @@ def _age(
     found: Mapping[str, Mapping[str, Resampled]],
     fitted: exposure.Exposure | None,
 ) -> Row:
-    """Downloads over those of the reference three ways: as counted, per day, and by the regression."""
+    """Downloads over those of the reference three ways: as counted, per day, and by the regression.
+
+    `same_order` compares the methods that have all three; it is None where fewer than two have.
+    """
     ratios: dict[str, Row] = {}
     for key, ratio in (("raw", "mean"), ("per_day", "per_day")):
         values = {name: found[name][ratio] for name in COMPARED if ratio in found.get(name, {})}
@@ -152,5 +156,7 @@ def _age(
         key: sorted((n for n in ratios if key in ratios[n]), key=lambda n: -ratios[n][key]["value"])
         for key in ("raw", "per_day", "adjusted")
     }
-    agree = len({tuple(order) for order in orders.values() if len(order) == len(ratios)}) <= 1
+    everywhere = [name for name in ratios if all(name in order for order in orders.values())]
+    shared = {tuple(name for name in order if name in everywhere) for order in orders.values()}
+    agree = len(shared) <= 1 if len(everywhere) >= 2 else None
     return {"ratios": ratios, "orders": orders, "same_order": agree, "model": fitted and fitted.facts()}

@@ -24,6 +24,7 @@ class Method:
 
     name: str
     title: str
+    plural: str
     types: tuple[tuple[str, str | None], ...]
     note: str = ""
     compared: bool = True
@@ -31,54 +32,69 @@ class Method:
 
 
 METHODS = (
-    Method("textual_inversion", "Textual Inversion", (("TextualInversion", None),)),
-    Method("hypernetwork", "Hypernetwork", (("Hypernetwork", None),)),
-    Method("aesthetic", "Aesthetic embedding", (("AestheticGradient", None),)),
+    Method(
+        "textual_inversion",
+        "Textual Inversion",
+        "Textual Inversion embeddings",
+        (("TextualInversion", None),),
+    ),
+    Method("hypernetwork", "Hypernetwork", "hypernetworks", (("Hypernetwork", None),)),
+    Method("aesthetic", "Aesthetic gradient", "aesthetic gradients", (("AestheticGradient", None),)),
     Method(
         "low_rank",
-        "Low-rank family",
+        "LoRA family",
+        "models of the LoRA family",
         (("LORA", None), ("LoCon", None), ("DoRA", None)),
         "LoRA and its relatives together; the rows below show them apart",
     ),
-    Method("lora", "LoRA", (("LORA", None),), compared=False, part_of="low_rank"),
-    Method("locon", "LoCon", (("LoCon", None),), compared=False, part_of="low_rank"),
-    Method("dora", "DoRA", (("DoRA", None),), compared=False, part_of="low_rank"),
+    Method("lora", "LoRA", "LoRA", (("LORA", None),), compared=False, part_of="low_rank"),
+    Method("locon", "LoCon", "LoCon", (("LoCon", None),), compared=False, part_of="low_rank"),
+    Method("dora", "DoRA", "DoRA", (("DoRA", None),), compared=False, part_of="low_rank"),
     Method(
         "checkpoint_trained",
-        "Checkpoint, trained",
+        "DreamBooth",
+        "DreamBooth checkpoints",
         (("Checkpoint", "trained"),),
-        "an upper bound for DreamBooth: most are large fine-tunes of a style, not of one subject",
+        "checkpoints that the site lists as trained: an upper bound, since a trained checkpoint may also be a fine-tune "
+        "of a whole style",
     ),
     Method(
         "checkpoint_merge",
-        "Checkpoint, merged",
+        "Merged checkpoints",
+        "merged checkpoints",
         (("Checkpoint", "merge"),),
         "mixed from other checkpoints, not taught from pictures: never compared",
         compared=False,
     ),
     Method(
         "checkpoint_unknown",
-        "Checkpoint, origin unknown",
+        "Checkpoints of unknown origin",
+        "checkpoints of unknown origin",
         (("Checkpoint", "unknown"),),
         "trained or merged is not recorded: never compared",
         compared=False,
     ),
     Method(
         "checkpoint_any",
-        "Checkpoints together",
+        "All checkpoints",
+        "checkpoints",
         (("Checkpoint", "trained"), ("Checkpoint", "merge"), ("Checkpoint", "unknown")),
         "what counting every checkpoint as DreamBooth would give; shown only as a mistake",
         compared=False,
         part_of="mistake",
     ),
 )
-OTHER = Method("other", "Everything else", (), "workflows, poses, upscalers and so on", compared=False)
+OTHER = Method(
+    "other", "Everything else", "other models", (), "types that are no method of likewise", compared=False
+)
 
 REFERENCE = "textual_inversion"
 """Ratios are given to this method where it is there: its files are small, and it is on every base model."""
 
 COMPARED = tuple(method.name for method in METHODS if method.compared)
 TITLES = {method.name: method.title for method in (*METHODS, OTHER)}
+PLURALS = {method.name: method.plural for method in (*METHODS, OTHER)}
+"""What models of a method are called in a sentence."""
 
 
 def replaceable(types: Collection[str]) -> list[str]:
@@ -138,7 +154,7 @@ CREATE OR REPLACE TEMP VIEW members AS
 SELECT k.method, s.* FROM surveyed s JOIN mapping k
   ON lower(s.type) = k.type AND s.origin IS NOT DISTINCT FROM k.origin
 UNION ALL
-SELECT 'other', s.* FROM surveyed s WHERE lower(s.type) NOT IN (SELECT type FROM mapping)
+SELECT 'other', s.* FROM surveyed s WHERE coalesce(lower(s.type), '') NOT IN (SELECT type FROM mapping)
 """
 
 

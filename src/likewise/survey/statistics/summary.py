@@ -74,6 +74,12 @@ def summarise(connection: duckdb.DuckDBPyConnection) -> dict[str, Row]:
     return rows
 
 
+def others(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    """The types that are no method of likewise, with their numbers of models, the commonest first; None is no type."""
+    query = "SELECT type, count(*) AS models FROM members WHERE method = 'other' GROUP BY type ORDER BY models DESC, type"
+    return records(connection, query)
+
+
 def distributions(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
     """Models per bin of downloads: bin k holds 1 + downloads from 10^(k/4) up to 10^((k+1)/4)."""
     found: dict[str, dict[int, int]] = {}
