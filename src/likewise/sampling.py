@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from likewise import families, formats, methods, records
-from likewise.artifact import Artifact
+from likewise.artifact import Artifact, digest
 from likewise.base import Base, Sampler
-from likewise.errors import DrawingError, RecipeError, RunError, UnsupportedError
+from likewise.errors import BaseError, DrawingError, RecipeError, RunError, UnsupportedError
 from likewise.files import write_text
 from likewise.gallery import Gallery
 from likewise.method import Adapter
+
+logger = logging.getLogger(__name__)
 
 
 def draw(
@@ -49,6 +53,20 @@ def draw(
         gallery.save()
         raise
     return gallery
+
+
+def redraw(base: Base, prompts: Sequence[str], sampler: Sampler, folder: Path, slots: int) -> None:
+    """Draw `prompts` with seed 0, slot-major, into `folder`, unless it holds just these; others in it give way."""
+    gallery = Gallery(folder)
+    if [picture.prompt for picture in gallery] == prompts:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    gallery = Gallery(folder)
+    for picture, prompt in zip(
+        base.sample(prompts, [0] * len(prompts), sampler, slots=slots), prompts, strict=True
+    ):
+        gallery.add(picture, prompt, 0, "preview")
+    gallery.save()
 
 
 @contextmanager
@@ -117,13 +135,17 @@ def sample(
     weights = None if strengths is None else several(strengths)
     taught = [artifact for source in sources for artifact in artifacts(source)]
     if base is None:
-        base = taught[0].base if taught else "pocket"
-    loaded = families.load(base) if isinstance(base, str) else base
+        loaded = _own_base(sources[0], taught) if taught else families.load("pocket")
+    else:
+        loaded = families.load(base) if isinstance(base, str) else base
     sampler = loaded.settled(
         sampler
     )  # what a base advises may change, and is as much a setting as what was given
-    marks = [[str(source.absolute()), _written(source)] for source in sources]
-    _claim(Path(out), {"base": loaded.name, "with": marks, "strengths": weights or [], **asdict(sampler)})
+    marks = [digest(artifact) for artifact in taught]
+    _claim(
+        Path(out),
+        {"base": loaded.fingerprint(), "with": marks, "strengths": weights or [], **asdict(sampler)},
+    )
     with attached(loaded, taught, weights):
         return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, Gallery(Path(out)))
 
@@ -146,7 +168,21 @@ def _claim(out: Path, facts: dict[str, Any]) -> None:
     write_text(path, text)
 
 
-def _written(source: Path) -> int:
-    """What changes when a concept is taught anew: the time of its writing, in nanoseconds."""
-    done = source / "result.json"
-    return (done if done.exists() else source).stat().st_mtime_ns
+def _own_base(source: Path, taught: Sequence[Artifact]) -> Base:
+    """The base that the first concept was taught on, where its run or its file says; others than that are named."""
+    folder = source if source.is_dir() else source.parent
+    name = records.base_of(folder) if (folder / "run.toml").is_file() else taught[0].base
+    hint = "say where it is, or which other one is to be drawn with: --base BASE"
+    try:
+        loaded = families.load(name)
+    except BaseError as error:
+        raise BaseError(
+            f"{source} was taught on {name or 'a base without a name'}: {error.message}", hint
+        ) from None
+    for artifact in taught:
+        then = artifact.notes.get("base_fingerprint")
+        if then and then != loaded.fingerprint():
+            logger.warning(
+                "%r was taught on another base than %s; %s", artifact.token, records.called(name), hint
+            )
+    return loaded

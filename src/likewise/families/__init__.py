@@ -107,6 +107,14 @@ def locate(source: str) -> Path:
     raise BaseError(f"there is no base {source!r}", _neighbour(path) or READABLE)
 
 
+def resolved(source: str) -> str:
+    """`source` as it can be found from any folder: absolute where it lies on this disk, else the name that it is."""
+    if source == "pocket" or source.startswith("tiny:") or not source.strip():
+        return source
+    path = expand(source)
+    return str(path.absolute()) if path.exists() else source
+
+
 def _load_tiny(source: str, device: str) -> Base:
     """`tiny:FAMILY[:SEED]`; one of a family's `tiny_variants` may stand for it, as in `tiny:sd2`."""
     _, kind, *rest = source.split(":")
