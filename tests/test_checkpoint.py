@@ -148,7 +148,7 @@ def test_a_large_state_is_kept_while_it_is_needed_and_no_longer(
     run, kept = run_in(tmp_path / "run", tmp_path), []
     for event in run.start(base=tiny()):
         if isinstance(event, Stepped):
-            kept.append(run._checkpoint.step)
+            kept.append(checkpoint.Checkpoint(run.folder).step)
     assert kept == [None, None, 2, 2, 4, 4]
     assert not (run.folder / "checkpoint").exists()
     assert (run.folder / "pictures0-lora.safetensors").read_bytes() == whole

@@ -64,7 +64,7 @@ def test_killed_at_several_points_and_resumed_is_bit_identical(tmp_path: Path) -
         pass
     killed = lora_run(tmp_path, tmp_path / "killed")
     killed.folder.mkdir()
-    killed._write_plan()
+    killed._write_plan(tiny().fingerprint())
     for last_line in ("Attached", "Stepped 5", "Stepped 10"):
         child = start_child(killed.folder)
         assert child.stdout is not None

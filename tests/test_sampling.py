@@ -58,9 +58,13 @@ def test_a_concept_taught_anew_is_another_one(tmp_path: Path) -> None:
     sample(["a sks dog"], concepts=[run], seeds=[0], sampler=ONE, out=out)
     with pytest.raises(RunError, match="drawn otherwise"):
         sample(["a sks dog"], concepts=[run], strengths=[0.5], seeds=[0], sampler=ONE, out=out)
-    (run / "result.json").touch()
+    anew = teach(photos, noun="dog", base="tiny:sd", token="sks", out=tmp_path / "anew", steps=2, rank=1)
     with pytest.raises(RunError, match="drawn otherwise"):
-        sample(["a sks dog"], concepts=[run], seeds=[0], sampler=ONE, out=out)
+        sample(["a sks dog"], concepts=[anew["folder"]], seeds=[0], sampler=ONE, out=out)
+    run = run.rename(tmp_path / "elsewhere")
+    assert len(sample(["a sks dog"], concepts=[run], seeds=[0], sampler=ONE, out=out)) == 1, (
+        "it is the same one"
+    )
 
 
 def test_strengths_and_families_must_fit(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,5 +28,20 @@ class Artifact:
     base: str = ""
     """What the base was called when it was taught."""
     notes: Mapping[str, str] = field(default_factory=dict)
+    """Further facts: the kind of prediction, `base_fingerprint`, the version of likewise."""
     precision: str = ""
     """What the file that it was read from keeps its numbers in, as `Saving.dtype` calls it; empty for what was just made."""
+
+
+def digest(artifact: Artifact) -> str:
+    """What tells one taught concept from another: its word, method, recipe, and a sample of its numbers."""
+    found = hashlib.sha256(
+        json.dumps(
+            [artifact.method, artifact.token, artifact.noun, dict(artifact.recipe)], sort_keys=True
+        ).encode()
+    )
+    for name, value in sorted(artifact.tensors.items()):
+        flat = value.detach().reshape(-1)
+        found.update(f"{name}{tuple(value.shape)}".encode())
+        found.update(flat[:: max(1, flat.numel() // 256)].float().cpu().numpy().tobytes())
+    return found.hexdigest()

@@ -34,7 +34,7 @@ SMALL = 1 << 16
 class Checkpoint:
     """The state of one run in `folder`. `owner` says which run: a state of another one is refused."""
 
-    def __init__(self, folder: Path, owner: str) -> None:
+    def __init__(self, folder: Path, owner: str | None = None) -> None:
         self.folder, self.owner = Path(folder) / "checkpoint", owner
         self.path = self.folder / "state.safetensors"
         self._room = self.folder / "room"
@@ -50,7 +50,7 @@ class Checkpoint:
         """Let `training` go on from the kept state, if there is one; raises `RunError` if it is another run's."""
         if not self.path.exists():
             return
-        if read_header(self.path).metadata.get("likewise.run") != self.owner:
+        if self.owner and read_header(self.path).metadata.get("likewise.run") != self.owner:
             raise RunError(
                 f"the checkpoint in {self.folder.parent} belongs to other settings or pictures",
                 "use another --out, or delete its checkpoint folder",
@@ -61,18 +61,18 @@ class Checkpoint:
         """Keep the present state in the place of the last; nothing that is not finite is kept."""
         training.verify()
         self._hold(self._left() - self._size)
-        facts = {"likewise.step": str(training.done), "likewise.run": self.owner}
+        facts = {"likewise.step": str(training.done), "likewise.run": self.owner or ""}
         write_tensors(self.path, {k: v.contiguous() for k, v in training.state().items()}, facts)
         self._hold(self._left())
         return self.path
 
     @contextmanager
-    def guarding(self, training: Training, result: int) -> Iterator[None]:
-        """Reserve room for states and for `result` bytes. Where the disk takes no more, the present step is kept in it."""
+    def guarding(self, training: Training) -> Iterator[None]:
+        """Reserve room for states and the result. Where the disk takes no more, the present step is kept in it."""
         every, steps = training.recipes[0].checkpoint_every, training.stack.steps
         self._size = _blocks(sum(v.numel() * v.element_size() for v in training.state().values()) + SMALL)
         # A state between is there until the next one is whole.
-        self._states, self._result = 2 if 0 < every < steps else int(self._kept), _blocks(result + SMALL)
+        self._states, self._result = 2 if 0 < every < steps else int(self._kept), _result(training)
         try:
             self._hold(self._left())
             yield
@@ -125,6 +125,15 @@ class Checkpoint:
                     os.posix_fallocate(file.fileno(), 0, size)
                 elif shutil.disk_usage(self.folder).free < size - there:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _result(training: Training) -> int:
+    """At most so many bytes are written at the end: the weights, and the lines of what is still to come."""
+    share = 0.5 if training.recipes[0].keep == "fp16" else 1.0
+    weights = sum(p.numel() * p.element_size() for p in training.parameters)
+    return _blocks(
+        int(share * weights) + BLOCK * len(training.parameters) + 400 * training.stack.steps + SMALL
+    )
 
 
 def _blocks(size: int) -> int:

@@ -73,6 +73,35 @@ def _unwritable(folder: Path, error: OSError) -> RunError | StorageError:
     return RunError(f"{folder} cannot be written: {error.strerror}", _ELSEWHERE)
 
 
+class Moved:
+    """Where things that a folder's files name by path may be now, had the folder been moved together with them."""
+
+    def __init__(self, then: str | None, now: Path) -> None:
+        self.then, self.now = then, str(Path(now).absolute())
+
+    def places(self, path: str) -> list[str]:
+        """The path itself, and the one that lies to the folder's new place as the path did to the old one."""
+        if self.then in (None, self.now) or not os.path.isabs(path):
+            return [path]
+        try:
+            beside = os.path.relpath(path, self.then)
+        except ValueError:  # another drive, which does not move with the folder
+            return [path]
+        return [path, os.path.normpath(os.path.join(self.now, beside))]
+
+
+def base_of(folder: Path) -> str:
+    """The base that a run was taught on: its place now, where it lies on this disk, else its name."""
+    plan = read_plan(folder)
+    places = Moved(plan.get("folder"), Path(folder)).places(str(plan["base"]))
+    return next((place for place in places if os.path.exists(place)), places[0])
+
+
+def called(base: str) -> str:
+    """What others may know of a base's name: no folders of the person who taught on it."""
+    return Path(base).name if os.path.isabs(base) else base
+
+
 def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
     """Write run.toml; values that are empty are left out, as TOML has no null."""
     write_text(Path(folder) / "run.toml", tomlkit.dumps(without_none(plan)))
@@ -251,7 +280,7 @@ def runs(root: Path) -> list[dict[str, Any]]:
                 "concept": concept["name"],
                 "token": concept["token"],
                 "noun": concept["noun"],
-                "base": plan["base"],
+                "base": called(str(plan["base"])),
                 "status": done.get("status", "unfinished"),
                 "steps": done.get("steps"),
                 "seconds": done.get("seconds"),

@@ -6,13 +6,11 @@ bit for bit on the CPU, and a folder that is finished is finished.
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import shutil
 import time
-import zipfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +19,14 @@ from typing import Any, Self
 import psutil
 
 import likewise
-from likewise import families, formats, identifier, intake, methods, optimizers, prior, records
+from likewise import families, formats, identifier, identity, intake, methods, optimizers, prior, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, native_bf16
 from likewise.cache import Cache, key
 from likewise.checkpoint import Checkpoint
 from likewise.concept import Concept
 from likewise.errors import (
+    BaseError,
     DrawingError,
     FormatError,
     Interrupted,
@@ -40,11 +39,11 @@ from likewise.files import expand
 from likewise.formats import Saving
 from likewise.gallery import Gallery
 from likewise.meter import Meter
-from likewise.method import Adapter, Method
+from likewise.method import Adapter
 from likewise.planning import asked, look, settle
 from likewise.prompt import foreign
 from likewise.recipe import Recipe, TrainingRecipe
-from likewise.sampling import draw, facts, several
+from likewise.sampling import draw, redraw, several
 from likewise.stack import Job, Stack
 from likewise.train import Training
 
@@ -69,20 +68,21 @@ class Run:
     """Who else may ask to stop, beside `stop`: a comparison, for one."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "base", families.resolved(self.base))
         object.__setattr__(self, "folder", expand(self.folder))
 
     @classmethod
-    def open(cls, folder: Path | str) -> Self:
-        """The run that a folder was made for."""
+    def open(
+        cls, folder: Path | str, *, pictures: intake.Source | None = None, base: str | None = None
+    ) -> Self:
+        """The run that a folder was made for; raises `RunError` where its pictures are not to be found.
+
+        `pictures` and `base` say where these are now, if they were moved and the folder was not moved with them.
+        """
         folder = expand(folder)
-        plan = records.read_plan(folder)
-        method = methods.get(plan["method"])
-        jobs = tuple(
-            Job(Concept.from_json(job["concept"]), method.recipe().override(job["recipe"]))
-            for job in plan["job"]
-        )
-        steps = tuple(plan.get("preview_steps", ()))
-        return cls(plan["base"], plan["method"], jobs, folder, tuple(plan.get("previews", ())), steps)
+        plan, jobs = identity.opened(folder, pictures)
+        steps, previews = tuple(plan.get("preview_steps", ())), tuple(plan.get("previews", ()))
+        return cls(base or records.base_of(folder), plan["method"], jobs, folder, previews, steps)
 
     def start(
         self, *, base: Base | None = None, sampler: Sampler | None = None
@@ -94,20 +94,18 @@ class Run:
         """
         finished = records.read_result(self.folder)
         if finished is not None:
-            self._check_plan()
+            self._refuse_other(base)
             yield Finished(finished)
             return
         records.check_writable(self.folder)
         try:
-            with records.locked(self.folder):
-                self._write_plan()
-                with closing(self._start(base, sampler)) as events:
-                    for event in events:
-                        try:
-                            records.append_event(self.folder, event.to_json())
-                        except StorageError as error:
-                            events.throw(error)  # there the present step is kept; then it comes back
-                        yield event
+            with records.locked(self.folder), closing(self._start(base, sampler)) as events:
+                for event in events:
+                    try:
+                        records.append_event(self.folder, event.to_json())
+                    except StorageError as error:
+                        events.throw(error)  # there the present step is kept; then it comes back
+                    yield event
         except StorageError as error:
             raise (error.then(self._again) if (self.folder / "run.toml").exists() else error) from error
         except (TrainingError, DrawingError) as error:
@@ -119,7 +117,7 @@ class Run:
 
     def _with_checkpoint(self, hint: str | None) -> str | None:
         """The way out, and what is left where there is a checkpoint."""
-        step = self._checkpoint.step
+        step = Checkpoint(self.folder).step
         return hint if step is None else f"{hint}; the checkpoint of step {step} is kept in {self.folder}"
 
     def stop(self) -> None:
@@ -129,7 +127,9 @@ class Run:
     def _start(self, base: Base | None, sampler: Sampler | None) -> Generator[Event, None, None]:
         began = time.perf_counter()
         if base is None:
-            base = families.load(self.base)
+            base = self._load()
+        fingerprint = base.fingerprint()
+        self._write_plan(fingerprint)
         yield Loaded(self.base, base.family, time.perf_counter() - began)
         method, stack = methods.get(self.method), Stack(self.jobs)
         method.check(base, len(stack))
@@ -140,15 +140,17 @@ class Run:
             yield from (Warned(text) for text in optimizers.warnings(recipe))
         before, base.precision = base.precision, _precision(base, stack.jobs[0].recipe)
         try:
-            yield Finished((yield from self._perform(base, method, stack, sampler or Sampler())))
+            facts = {"prediction": base.objective.prediction, "base_fingerprint": fingerprint}
+            yield Finished((yield from self._perform(base, stack, sampler or Sampler(), facts)))
         finally:
             base.precision = before
 
     def _perform(
-        self, base: Base, method: Method[Any], stack: Stack, sampler: Sampler
+        self, base: Base, stack: Stack, sampler: Sampler, facts: Mapping[str, str]
     ) -> Generator[Event, None, dict[str, Any]]:
         """Yields events and returns the result; whatever happens, the adapter comes off."""
-        meter, checkpoint = Meter(str(base.device)), self._checkpoint
+        method, meter = methods.get(self.method), Meter(str(base.device))
+        checkpoint = Checkpoint(self.folder, records.read_plan(self.folder).get("identity"))
         with ExitStack() as held:
             with meter:
                 class_pictures = [list(self._class_pictures(base, job)) for job in stack.jobs]
@@ -160,12 +162,12 @@ class Run:
                 else:
                     training = Training(base, adapter, stack, cache=self.cache, class_pictures=class_pictures)
                     checkpoint.load(training)
-                    held.enter_context(checkpoint.guarding(training, _result_bytes(training)))
+                    held.enter_context(checkpoint.guarding(training))
                     yield from self._teach(base, training, checkpoint, sampler, meter)
                     with meter.paused():
                         checkpoint.conclude(training)
                     held.enter_context(training.averaged())
-            files = yield from self._save(base, adapter)
+            files = yield from self._save(base, adapter, facts)
             result = self._finish(meter, adapter, files)
             checkpoint.discard()
         return result
@@ -203,10 +205,6 @@ class Run:
     def _interrupted(self, message: str) -> Interrupted:
         return Interrupted(message, self._again)
 
-    @property
-    def _checkpoint(self) -> Checkpoint:
-        return Checkpoint(self.folder, self._digest())
-
     def _preview(self, base: Base, adapter: Adapter, step: int, sampler: Sampler) -> Iterator[Event]:
         """Draw the preview prompts for every job, slot-major, into samples/step000100."""
         if not self.previews:
@@ -217,18 +215,11 @@ class Run:
             for job in self.jobs
             for prompt in self.previews
         ]
-        gallery = Gallery(folder, facts(base, sampler))
-        if [picture.prompt for picture in gallery] != prompts:  # none yet, or what an earlier start asked for
-            shutil.rmtree(folder, ignore_errors=True)
-            gallery = Gallery(folder, facts(base, sampler))
-            rows = base.sample(prompts, [0] * len(prompts), sampler, slots=len(self.jobs))
-            try:
-                for picture, prompt in zip(rows, prompts, strict=True):
-                    gallery.add(picture, prompt, 0, "preview")
-            except DrawingError as error:
-                message = f"the preview after step {step}: {error.message}"
-                raise DrawingError(message, "lower learning_rate, or set precision=fp32") from None
-            gallery.save()
+        try:
+            redraw(base, prompts, sampler, folder, slots=len(self.jobs))
+        except DrawingError as error:
+            message = f"the preview after step {step}: {error.message}"
+            raise DrawingError(message, "lower learning_rate, or set precision=fp32") from None
         yield Sampled(step, str(folder))
 
     def _class_pictures(self, base: Base, job: Job) -> Iterator[Any]:
@@ -246,13 +237,15 @@ class Run:
             raise self._interrupted(f"stopped after {len(gallery)} of {count} class pictures, which are kept")
         yield from gallery.images()
 
-    def _save(self, base: Base, adapter: Adapter) -> Generator[Event, None, list[Path]]:
+    def _save(
+        self, base: Base, adapter: Adapter, facts: Mapping[str, str]
+    ) -> Generator[Event, None, list[Path]]:
         files: list[Path] = []
         for slot, job in enumerate(self.jobs):
-            notes = {"likewise": likewise.__version__, "prediction": base.objective.prediction}
             artifact = Artifact(
                 self.method, base.family, job.concept.token, job.concept.noun, adapter.state(slot),
-                job.recipe.model_dump(mode="json"), self.base, notes,
+                job.recipe.model_dump(mode="json"), records.called(self.base),
+                {"likewise": likewise.__version__, **facts},
             )  # fmt: skip
             tail = f"-{slot}" if len(self.jobs) > 1 else ""
             path = self.folder / f"{job.concept.name}-{self.method}{tail}.safetensors"
@@ -285,60 +278,46 @@ class Run:
         records.write_result(self.folder, result)
         return result
 
-    def _write_plan(self) -> None:
+    def _load(self) -> Base:
+        try:
+            return families.load(self.base)
+        except BaseError as error:
+            if (self.folder / "run.toml").exists():
+                where = f"say where it is now: {self._again} --base BASE"
+                raise BaseError(error.message, where) from None
+            raise
+
+    def _write_plan(self, fingerprint: str) -> None:
         """Keep what is asked for. An earlier plan from which nothing came, refused perhaps, gives way to it."""
+        plan = self._described(fingerprint)
         if (self.folder / "run.toml").exists():
-            if self._checkpoint.path.exists():
-                self._check_plan()
-                return
-            if Run.open(self.folder)._digest() != self._digest():
+            stored = records.read_plan(self.folder)
+            try:
+                identity.refuse_other(self.folder, stored, plan)
+                if plan["pictures"] is None:
+                    return  # nothing is known of them now that would not be known already
+                if "identity" in stored or Checkpoint(self.folder).path.exists():
+                    plan["identity"] = stored.get("identity")  # the checkpoint's, whatever made it
+            except RunError:
+                if Checkpoint(self.folder).path.exists():
+                    raise
                 shutil.rmtree(self.folder / "samples", ignore_errors=True)
                 (self.folder / "events.jsonl").unlink(missing_ok=True)
-        records.write_plan(self.folder, {**self._plan(), "pictures": self._pictures()})
+        records.write_plan(self.folder, plan)
 
-    def _check_plan(self) -> None:
-        """Refuse a folder of another run, or of this one before its pictures were changed."""
-        if Run.open(self.folder)._digest() != self._digest():
-            raise RunError(f"{self.folder} holds another run", "use another --out folder")
-        then, now = records.read_plan(self.folder).get("pictures"), self._pictures()
-        if then and now and then != now:
-            raise RunError(
-                f"the pictures have changed since the run in {self.folder} began",
-                "use another --out folder, or put the pictures back",
-            )
+    def _refuse_other(self, base: Base | None) -> None:
+        stored = records.read_plan(self.folder)
+        fingerprint = base.fingerprint() if base else stored.get("base_fingerprint", "")
+        identity.refuse_other(self.folder, stored, self._described(fingerprint))
 
-    def _pictures(self) -> list[str] | None:
-        """A digest per job; None where pictures cannot be read, of which training says more."""
-        try:
-            return [job.concept.digest() for job in self.jobs]
-        except (OSError, LookupError, zipfile.BadZipFile):
-            return None
-
-    def _plan(self) -> dict[str, Any]:
+    def _described(self, fingerprint: str) -> dict[str, Any]:
+        """What run.toml holds."""
         return {
-            "schema": 1,
-            "likewise": likewise.__version__,
-            "base": self.base,
-            "method": self.method,
+            **identity.described(self.jobs, self.method, self.base, fingerprint),
+            "folder": str(self.folder.absolute()),
             "previews": list(self.previews),
             "preview_steps": list(self.preview_steps),
-            "job": [
-                {"recipe": job.recipe.model_dump(mode="json"), "concept": job.concept.to_json()}
-                for job in self.jobs
-            ],
         }
-
-    def _digest(self) -> str:
-        """What must agree for a checkpoint to be this run's: everything but previews and versions."""
-        plan = records.without_none(self._plan())
-        return key(json.dumps([plan["base"], plan["method"], plan["job"]], sort_keys=True))
-
-
-def _result_bytes(training: Training) -> int:
-    """At most so many bytes are written at the end: the weights, and the lines of what is still to come."""
-    share = 0.5 if training.recipes[0].keep == "fp16" else 1.0
-    weights = sum(p.numel() * p.element_size() for p in training.parameters)
-    return int(share * weights) + 4096 * len(training.parameters) + 400 * training.stack.steps
 
 
 def _preview_steps(steps: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise import families, formats, methods, records
-from likewise.artifact import Artifact
+from likewise.artifact import Artifact, digest
 from likewise.base import Base, Sampler
 from likewise.errors import BaseError, DrawingError, FormatError, RecipeError, RunError, UnsupportedError
 from likewise.files import expand, read_text, write_text
@@ -22,6 +23,8 @@ from likewise.naming.recognition import TITLES
 from likewise.operations.attaching import Changes, is_plain
 from likewise.operations.merging import DELTAS
 from likewise.prompt import foreign, says
+
+logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +81,20 @@ def _model(name: str) -> str:
     return (
         path.stem if path.is_file() else path.absolute().name if path.exists() or path.is_absolute() else name
     )
+
+
+def redraw(base: Base, prompts: Sequence[str], sampler: Sampler, folder: Path, slots: int) -> None:
+    """Draw `prompts` with seed 0, slot-major, into `folder`, unless it holds just these; others in it give way."""
+    gallery = Gallery(folder)
+    if [picture.prompt for picture in gallery] == prompts:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    gallery = Gallery(folder, facts(base, sampler))
+    for picture, prompt in zip(
+        base.sample(prompts, [0] * len(prompts), sampler, slots=slots), prompts, strict=True
+    ):
+        gallery.add(picture, prompt, 0, "preview")
+    gallery.save()
 
 
 @contextmanager
@@ -165,13 +182,17 @@ def sample(
     if base is None:
         base = _own_base(sources[0], taught[0]) if taught else "pocket"
     loaded = families.load(base) if isinstance(base, str) else base
+    _warn_of_other_bases(loaded, named)
     sampler = loaded.settled(
         sampler
     )  # what a base advises may change, and is as much a setting as what was given
     for text in remarks([prompt for prompt, _ in rows], named, sampler):
         logger.warning(text)
-    marks = [[str(source.absolute()), _written(source)] for source in sources]
-    _claim(out, {"base": loaded.name, "with": marks, "strengths": weights or [], **asdict(sampler)})
+    marks = [digest(artifact) for artifact in taught]
+    _claim(
+        out,
+        {"base": loaded.fingerprint(), "with": marks, "strengths": weights or [], **asdict(sampler)},
+    )
     try:
         with attached(loaded, taught, weights):
             gallery = Gallery(out, _concepts(sources, weights))
@@ -184,26 +205,40 @@ def sample(
 
 
 def _own_base(source: Path, artifact: Artifact) -> str:
-    """The base that a concept was taught on, else `pocket`, which is said; raises `BaseError` where it cannot be had."""
+    """The base that a concept was taught on, by its run or its file, else `pocket`, which is said.
+
+    Raises `BaseError` where it cannot be had, and `UnsupportedError` for a family that is not taught here.
+    """
     if artifact.family not in families.names():
         title = TITLES.get(artifact.family, artifact.family)
         raise UnsupportedError(
             f"{source.name} was taught for {title}, and no base of that kind draws here",
             "its files can be inspected, converted and merged",
         )
-    if not artifact.base and artifact.method == "dreambooth":
+    folder = source if source.is_dir() else source.parent
+    name = records.base_of(folder) if records.is_run(folder) else artifact.base
+    if not name and artifact.method == "dreambooth":
         raise BaseError(f"{source} is a whole model and names no base", f"draw with it by --base {source}")
-    if not artifact.base:
+    if not name:
         logger.warning("%s names no base, so it is put on pocket, the bundled model", source.name)
         return "pocket"
-    if not artifact.base.startswith("tiny:"):
+    if not name.startswith("tiny:"):
         try:
-            families.locate(artifact.base)
+            families.locate(name)
         except BaseError as error:
-            raise BaseError(
-                f"{source.name} was taught on {artifact.base!r}, and {error.message}", "name a base by --base"
-            ) from None
-    return artifact.base
+            hint = "say where it is, or which other one is to be drawn with: --base BASE"
+            raise BaseError(f"{source.name} was taught on {name!r}, and {error.message}", hint) from None
+    return name
+
+
+def _warn_of_other_bases(base: Base, taught: Sequence[tuple[Path, Artifact]]) -> None:
+    """Say which concepts were taught on other weights than those of `base`."""
+    for source, artifact in taught:
+        then = artifact.notes.get("base_fingerprint")
+        if then and then != base.fingerprint():
+            logger.warning(
+                "%s was taught on another base than %s; name its own by --base", source.name, base.name
+            )
 
 
 def _concepts(sources: Sequence[Path], weights: Sequence[float] | None) -> dict[str, str]:
@@ -276,10 +311,3 @@ def _claim(out: Path, facts: dict[str, Any]) -> None:
     if (out / "gallery.json").exists() and (not path.exists() or read_text(path) != text):
         raise RunError(f"{out} holds pictures that were drawn otherwise", "name another folder for these")
     write_text(path, text)
-
-
-def _written(source: Path) -> int:
-    """What changes when a concept is taught anew: the time of its writing, in nanoseconds."""
-    done = source / "result.json"
-    files = [done] if done.exists() else [source, *(source.rglob("*") if source.is_dir() else ())]
-    return max(file.stat().st_mtime_ns for file in files)

@@ -62,11 +62,13 @@ def teach(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run; latest is the newest.")
     ] = None,
+    context: typer.Context = None,  # type: ignore[assignment]
 ) -> None:
     """Teach a model what a few pictures show.
 
     PICTURES are a folder, a zip or files. Hyperparameters follow as key=value; `likewise explain` lists them. Pictures of
-    the class in a folder such as class_images/ or reg/ protect it, and are not learned.
+    the class in a folder such as class_images/ or reg/ protect it, and are not learned. With --resume, PICTURES and --base
+    only say where these are now, if they were moved.
 
     \b
     Example:
@@ -76,9 +78,11 @@ def teach(
     """
     paths, settings = split(pictures or [])
     if resume is not None:
-        if paths or settings:
-            raise typer.BadParameter("a run goes on as it began; give it nothing else", param_hint="--resume")
-        _perform(_opened(find_run(resume)), None)
+        if settings:
+            hint = "a run goes on with the settings that it began with"
+            raise typer.BadParameter(hint, param_hint="--resume")
+        given = context.get_parameter_source("base").name != "DEFAULT"  # type: ignore[union-attr]
+        _perform(_opened(find_run(resume), paths, base if given else None), None)
         return
     paths, noun, token = _look(paths, noun, token, class_pictures)
     from likewise import planning, run
@@ -108,10 +112,10 @@ def _announce(base: str) -> None:
         let_downloads_show()
 
 
-def _opened(folder: Path) -> Run:
+def _opened(folder: Path, pictures: list[Path], base: str | None) -> Run:
     from likewise.run import Run
 
-    return Run.open(folder)
+    return Run.open(folder, pictures=pictures or None, base=base)
 
 
 def _look(

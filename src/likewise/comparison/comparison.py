@@ -231,7 +231,7 @@ class Comparison:
         book = {
             "schema": 1,
             "name": concept.name,
-            "base": self.base,
+            "base": records.called(families.resolved(self.base)),
             "token": concept.token,
             "noun": concept.noun,
             "description": self.protocol.description,

@@ -126,6 +126,14 @@ def _bytes(path: Path) -> int:
     return max((file.stat().st_size for file in files), default=0)
 
 
+def resolved(source: str) -> str:
+    """`source` as it can be found from any folder: absolute where it lies on this disk, else the name that it is."""
+    if source == "pocket" or source.startswith("tiny:") or not source.strip():
+        return source
+    path = expand(source)
+    return str(path.absolute()) if path.exists() else source
+
+
 def _load_tiny(source: str, device: str) -> Base:
     """`tiny:FAMILY[:SEED]`; one of a family's `tiny_variants` may stand for it, as in `tiny:sd2`."""
     _, kind, *rest = source.split(":")
