@@ -71,7 +71,7 @@ def test_every_method_learns_own_class_pictures_as_its_prior(call: Call, method:
     assert (len(job.concept.examples), len(job.concept.class_pictures)) == (3, 5)
     assert job.recipe.prior == "pictures"  # type: ignore[attr-defined]
     assert "note: class_images: 5 class pictures, not learned as the concept" in result.stderr
-    assert "5 own class pictures protect the class (prior=pictures)" in result.stderr
+    assert "note: 5 own class pictures protect the class (prior=pictures)" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,11 @@ class Warned(Event):
 
 
 @dataclass(frozen=True)
+class Noted(Warned):
+    """Something the person should know, and that is as it should be."""
+
+
+@dataclass(frozen=True)
 class Attached(Event):
     """The method is on the base. `resumed` is the number of steps already done."""
 

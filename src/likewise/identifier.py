@@ -56,7 +56,7 @@ def _suits(word: str) -> bool:
 
 def warnings(base: Base, token: str) -> list[str]:
     """What a person should know about their choice, a sentence each; empty if there is nothing."""
-    if token in base.reserved_tokens:
+    if token.lower() in (word.lower() for word in base.reserved_tokens):
         return []
     found, better = [], _better(base)
     pieces = base.towers[0].pieces(token)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from likewise.concept import Concept
+from likewise.events import Noted, Warned
 from likewise.recipe import Recipe, TrainingRecipe
 
 DRAWN = 100
@@ -34,16 +35,16 @@ def missing(recipe: Recipe, concept: Concept) -> int:
     return max(0, wanted - own)
 
 
-def remarks(recipe: Recipe, concept: Concept) -> list[str]:
+def remarks(recipe: Recipe, concept: Concept) -> list[Warned]:
     """What becomes of the person's own class pictures, in a sentence; nothing where there are none."""
     count = len(concept.class_pictures)
     if not count:
         return []
     own = f"{count} own class picture" + ("" if count == 1 else "s")
     if not isinstance(recipe, TrainingRecipe):
-        return [f"{own} not used: this method trains nothing that could forget the class"]
+        return [Warned(f"{own} not used: this method trains nothing that could forget the class")]
     if recipe.prior != "pictures":
-        return [f"{own} not used, because prior={recipe.prior}; prior=pictures uses them"]
+        return [Warned(f"{own} not used, because prior={recipe.prior}; prior=pictures uses them")]
     more = missing(recipe, concept)
     drawn = f", {more} more are drawn, as prior_count={recipe.prior_count}" if more else ""
-    return [f"{own} protect{'s' if count == 1 else ''} the class (prior=pictures){drawn}"]
+    return [Noted(f"{own} protect{'s' if count == 1 else ''} the class (prior=pictures){drawn}")]

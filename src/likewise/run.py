@@ -135,7 +135,7 @@ class Run:
         method.check(base, len(stack))
         for job in stack.jobs:
             yield from (Warned(text) for text in identifier.warnings(base, job.concept.token))
-            yield from (Warned(text) for text in prior.remarks(job.recipe, job.concept))
+            yield from prior.remarks(job.recipe, job.concept)
         for recipe in stack.recipes:
             yield from (Warned(text) for text in optimizers.warnings(recipe))
         before, base.precision = base.precision, _precision(base, stack.jobs[0].recipe)

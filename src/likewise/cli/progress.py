@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from likewise.cli import terminal
-from likewise.events import Attached, Event, Finished, Loaded, Sampled, Stepped, Warned
+from likewise.events import Attached, Event, Finished, Loaded, Noted, Sampled, Stepped, Warned
 
 EVERY_SECONDS = 10.0
 LINES = 10
@@ -87,7 +87,7 @@ def _tell(event: Event, display: Display, said: set[str]) -> None:
         display.step(event)
     elif isinstance(event, Warned) and event.text not in said:
         said.add(event.text)
-        terminal.say(event.text, "warning")
+        terminal.say(event.text, "note" if isinstance(event, Noted) else "warning")
 
 
 def follow_comparison(events: Iterable[Event], folder: Path | None = None) -> None:
