@@ -26,6 +26,7 @@ from likewise.survey import answer, drawings, exporting, prose, report
 from likewise.survey import store as stores
 from likewise.survey.rehearsal import catalogue
 from likewise.survey.statistics import analyse
+from likewise.survey.store import Mode
 from tests.survey.known import TAKEN, model, written
 
 VOID = {"meta", "link", "path", "rect", "br"}
@@ -368,9 +369,13 @@ def test_prose_follows_merges_votes_and_order(found: dict[str, Any]) -> None:
     assert "would change nothing" in prose.sentences(analyse(written(rows)))["unrated"]
 
 
-def test_no_trained_checkpoint_known_is_not_no_dreambooth() -> None:
+@pytest.mark.parametrize("mode", ["sample", "import"])
+def test_no_trained_checkpoint_known_is_not_no_dreambooth(tmp_path: Path, mode: Mode) -> None:
     rows = [model(n, "Checkpoint", downloads=10) for n in range(1, 41)]
-    found = analyse(written(rows, mode="sample", asked={n: n <= 40 for n in range(1, 101)}, largest=1000))
+    found = analyse(written(rows, mode=mode, asked={n: n <= 40 for n in range(1, 101)}, largest=1000))
+    words = Page(report.build(found, tmp_path / "page.html")).words
+    most = answer.round_text(found["totals"]["checkpoint_unknown"]["high"]) if mode == "sample" else "40"
+    assert f"DreamBooth\n    0 to {most}which were trained is not told" in words
     assert "40 checkpoints of unknown origin may be DreamBooth" in answer.sentences(found)[0]
     assert "none can be counted as DreamBooth" in prose.sentences(found)["merges"]
 

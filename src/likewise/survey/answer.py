@@ -29,7 +29,8 @@ def estimates(found: Row) -> dict[str, Row]:
     """For each compared method its number of models on the site, best first: `models`, `low`, `high` and `known`.
 
     `known` is `listed` where a full list counted them and `estimated` where random ids did. Without either, the number
-    is what this snapshot holds, with no ends, and `known` is `held`.
+    is what this snapshot holds, with no ends, and `known` is `held`. Where nobody told which checkpoints were trained,
+    DreamBooth is `untold`: any number from none to all of the checkpoints of unknown origin.
     """
     totals, rows = found["totals"] or {}, {row["method"]: row for row in found["methods"]}
     made: dict[str, Row] = {}
@@ -42,6 +43,10 @@ def estimates(found: Row) -> dict[str, Row]:
             }
         elif name in rows:
             made[name] = {"models": rows[name]["models"], "low": None, "high": None, "known": "held"}
+    untold = "checkpoint_unknown"
+    if "checkpoint_trained" not in made and untold in rows:
+        most = totals[untold]["high"] if untold in totals else rows[untold]["models"]
+        made["checkpoint_trained"] = {"models": most, "low": 0, "high": most, "known": "untold"}
     return dict(sorted(made.items(), key=lambda pair: -pair[1]["models"]))
 
 
@@ -57,8 +62,8 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def _how_many(found: Row, rows: dict[str, Row]) -> str:
-    numbers = estimates(found)
-    if not numbers:
+    numbers = {name: one for name, one in estimates(found).items() if one["known"] != "untold"}
+    if not numbers and not _unknown_origin(found):
         return "This snapshot holds no model of any of the methods that likewise teaches."
     if not any(one["known"] == "estimated" for one in numbers.values()):
         return _how_many_held(found, numbers)
@@ -70,6 +75,7 @@ def _how_many(found: Row, rows: dict[str, Row]) -> str:
             )
         elif one["known"] == "listed":
             parts.append(f"exactly {one['models']:,} {PLURALS[name]}")
+            about = "about "
         else:
             most = "at most " if name == "checkpoint_trained" else about
             parts.append(f"{most}{round_text(one['models'])} {PLURALS[name]}")
@@ -82,10 +88,11 @@ def _how_many(found: Row, rows: dict[str, Row]) -> str:
 
 
 def _how_many_held(found: Row, numbers: dict[str, Row]) -> str:
-    what = {"import": "This file", "census": "This list", "panel": "This second look"}
+    holders = {"import": "This file", "census": "This list", "panel": "This second look"}
     parts = [f"{one['models']:,} {PLURALS[name]}" for name, one in numbers.items() if one["models"]]
-    holder = what.get(found["snapshot"]["mode"], "This snapshot")
-    text = f"{holder} holds {listed(parts)}; it does not say how many there are on the site."
+    holder = holders.get(found["snapshot"]["mode"], "This snapshot")
+    what = listed(parts) or "no model of a method that likewise teaches"
+    text = f"{holder} holds {what}; it does not say how many there are on the site."
     return f"{text} {_unknown_origin(found)}".strip()
 
 

@@ -71,7 +71,8 @@ def _flat(value: Row, before: str = "") -> Row:
 
 def table(found: Row) -> list[Row]:
     """One row of short words per method, for a terminal: the site's number of models first, then the snapshot's own."""
-    numbers = answer.estimates(found) if found["totals"] or found["completed_by"] else {}
+    drawn = {name: total | {"known": "estimated"} for name, total in (found["totals"] or {}).items()}
+    numbers = drawn | answer.estimates(found) if drawn or found["completed_by"] else {}
     held = {"sample": "in the sample", "panel": "in the panel"}.get(found["snapshot"]["mode"], "models")
     rows = []
     for row in found["methods"]:
@@ -96,7 +97,7 @@ def table(found: Row) -> list[Row]:
 
 def models_text(one: Row | None) -> str:
     """A number of models on the site with its interval, or all of them where they were listed."""
-    if one is None or one["known"] == "held":
+    if one is None or one["known"] in ("held", "untold"):
         return MISSING
     if one["known"] == "listed":
         return f"{one['models']:,}"
