@@ -62,13 +62,12 @@ def load(source: str, *, device: str = "auto", precision: Literal["auto", "fp32"
     `device="auto"` is the accelerator where there is one, and the CPU for miniatures. `precision="auto"` is bf16
     where the hardware computes it natively, else fp32. Weights stay fp32.
     """
-    from likewise.base import best_device, native_bf16
+    from likewise.base import arithmetic, best_device
 
     if device == "auto":
         device = "cpu" if str(source).startswith("tiny:") else best_device()
     base = _load(str(source), device)
-    bf16 = native_bf16(base.device) if precision == "auto" else precision == "bf16"
-    base.precision = "bf16" if bf16 else "fp32"
+    base.precision = arithmetic(base.device, precision)
     return base
 
 

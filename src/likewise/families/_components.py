@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from likewise.errors import BaseError, FormatError
-from likewise.weights import read_tensors
+from likewise.weights import is_safetensors, read_tensors
+from likewise.weights.streaming import Pending, TensorFile, held
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 VARIANTS = ("", ".fp16", ".bf16")
@@ -37,8 +38,11 @@ def read_config(path: Path) -> dict[str, Any]:
     return found
 
 
-def folder_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a component: full precision before `fp16`, safetensors before pickled, shards joined."""
+def folder_tensors(folder: Path) -> dict[str, Pending]:
+    """All tensors of a component, each read when it is asked for.
+
+    Full precision goes before `fp16` and safetensors before pickled files; shards are joined.
+    """
     for suffix in (".safetensors", ".bin"):
         for variant in VARIANTS:
             for stem in STEMS:
@@ -55,15 +59,18 @@ def folder_tensors(folder: Path) -> dict[str, Tensor]:
     raise BaseError(f"{folder} holds no weights", wanted)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> dict[str, Pending]:
     try:
-        return read_tensors(path)
+        if not is_safetensors(path):
+            return {name: held(tensor) for name, tensor in read_tensors(path).items()}
+        file = TensorFile(path)
+        return {name: file.pending(name) for name in file.header.shapes}
     except FormatError as error:
         raise BaseError(error.message, error.hint) from error
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
+def _read_shards(index: Path) -> dict[str, Pending]:
+    tensors: dict[str, Pending] = {}
     for name in sorted({str(name) for name in read_config(index).get("weight_map", {}).values()}):
         if Path(name).name != name:
             raise BaseError(f"{index} points outside its folder: {name}")
@@ -71,8 +78,8 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def build(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], what: str) -> nn.Module:
-    """`make()` filled with copies of `tensors` in fp32; raises `BaseError` unless they fit exactly.
+def build(make: Callable[[], nn.Module], tensors: Mapping[str, Pending], what: str) -> nn.Module:
+    """`make()` filled with copies of `tensors` in fp32, read one by one; raises `BaseError` unless they fit exactly.
 
     Older and newer spellings are understood: with `text_model.` or without, `query` for `to_q`.
     """
@@ -97,11 +104,18 @@ def build(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], what: st
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)}, where {tuple(wanted[name].shape)} was expected"
             raise BaseError(f"{what}: {name} is {shapes}: its weights do not belong to its configuration")
-    module.load_state_dict(
-        {k: v.to(torch.float32, copy=True) for k, v in given.items()}, assign=True, strict=False
-    )
+    try:
+        full = {name: _full(tensor) for name, tensor in given.items()}
+    except FormatError as error:
+        raise BaseError(error.message, error.hint) from error
+    module.load_state_dict(full, assign=True, strict=False)
     _fill_positions(module, what)
     return module
+
+
+def _full(pending: Pending) -> Tensor:
+    tensor = pending.load()
+    return tensor.to(torch.float32, copy=pending.read is None)  # what is held is somebody else's
 
 
 def _live_name(name: str, wanted: Mapping[str, Any]) -> str:

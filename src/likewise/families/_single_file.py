@@ -17,6 +17,7 @@ from torch import Tensor
 
 from likewise.errors import BaseError, FormatError
 from likewise.weights import is_safetensors, read_header, read_object, read_tensors, tensors_in
+from likewise.weights.streaming import Pending, held
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -47,7 +48,7 @@ class Component:
     """One model's configuration and tensors, as a folder would hold them."""
 
     config: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Pending]
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,19 @@ def read_single_file(path: Path) -> SingleFile:
         unet, vae = unet_config(shapes, sample), vae_config(shapes)
         text = _open_clip(tensors) if open_clip else _clip(tensors)
         return SingleFile(
-            Component(unet, convert_ldm_unet_checkpoint(_under(tensors, UNET), unet)),
-            Component(vae, convert_ldm_vae_checkpoint(_under(tensors, VAE), vae)),
-            text,
+            _component(unet, convert_ldm_unet_checkpoint(_under(tensors, UNET), unet)),
+            _component(vae, convert_ldm_vae_checkpoint(_under(tensors, VAE), vae)),
+            _component(*text),
             _schedule(prediction, "ztsnr" in shapes),
             open_clip,
             notes,
         )
     except (KeyError, IndexError, StopIteration) as error:
         raise BaseError(f"{path} is not laid out as Stable Diffusion is: {error} is missing") from None
+
+
+def _component(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Component:
+    return Component(config, {name: held(tensor) for name, tensor in tensors.items()})
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -217,13 +222,13 @@ def vae_config(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def _clip(tensors: Mapping[str, Tensor]) -> Component:
+def _clip(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """SD 1's text encoder; some files lack the level `text_model.`."""
     found = {name[len(CLIP) :].removeprefix("text_model."): t for name, t in _under(tensors, CLIP).items()}
-    return Component(_text_config(found, "quick_gelu"), found)
+    return _text_config(found, "quick_gelu"), found
 
 
-def _open_clip(tensors: Mapping[str, Tensor]) -> Component:
+def _open_clip(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """SD 2's text encoder without its last layer, which Stable Diffusion does not use."""
     found: dict[str, Tensor] = {}
     layers = _count({name: () for name in tensors}, f"{OPEN_CLIP}transformer.resblocks.") - 1
@@ -235,7 +240,7 @@ def _open_clip(tensors: Mapping[str, Tensor]) -> Component:
             number, _, rest = short.removeprefix("transformer.resblocks.").partition(".")
             if int(number) < layers:
                 found.update(_open_clip_layer(f"encoder.layers.{number}.", rest, tensor))
-    return Component(_text_config(found, "gelu"), found)
+    return _text_config(found, "gelu"), found
 
 
 def _open_clip_layer(start: str, name: str, tensor: Tensor) -> dict[str, Tensor]:
