@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from likewise import cli
 from likewise.cli import app, doctor, guard, progress, terminal
 from likewise.cli.app import find_run, split
-from likewise.errors import ConceptError, Error, Interrupted, RecipeError, RunError
+from likewise.errors import CapacityError, ConceptError, Error, Interrupted, RecipeError, RunError
 from tests.bases import pictures
 from tests.metrics.judges import panel
 
@@ -367,6 +367,8 @@ def test_errors_have_a_line_a_hint_and_a_code(
 
 
 def test_being_stopped_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guard.report(CapacityError("DreamBooth needs more memory", "--method lora")) == 3
+    assert capsys.readouterr().err == "error: DreamBooth needs more memory\nhint: --method lora\n"
     assert guard.report(Interrupted("stopped after step 3", "likewise teach --resume x")) == 130
     assert capsys.readouterr().err == "stopped after step 3\ngo on: likewise teach --resume x\n"
 

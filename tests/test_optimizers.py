@@ -177,3 +177,22 @@ def test_others_take_one_job(tmp_path: Path) -> None:
     job = methods.get("lora").recipe().override({"optimizer": "radam"})
     with pytest.raises(RecipeError, match="no learning rate per job"):
         Stack(stack([concept(tmp_path)], [job]).jobs * 2)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64, 1000])
+def test_pieces_change_no_number(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors that are cut along their first dimension, several to a piece, and scalars, against whole ones."""
+    found = []
+    for size in (1 << 30, piece):
+        monkeypatch.setattr(optimizers, "PIECE", size)
+        random = torch.Generator().manual_seed(0)
+        shapes = [(5, 4, 3), (70,), (3, 2), (1,), (), (0, 3)]
+        parameters = [torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in shapes]
+        one = Group("all", tuple(parameters), (Rate.parse(0.1),))
+        built = optimizers.build([one], [recipe()], stacked=False)
+        for _ in range(3):
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=random)
+            built.step({"all": torch.tensor([0.1])})
+        found.append([p.detach().clone() for p in parameters] + list(built.state().values()))
+    assert all(torch.allclose(one, two, rtol=1e-6, atol=1e-7) for one, two in zip(*found, strict=True))

@@ -352,6 +352,13 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def arithmetic(device: torch.device, wanted: Literal["auto", "fp32", "bf16"]) -> Literal["fp32", "bf16"]:
+    """What is computed in: as wanted, and with `auto` bf16 where the hardware has it."""
+    if wanted == "auto":
+        return "bf16" if native_bf16(device) else "fp32"
+    return wanted
+
+
 def native_bf16(device: torch.device) -> bool:
     """Does this hardware compute in bfloat16, rather than emulate it many times slower?"""
     if device.type == "cuda":

@@ -6,6 +6,7 @@
     ├── BaseError             a base model that cannot be found, read or recognised
     ├── UnsupportedError      a method that cannot teach this base (the reason, in words)
     ├── FormatError           a file of tensors that is damaged, hostile or of an unknown layout
+    ├── CapacityError         a machine with too little memory for what was asked
     ├── TrainingError         a run that must stop: not-a-number, nothing to resume
     ├── DrawingError          a picture that came out not finite, and is not written
     ├── RunError              a run or comparison folder that is missing, locked or unreadable
@@ -49,6 +50,10 @@ class UnsupportedError(Error):
 
 class FormatError(Error):
     """A file of tensors that is damaged, hostile or of an unknown layout."""
+
+
+class CapacityError(Error):
+    """A machine with too little memory for what was asked."""
 
 
 class TrainingError(Error):

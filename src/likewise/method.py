@@ -46,6 +46,8 @@ class Adapter(ABC):
     """Do the parameters lead with a slot dimension?"""
     trains_text: bool = False
     """Must prompts be encoded anew at each step?"""
+    spare: int = 0
+    """Bytes in memory that `before_steps` gives back."""
     strength: float = 1.0
     """A dial: 1 as trained, 0 the base exactly."""
 
@@ -56,6 +58,10 @@ class Adapter(ABC):
     @abstractmethod
     def state(self, slot: int) -> dict[str, Tensor]:
         """One slot's tensors, without padding, by canonical name; detached copies on the CPU."""
+
+    def shared(self, slot: int) -> Mapping[str, Tensor]:
+        """As `state`, for who is done with it before the next step: the tensors may be the adapter's own."""
+        return self.state(slot)
 
     @abstractmethod
     def detach(self) -> None:
@@ -76,6 +82,10 @@ class Adapter(ABC):
             return change(x)
         own = self.span.rows(len(x))
         return torch.cat([x[: own.start], change(x[own]), x[own.stop :]])
+
+    def before_steps(self) -> None:
+        """Called once, when everything that the steps need was encoded."""
+        return
 
     def after_step(self, rates: Mapping[str, Tensor]) -> None:
         """Called after each optimizer step with the groups' current rates [K]; for constraints on the parameters."""

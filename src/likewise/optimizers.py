@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,31 +35,29 @@ class SlotAdamW:
         self.step_count += 1
         one, two = (1 - beta**self.step_count for beta in self.betas)
         for group, first, second in zip(self.groups, self.first, self.second, strict=True):
-            pairs = [
-                (p, m, v)
+            rate = rates[group.name]
+            keep = 1 - rate * self.decay if group.decay else torch.ones_like(rate)
+            rows = [
+                (p, p.grad, m, v)
                 for p, m, v in zip(group.parameters, first, second, strict=True)
                 if p.grad is not None
             ]
-            if not pairs:
-                continue
-            parameters, means, squares = (list(column) for column in zip(*pairs, strict=True))
-            gradients = [p.grad for p in parameters]
-            rate = rates[group.name]
-            torch._foreach_lerp_(means, gradients, 1 - self.betas[0])
-            torch._foreach_mul_(squares, self.betas[1])
-            torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.betas[1])
-            spread = torch._foreach_sqrt(squares)
-            torch._foreach_div_(spread, two**0.5)
-            torch._foreach_add_(spread, self.eps)
-            update = torch._foreach_div(means, spread)
-            keep = 1 - rate * self.decay if group.decay else torch.ones_like(rate)
-            if self.stacked and len(rate) > 1:
-                torch._foreach_mul_(parameters, [to_slots(keep, p) for p in parameters])
-                torch._foreach_mul_(update, [to_slots(rate / one, p) for p in parameters])
-                torch._foreach_sub_(parameters, update)
-            else:
-                torch._foreach_mul_(parameters, float(keep[0]))
-                torch._foreach_add_(parameters, update, alpha=-float(rate[0]) / one)
+            for piece in _pieces(rows, whole=self.stacked):
+                parameters, gradients, means, squares = (list(column) for column in zip(*piece, strict=True))
+                torch._foreach_lerp_(means, gradients, 1 - self.betas[0])
+                torch._foreach_mul_(squares, self.betas[1])
+                torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.betas[1])
+                update = torch._foreach_sqrt(squares)
+                torch._foreach_div_(update, two**0.5)
+                torch._foreach_add_(update, self.eps)
+                update = torch._foreach_div(means, update)
+                if self.stacked and len(rate) > 1:
+                    torch._foreach_mul_(parameters, [to_slots(keep, p) for p in parameters])
+                    torch._foreach_mul_(update, [to_slots(rate / one, p) for p in parameters])
+                    torch._foreach_sub_(parameters, update)
+                else:
+                    torch._foreach_mul_(parameters, float(keep[0]))
+                    torch._foreach_add_(parameters, update, alpha=-float(rate[0]) / one)
 
     def state(self) -> dict[str, Tensor]:
         """Moments and the step count, by group and position."""
@@ -76,6 +74,30 @@ class SlotAdamW:
             for n, (m, v) in enumerate(zip(first, second, strict=True)):
                 m.copy_(tensors[f"{prefix}{group.name}.{n}.first"])
                 v.copy_(tensors[f"{prefix}{group.name}.{n}.second"])
+
+
+Row = tuple[Tensor, ...]
+"""A parameter, its gradient and its two moments, or the same rows of each."""
+PIECE = 1 << 22
+"""Numbers that are updated at a time: what is computed on the way takes no more memory than they do, twice."""
+
+
+def _pieces(rows: Iterable[Row], whole: bool) -> Iterator[list[Row]]:
+    """`rows` in lists of about `PIECE` numbers; larger tensors are cut along their first dimension, unless left `whole`."""
+    piece: list[Row] = []
+    room = PIECE
+    for row in rows:
+        length = len(row[0]) if row[0].ndim else 1
+        cut = length if whole or not row[0].numel() else max(1, PIECE * length // row[0].numel())
+        parts = [row] if cut >= length else zip(*(tensor.split(cut) for tensor in row), strict=True)
+        for part in parts:
+            if piece and part[0].numel() > room:
+                yield piece
+                piece, room = [], PIECE
+            piece.append(part)
+            room -= part[0].numel()
+    if piece:
+        yield piece
 
 
 class ForeignOptimizer:

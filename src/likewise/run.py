@@ -19,9 +19,20 @@ from typing import Any, Self
 import psutil
 
 import likewise
-from likewise import families, formats, identifier, identity, intake, methods, optimizers, prior, records
+from likewise import (
+    families,
+    formats,
+    identifier,
+    identity,
+    intake,
+    memory,
+    methods,
+    optimizers,
+    prior,
+    records,
+)
 from likewise.artifact import Artifact
-from likewise.base import Base, Sampler, native_bf16
+from likewise.base import Base, Sampler, arithmetic
 from likewise.cache import Cache, key
 from likewise.checkpoint import Checkpoint
 from likewise.concept import Concept
@@ -42,7 +53,7 @@ from likewise.meter import Meter
 from likewise.method import Adapter
 from likewise.planning import asked, look, settle
 from likewise.prompt import foreign
-from likewise.recipe import Recipe, TrainingRecipe
+from likewise.recipe import TrainingRecipe
 from likewise.sampling import draw, redraw, several
 from likewise.stack import Job, Stack
 from likewise.train import Training
@@ -138,7 +149,7 @@ class Run:
             yield from prior.remarks(job.recipe, job.concept)
         for recipe in stack.recipes:
             yield from (Warned(text) for text in optimizers.warnings(recipe))
-        before, base.precision = base.precision, _precision(base, stack.jobs[0].recipe)
+        before, base.precision = base.precision, arithmetic(base.device, stack.jobs[0].recipe.precision)
         try:
             facts = {"prediction": base.objective.prediction, "base_fingerprint": fingerprint}
             yield Finished((yield from self._perform(base, stack, sampler or Sampler(), facts)))
@@ -153,6 +164,9 @@ class Run:
         checkpoint = Checkpoint(self.folder, records.read_plan(self.folder).get("identity"))
         with ExitStack() as held:
             with meter:
+                if any(recipe.prior == "pictures" for recipe in stack.recipes):
+                    with method.attach(base, stack) as tried:  # before minutes go into class pictures
+                        memory.check(base, tried, stack, method.title)
                 class_pictures = [list(self._class_pictures(base, job)) for job in stack.jobs]
                 adapter = held.enter_context(method.attach(base, stack))
                 if not adapter.groups():
@@ -160,6 +174,7 @@ class Run:
                     with meter.paused():
                         yield from self._preview(base, adapter, 0, sampler)
                 else:
+                    memory.check(base, adapter, stack, method.title)
                     training = Training(base, adapter, stack, cache=self.cache, class_pictures=class_pictures)
                     checkpoint.load(training)
                     held.enter_context(checkpoint.guarding(training))
@@ -243,7 +258,7 @@ class Run:
         files: list[Path] = []
         for slot, job in enumerate(self.jobs):
             artifact = Artifact(
-                self.method, base.family, job.concept.token, job.concept.noun, adapter.state(slot),
+                self.method, base.family, job.concept.token, job.concept.noun, adapter.shared(slot),
                 job.recipe.model_dump(mode="json"), records.called(self.base),
                 {"likewise": likewise.__version__, **facts},
             )  # fmt: skip
@@ -323,12 +338,6 @@ class Run:
 def _preview_steps(steps: int) -> tuple[int, ...]:
     spaced = {max(1, round(steps * 0.5**n)) for n in range(5)}
     return tuple(sorted(spaced))
-
-
-def _precision(base: Base, recipe: Recipe) -> Any:
-    if recipe.precision == "auto":
-        return "bf16" if native_bf16(base.device) else "fp32"
-    return recipe.precision
 
 
 def plan(

@@ -76,6 +76,7 @@ class Training:
                 for (concept, recipe), pictures in zip(jobs, class_pictures or [()] * len(jobs), strict=True)
             ]
         self._texts = {} if adapter.trains_text else self._encode_all()
+        adapter.before_steps()
 
     def __iter__(self) -> Iterator[Step]:
         while self.done < self.stack.steps:

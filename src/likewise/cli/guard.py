@@ -3,7 +3,7 @@
 0   done
 1   failed while at work
 2   what was typed is wrong: an option, a method, a setting
-3   refused before starting: no usable picture, a base that this method cannot teach
+3   refused before starting: no usable picture, a base that this method cannot teach, too little memory
 130 interrupted
 """
 
@@ -29,11 +29,14 @@ from likewise.cache import home
 from likewise.cli import terminal
 from likewise.cli.places import prepare
 from likewise.elsewhere import DRAWING, ours
-from likewise.errors import ConceptError, Error, Interrupted, RecipeError, UnsupportedError
+from likewise.errors import CapacityError, ConceptError, Error, Interrupted, RecipeError, UnsupportedError
 from likewise.files import is_full, printable
 
 FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
-_CODES = {RecipeError: USAGE, ConceptError: REFUSED, UnsupportedError: REFUSED, Interrupted: INTERRUPTED}
+_CODES = {
+    RecipeError: USAGE, ConceptError: REFUSED, UnsupportedError: REFUSED, CapacityError: REFUSED,
+    Interrupted: INTERRUPTED,
+}  # fmt: skip
 _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",

@@ -7,19 +7,13 @@ The folder is the database: results.jsonl has a row per trial, comparison.json w
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import datetime
-import gc
 import json
 import logging
-import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import likewise
 from likewise import families, identifier, intake, methods, prior, records
@@ -32,6 +26,7 @@ from likewise.concept import Concept
 from likewise.errors import ConceptError, Interrupted, RecipeError, RunError
 from likewise.events import Event
 from likewise.files import expand, write_text, write_with
+from likewise.memory import release
 from likewise.meter import machine
 from likewise.metrics.features import Panel, panel
 from likewise.picture import Example
@@ -177,7 +172,7 @@ class Comparison:
     def _trial(self, trial: Trial) -> Generator[Event, None, Row]:
         """Yields the trial's events, returns its row; after it the base is as before, whatever it did."""
         base = self._base()
-        _release_memory()
+        release()  # so that a trial's peak is not its predecessor's
         kept = self._digest(trial)
         place = Place(self.folder, base, self.base, self.concept, self.protocol, kept, self._stop_asked)
         row = yield from execute(trial, place)
@@ -264,7 +259,7 @@ class Comparison:
         return names
 
     def _score(self, judges: Panel | None) -> tuple[str, ...]:
-        _release_memory()
+        release()
         rows, order = self._results.rows(), [trial.name for trial in self.plan()]
         templates, noun = self.protocol.templates, self.concept.noun
         found: Scored = score(self.folder, rows, templates, noun, judges or self._judges())
@@ -365,13 +360,3 @@ def _spread(
 
 def _fields(method: str) -> set[str]:
     return set(methods.get(method).recipe.model_fields)
-
-
-def _release_memory() -> None:
-    """Give freed memory back, so that a trial's peak is not its predecessor's."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library, which does as it likes
-            ctypes.CDLL("libc.so.6").malloc_trim(0)

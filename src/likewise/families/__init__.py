@@ -71,13 +71,12 @@ def load(
     where the hardware computes it natively, else fp32. `weights="auto"` keeps large frozen weights as their file has
     them, and widens small ones to float32, which computes faster. The numbers are the same.
     """
-    from likewise.base import best_device, native_bf16
+    from likewise.base import arithmetic, best_device
 
     if device == "auto":
         device = "cpu" if str(source).startswith("tiny:") else best_device()
     base = _load(str(source), device, weights)
-    bf16 = native_bf16(base.device) if precision == "auto" else precision == "bf16"
-    base.precision = "bf16" if bf16 else "fp32"
+    base.precision = arithmetic(base.device, precision)
     return base
 
 

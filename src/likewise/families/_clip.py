@@ -20,6 +20,7 @@ from likewise.errors import BaseError
 from likewise.families._components import build, folder_tensors, read_config
 from likewise.preprocessing import pixels
 from likewise.tower import TextTower, Tokens
+from likewise.weights.streaming import Pending
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -145,7 +146,7 @@ def end_positions(ids: Tensor, tokenizer: Any) -> Tensor:
     return (ids == tokenizer.eos_token_id).int().argmax(dim=1)
 
 
-def read_twin(folder: Path, projection: Tensor | None, text: Any) -> VisionHalf:
+def read_twin(folder: Path, projection: Pending | None, text: Any) -> VisionHalf:
     """The vision half in a model folder's `image_encoder/`, else that of the published CLIP model.
 
     `projection` [d, width] is `text_projection.weight` of the folder's text encoder, `text` its config.
@@ -163,7 +164,7 @@ def read_twin(folder: Path, projection: Tensor | None, text: Any) -> VisionHalf:
             f"{folder} and the text encoder beside it do not share a space", "they are of two CLIP models"
         )
     mean, std = _picture_statistics(folder)
-    return VisionHalf(vision, projection.float(), nn.ModuleList(), mean, std)
+    return VisionHalf(vision, projection.load().float(), nn.ModuleList(), mean, std)
 
 
 def _picture_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:

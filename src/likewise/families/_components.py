@@ -27,6 +27,8 @@ from likewise.errors import BaseError, FormatError
 from likewise.files import read_text
 from likewise.frozen import NARROW, keep_narrow
 from likewise.naming.single_file import FOLDERS
+from likewise.weights.numbers import REAL
+from likewise.weights.streaming import Pending
 
 
 @contextmanager
@@ -50,10 +52,10 @@ def read_config(path: Path) -> dict[str, Any]:
         return read_json(path)
 
 
-def folder_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a component's folder; raises `BaseError`."""
+def folder_tensors(folder: Path) -> dict[str, Pending]:
+    """All tensors of a component's folder, each read when it is asked for; raises `BaseError`."""
     with as_base():
-        return {name: one.load() for name, one in component_tensors(folder)[0].items()}
+        return component_tensors(folder)[0]
 
 
 def configuration(checkpoint: Checkpoint, component: str) -> dict[str, Any]:
@@ -71,15 +73,14 @@ def module(
 ) -> nn.Module:
     """`make(configuration)` filled with the part's tensors, but for those named in `leave`; raises `BaseError`."""
     config = configuration(checkpoint, FOLDERS[part])
-    with as_base():
-        tensors = {n: one.load() for n, one in checkpoint.part(part).items() if n not in leave}
+    tensors = {n: one for n, one in checkpoint.part(part).items() if n not in leave}
     return build(lambda: make(config), tensors, f"{checkpoint.origin}, {FOLDERS[part]}", weights)
 
 
 def build(
-    make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], what: str, weights: Weights = "float32"
+    make: Callable[[], nn.Module], tensors: Mapping[str, Pending], what: str, weights: Weights = "float32"
 ) -> nn.Module:
-    """`make()` filled with `tensors`, which become its own; raises `BaseError` unless they fit exactly.
+    """`make()` filled with `tensors`, read one by one; raises `BaseError` unless they fit exactly.
 
     `weights` says whether they are widened to float32 or stay as the file has them.
     Older and newer spellings are understood: with `text_model.` or without, `query` for `to_q`.
@@ -102,21 +103,26 @@ def build(
         )
         raise BaseError(f"{what} {told}: its weights do not belong to its configuration")
     for name, tensor in given.items():
-        if not tensor.is_floating_point():
+        if tensor.dtype not in REAL:
             raise BaseError(
                 f"{what}: {name} holds codes of the type {tensor.dtype}, not weights", "fetch it in 16 bits"
             )
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)}, where {tuple(wanted[name].shape)} was expected"
             raise BaseError(f"{what}: {name} is {shapes}: its weights do not belong to its configuration")
-    wide = {k: v.to(_kept(v, weights)) for k, v in given.items()}
-    module.load_state_dict(wide, assign=True, strict=False)
+    try:
+        kept = {name: _tensor(one, weights) for name, one in given.items()}
+    except FormatError as error:
+        raise BaseError(error.message, error.hint) from error
+    module.load_state_dict(kept, assign=True, strict=False)
     _fill_positions(module, what)
     return keep_narrow(module) if weights == "file" else module
 
 
-def _kept(tensor: Tensor, weights: Weights) -> torch.dtype:
-    return tensor.dtype if weights == "file" and tensor.dtype in NARROW else torch.float32
+def _tensor(one: Pending, weights: Weights) -> Tensor:
+    tensor = one.load()
+    kept = tensor.dtype if weights == "file" and tensor.dtype in NARROW else torch.float32
+    return tensor.to(kept, copy=one.read is None)  # what is held is somebody else's
 
 
 def _live_name(name: str, wanted: Mapping[str, Any]) -> str:

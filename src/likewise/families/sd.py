@@ -124,8 +124,7 @@ def _read(path: Path, weights: Weights) -> Parts:
     for note in checkpoint.notes:
         logger.warning(note)
     text = CLIPTextConfig.from_dict(configuration(checkpoint, "text_encoder"))
-    projected = checkpoint.part("text").get(PROJECTION)
-    projection = projected.load() if projected else None
+    projection = checkpoint.part("text").get(PROJECTION)
     return Parts(
         unet=module(checkpoint, "backbone", UNet2DConditionModel.from_config, weights),
         vae=module(checkpoint, "vae", AutoencoderKL.from_config),

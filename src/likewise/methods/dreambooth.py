@@ -18,6 +18,7 @@ from likewise.base import Base
 from likewise.errors import FormatError
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
+from likewise.snapshot import Resting, Snapshot
 from likewise.stack import Stack
 
 
@@ -29,25 +30,32 @@ class DreamBoothRecipe(TrainingRecipe):
     learning_rate: LearningRate = 2e-6
     """2e-6 to 5e-6 for Stable Diffusion (paper, diffusers, kohya); small models take more."""
     text_rate: LearningRate | None = None
-    """Learning rate of the text tower; helps faces, costs memory. Empty: the tower stays as it is."""
+    """Learning rate of the text towers; helps faces, costs memory. Empty: the towers stay as they are."""
     prior: Literal["none", "pictures", "predicted"] = "pictures"
     """What protects the class: `pictures`, your own or drawn once by the base, `predicted` by the frozen base, or `none`."""
 
 
 class DreamBoothAdapter(Adapter):
-    """The base's own weights, unfrozen, beside a snapshot of what they were."""
+    """The base's own weights, unfrozen, beside a snapshot of what they were, which may lie `aside` from the memory."""
 
     stacked = False
 
-    def __init__(self, base: Base, text: bool) -> None:
-        parts = {"backbone": base.backbone} | ({"text": base.components()["text"]} if text else {})
-        self.trains_text = text
+    def __init__(self, base: Base, parts: Sequence[str], *, aside: bool = False) -> None:
+        """`parts` are the components whose weights are taught: `backbone`, and towers if they learn as well."""
+        self.trains_text = bool(set(parts) & set(base.text_parts))
         self.rates: dict[str, tuple[Rate, ...]] = {}
         self._weights: dict[str, dict[str, nn.Parameter]] = {
-            part: {f"{part}.{base.canonical(part, name)}": p for name, p in module.named_parameters()}
-            for part, module in parts.items()
+            part: {
+                f"{part}.{base.canonical(part, name)}": p
+                for name, p in base.components()[part].named_parameters()
+            }
+            for part in parts
         }
-        self._before = {name: p.detach().clone() for name, p in self._named()}
+        self._others = [module for name, module in base.components().items() if name not in parts]
+        self._before, self._resting = Snapshot(self._named(), aside=aside), Resting(())
+        self._taught: dict[str, Tensor] = {}
+        for _, p in self._named():
+            p.data = p.data.float()  # a weight that learns needs all its digits, whatever its file kept
         self._strength = 1.0
         self._attached = True
 
@@ -63,25 +71,37 @@ class DreamBoothAdapter(Adapter):
         if self._strength == 1.0:
             self._taught = {name: p.data for name, p in self._named()}
         for name, p in self._named():
-            before, taught = self._before[name], self._taught[name]
-            p.data = taught if value == 1.0 else before if value == 0.0 else torch.lerp(before, taught, value)
+            taught = self._taught[name]
+            p.data = taught if value == 1.0 else _mixed(self._before[name], taught, value)
         self._strength = value
 
     def groups(self) -> list[Group]:
-        """All backbone weights, then the tower's."""
-        return [
-            Group(part, tuple(weights.values()), self.rates[part])
-            for part, weights in self._weights.items()
-            if part in self.rates
-        ]
+        """All backbone weights, then the towers'."""
+        found: dict[str, list[nn.Parameter]] = {}
+        for part, weights in self._weights.items():
+            found.setdefault("backbone" if part == "backbone" else "text", []).extend(weights.values())
+        return [Group(name, tuple(found[name]), self.rates[name]) for name in found if name in self.rates]
 
     def state(self, slot: int) -> dict[str, Tensor]:
         """Every trained weight, by `backbone.` or `text.` and its published path."""
         return {name: p.detach().cpu().clone() for name, p in self._named()}
 
+    def shared(self, slot: int) -> dict[str, Tensor]:
+        """The weights themselves: a second copy of a whole model may not fit."""
+        return {name: p.detach() for name, p in self._named()}
+
+    def before_steps(self) -> None:
+        """Lay the weights that do not train beside the memory; the steps need none of them, previews fetch them."""
+        self._resting = Resting(self._others)
+
+    @property
+    def spare(self) -> int:  # type: ignore[override]
+        """What the weights take that do not train, where they can rest."""
+        return Resting.size(self._others)
+
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """Swap the snapshot in by pointer; nothing is copied."""
+        """Swap the snapshot in, and the taught weights back by pointer."""
         before = self._strength
         self.strength = 0.0
         try:
@@ -94,14 +114,22 @@ class DreamBoothAdapter(Adapter):
         if not self._attached:
             return
         self._attached = False
+        self._resting.wake()
+        self._taught.clear()
         for name, p in self._named():
             p.data = self._before[name]
             p.grad = None
             p.requires_grad_(False)
+        self._before.close()
 
     def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
         for weights in self._weights.values():
             yield from weights.items()
+
+
+def _mixed(before: Tensor, taught: Tensor, strength: float) -> Tensor:
+    before = before.to(taught.dtype)
+    return torch.lerp(before, taught, strength) if strength else before
 
 
 class DreamBooth(Method[DreamBoothRecipe]):
@@ -121,7 +149,10 @@ class DreamBooth(Method[DreamBoothRecipe]):
         """Unfreeze the backbone (and the tower where it has a rate)."""
         self.check(base, len(stack))
         recipe: DreamBoothRecipe = stack.jobs[0].recipe  # type: ignore[assignment]
-        adapter = DreamBoothAdapter(base, recipe.text_rate is not None)
+        # A prior that is predicted wants the snapshot at each step, too often to carry it to a GPU.
+        aside = recipe.prior != "predicted" or base.device.type == "cpu"
+        parts = ("backbone", *(base.text_parts if recipe.text_rate is not None else ()))
+        adapter = DreamBoothAdapter(base, parts, aside=aside)
         adapter.rates["backbone"] = (Rate.parse(recipe.learning_rate),)
         if recipe.text_rate is not None:
             adapter.rates["text"] = (Rate.parse(recipe.text_rate),)
@@ -134,7 +165,8 @@ class DreamBooth(Method[DreamBoothRecipe]):
         """Load one taught model's weights over the base's."""
         self.check(base, len(artifacts))
         tensors = artifacts[0].tensors
-        adapter = DreamBoothAdapter(base, any(name.startswith("text.") for name in tensors))
+        parts = {name.partition(".")[0] for name in tensors}
+        adapter = DreamBoothAdapter(base, ["backbone", *(part for part in base.text_parts if part in parts)])
         try:
             with torch.no_grad():
                 for name, parameter in adapter._named():
