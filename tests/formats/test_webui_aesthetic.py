@@ -9,7 +9,6 @@ from likewise.errors import FormatError
 from likewise.families.sd import StableDiffusion
 from likewise.formats import Saving
 from likewise.methods.aesthetic import METHOD
-from likewise.weights import write_object
 from tests import webui
 
 MEAN = torch.randn(1, 768, generator=torch.Generator().manual_seed(0)) * 3
@@ -81,7 +80,8 @@ def test_a_read_one_pulls_prompts(tmp_path):
     ],
 )
 def test_impossible_files_are_told_in_one_line(tmp_path, tensor, reason):
-    path = write_object(tmp_path / "x.pt", tensor)
+    path = tmp_path / "x.pt"
+    torch.save(tensor, path)
     with pytest.raises(FormatError, match=reason) as caught:
         formats.read(path)
     assert str(path) in str(caught.value)

@@ -83,7 +83,7 @@ def convert(
     picture = accompanying.open_preview(shown) if shown else None
     program = placing.program_at(install).name if install and not no_metadata else ""
     subject = open_checkpoint(source, averaged=averaged) if averaged else subjects.open_subject(source)
-    _warn(subject, as_json)
+    notes = _warn(subject, as_json)
     if base is not None and not (isinstance(subject, Artifact) and subject.method == "dreambooth"):
         raise FormatError(f"{source} needs no base", "--base is for weights that DreamBooth taught")
     target = placing.save(subject, source.stem, wish)
@@ -91,7 +91,7 @@ def convert(
     if not as_json:
         for path in beside.kept:
             terminal.say(f"{terminal.short(path)} was there and stays as it is", "warning")
-    _told(target, as_json, more={"beside": [str(path) for path in beside.made]})
+    _told(target, as_json, more={"beside": [str(path) for path in beside.made], **notes})
 
 
 @app.command()
@@ -132,8 +132,8 @@ def merge(
         made = merging.merge([(part, weight) for part, weight in parts if isinstance(part, Artifact)])
     else:
         raise FormatError("a whole model cannot be added to a LoRA", "name the model to add to by --into")
-    _warn(made, as_json)
-    _told(placing.save(made, stem, wish), as_json)
+    notes = _warn(made, as_json)
+    _told(placing.save(made, stem, wish), as_json, more=notes)
 
 
 @app.command()
@@ -167,8 +167,8 @@ def extract(
     origin = model(base)
     before, after = subjects.open_model(origin), subjects.open_model(source, origin)
     made, cut = extracting.extract(before, after, size, extracting.CLAMP if clamp else None)
-    _warn(made, as_json)
-    _told(placing.save(made, f"{source.stem}-lora", wish), as_json, cut)
+    notes = _warn(made, as_json)
+    _told(placing.save(made, f"{source.stem}-lora", wish), as_json, cut, notes)
 
 
 @app.command()
@@ -298,12 +298,13 @@ def diff(
             terminal.result(f"only in {terminal.short(path)}: {len(names)}, such as {names[0]}")
 
 
-def _warn(subject: Subject, as_json: bool) -> None:
-    """Say what is to be known of a file: what was guessed, left out or does not go together."""
+def _warn(subject: Subject, as_json: bool) -> dict[str, object]:
+    """Say what is to be known of a file (what was guessed, left out or does not go together), or give it for JSON."""
     notes = subject.notes
     texts = [notes[key] for key in WARNED if key in notes] if isinstance(notes, Mapping) else list(notes)
     for text in () if as_json else texts:
         terminal.say(text, "warning")
+    return {"notes": texts} if texts else {}
 
 
 def _wish(to: str, out: Path | None, dtype: Dtype | None, no_metadata: bool) -> Wish:

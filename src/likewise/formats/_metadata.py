@@ -138,7 +138,7 @@ def noun_of(metadata: Mapping[str, str]) -> str:
 
 def base_of(metadata: Mapping[str, str]) -> str:
     """What the base was called, or nothing."""
-    said = (FACTS["base"], "ss_sd_model_name", "ss_base_model_version")
+    said = (FACTS["base"], "base_model_name_or_path", "ss_sd_model_name", "ss_base_model_version")
     return next((metadata[key] for key in said if metadata.get(key)), "")
 
 

@@ -21,8 +21,8 @@ from likewise.errors import FormatError
 WITHOUT_EFFECT = frozenset(
     """
     alora_offsets auto_mapping base_model_name_or_path corda_config ensure_weight_tying eva_config exclude_modules
-    inference_mode layers_pattern layers_to_transform loftq_config lora_dropout lora_ga_config megatron_core peft_type
-    peft_version qalora_group_size revision runtime_config target_modules task_type
+    inference_mode layers_pattern layers_to_transform loftq_config lora_dropout lora_ga_config megatron_core merge_weights
+    peft_type peft_version qalora_group_size revision runtime_config target_modules task_type
     """.split()  # noqa: SIM905
 )
 """Settings that say how a LoRA was trained or found its layers. They change nothing about tensors that are there."""
@@ -32,6 +32,7 @@ OTHER_TENSORS: Mapping[str, str] = {
     "use_dora": "DoRA",
     "lora_bias": "biases",
     "bias": "biases of the base",
+    "enable_lora": "layers that are changed in part",
     "fan_in_fan_out": "transposed weights",
     "modules_to_save": "whole layers beside the LoRA",
     "trainable_token_indices": "rows of a table of words",

@@ -31,6 +31,7 @@ _LAYERS = tuple(
         (r"(?:img|txt)_mlp_fc[12]|(?:img|txt)_mod_linear|modulation_linear|token_refiner", "Hunyuan Video"),
         (r"^blocks_\d+_attn[12]_(?:[qk]v?_proj|Wqkv|out_proj)", "Hunyuan-DiT"),
         (r"joint_transformer_blocks_", "AuraFlow"),
+        (r"^transformer_blocks_\d+_attn1_(?:add_|to_add_)", "Mochi"),
         (r"blocks_\d+_\d+_attention_|prior_unet", "Stable Cascade"),
         (r"text_fusion", "Krea 2"),
         (r"audio_|video_to_audio", "LTX-2"),
@@ -53,6 +54,8 @@ _WIDTHS = {
 """Inputs of transformer blocks that have `attn1`."""
 _JOINT = {3072: "Qwen-Image", 4096: "Flux.2", 6144: "Flux.2"}
 """Inputs of transformer blocks that have `attn`, where no known family has their number or width."""
+_WITH_SINGLES = {**_JOINT, 3072: "Hunyuan Video"}
+"""The same, where there are blocks of one stream besides."""
 _SAID = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
@@ -91,11 +94,12 @@ def by_layers(names: Iterable[str], widths: Iterable[int] = ()) -> str:
         if any(pattern.search(name) for name in flat):
             return "Lumina 2" if model == "Z-Image" and 2304 in known else model
     blocks = [found for name in flat if (found := _BY_WIDTH.search(name))]
-    table = _JOINT if any(found[2] == "attn" for found in blocks) else _WIDTHS
-    if blocks or any("double_blocks_" in name for name in flat):
-        table = table if blocks else _JOINT
-        return next((model for width, model in table.items() if width in known), "")
-    return ""
+    singles = any(re.match(r"(?:single_transformer|single|double)_blocks_", name) for name in flat)
+    if not (blocks or singles):
+        return ""
+    separate = blocks and not any(found[2] == "attn" for found in blocks)
+    table = _WIDTHS if separate else _WITH_SINGLES if singles else _JOINT
+    return next((model for width, model in table.items() if width in known), "")
 
 
 def by_metadata(metadata: Mapping[str, str]) -> str:
