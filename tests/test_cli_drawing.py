@@ -104,7 +104,7 @@ def test_whatever_can_be_read_is_drawn_with(
         ({"diffusion_model.blocks.0.self_attn.q": 1536}, {}, "was taught for Wan", "are known"),
         ({"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k": 768}, {}, "2x768", "name its own by --base"),
         ({"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k": 768}, {"ss_sd_model_name": "anything-v3"},
-         "was taught on 'anything-v3', and there is no base", "name a base by --base"),
+         "was taught on 'anything-v3', and there is no base", "to be drawn with: --base BASE"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_drawn_with_is_told_with_a_way_out(

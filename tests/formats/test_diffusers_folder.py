@@ -148,7 +148,7 @@ def test_half_precision_variants_shards_and_pickled_folders_are_read(tmp_path):
         "config.json", "diffusion_pytorch_model.safetensors"
     ]  # fmt: skip
     table.write_text(json.dumps({"weight_map": {"x": "../secret.safetensors"}}))
-    with pytest.raises(FormatError, match="does not name the files beside it"):
+    with pytest.raises(FormatError, match="points outside its folder"):
         open_checkpoint(source)
 
 
