@@ -90,7 +90,10 @@ def test_what_cannot_fit_is_refused_before_anything_is_drawn(
     before = base.fingerprint()
     with pytest.raises(CapacityError, match=r"DreamBooth needs about .* GB more memory on tiny:sd") as told:
         list(run.start(base=base))
-    assert told.value.hint == "any of these would fit: no ema, prior=none, checkpointing=true, optimizer=adafactor, --method lora"
+    assert (
+        told.value.hint
+        == "any of these would fit: no ema, prior=none, checkpointing=true, optimizer=adafactor, --method lora"
+    )
     assert not cache.folder.exists()
     assert base.fingerprint() == before
 
