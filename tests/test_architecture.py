@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -140,3 +141,9 @@ def test_imports_keep_to_the_layers() -> None:
         "sys.argv = ['lint-imports', '--no-logo', '--no-cache']; lint_imports_command()"
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_picture_of_the_layers_is_that_of_the_code() -> None:
+    drawing = runpy.run_path(str(ROOT / "docs" / "layers.py"))
+    picture = (ROOT / "docs" / "layers.svg").read_text(encoding="utf-8")
+    assert drawing["drawn"]() == picture, "draw it anew: python docs/layers.py"
