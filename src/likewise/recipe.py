@@ -140,8 +140,12 @@ class TrainingRecipe(Recipe):
     """Optimizer steps."""
     learning_rate: LearningRate = 1e-4
     """Learning rate; piecewise as `0.005:100, 1e-3:1000`."""
+    epochs: PositiveInt | None = None
+    """Passes over all pictures, each as often as it repeats, instead of `steps`. Empty: as many as the steps make."""
     batch_size: PositiveInt = 1
     """Pictures per step and job."""
+    accumulate: PositiveInt = 1
+    """Batches whose gradients are added up to one step: as a batch so many times as large, in the memory of one."""
     resolution: PositiveInt | None = None
     """Side of the square that pictures are cropped to, in pixels. Empty: the base's native size."""
     optimizer: Literal[
@@ -179,6 +183,26 @@ class TrainingRecipe(Recipe):
     nothing; guided ones look better and are more alike, and the class becomes like them wherever it is drawn."""
     checkpoint_every: NonNegativeInt = 100
     """Steps between resumable checkpoints; 0 keeps only the end."""
+
+    def override(self, pairs: Iterable[str] | Mapping[str, Any]) -> Self:
+        """As every recipe's. Of `steps` and `epochs` the later one holds; together they are refused."""
+        given = dict(pairs) if isinstance(pairs, Mapping) else dict(setting(pair) for pair in pairs)
+        epochs = given.get("epochs") not in (None, "", "none", "None")
+        if epochs and given.get("steps") is not None:
+            raise RecipeError(
+                f"steps={given['steps']} and epochs={given['epochs']} both say how long to train",
+                "give one of them",
+            )
+        if "steps" in given and not epochs:
+            given["epochs"] = None
+        return super().override(given)
+
+    def resolved(self, pictures: int) -> Self:
+        """With `epochs` over so many pictures (repeats and mirrored copies counted) as `steps`, the last one whole."""
+        if self.epochs is None:
+            return self
+        steps = -(-self.epochs * pictures // (self.batch_size * self.accumulate))
+        return self.model_copy(update={"steps": steps, "epochs": None})
 
 
 def setting(pair: str) -> tuple[str, Any]:

@@ -19,10 +19,11 @@ from typing import Any, Self
 import psutil
 
 import likewise
-from likewise import families, formats, identifier, identity, intake, memory, methods, optimizers, records
+from likewise import families, formats, identifier, identity, intake, memory, methods, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, arithmetic
 from likewise.cache import Cache, key
+from likewise.cautions import cautions
 from likewise.checkpoint import Checkpoint
 from likewise.concept import Concept
 from likewise.errors import (
@@ -130,8 +131,7 @@ class Run:
         method.check(base, len(stack))
         for job in stack.jobs:
             yield from (Warned(text) for text in identifier.warnings(base, job.concept.token))
-        for recipe in stack.recipes:
-            yield from (Warned(text) for text in optimizers.warnings(recipe))
+        yield from (Warned(text) for text in cautions(base, stack))
         before, base.precision = base.precision, arithmetic(base.device, stack.jobs[0].recipe.precision)
         try:
             facts = {"prediction": base.objective.prediction, "base_fingerprint": fingerprint}

@@ -32,6 +32,7 @@ from likewise.picture import Example
 from likewise.recipe import nearest
 from likewise.run import settle
 from likewise.sampling import as_seeds, several
+from likewise.stack import Job
 
 LARGEST = 768
 """Longest side of the pictures' copies in the folder, which are also what is scored."""
@@ -116,7 +117,8 @@ class Comparison:
             ]
             for name in dict.fromkeys(self.protocol.methods or methods.names()):
                 method = methods.get(name)
-                recipe = settle(self._base(), method.name, None, dict(self.recipes.get(method.name, {})))
+                asked = settle(self._base(), method.name, None, dict(self.recipes.get(method.name, {})))
+                recipe = Job(concept, asked).recipe  # with epochs as steps
                 called = f"{concept.token} {concept.noun}"
                 trials.append(Trial(method.name, method.title, "method", called, method.name, recipe))
             self._plan = trials

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError
+from likewise.memory import release
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.snapshot import Resting, Snapshot
@@ -88,7 +89,9 @@ class DreamBoothAdapter(Adapter):
 
     def before_steps(self) -> None:
         """Lay the weights that do not train beside the memory; the steps need none of them, previews fetch them."""
-        self._resting = Resting(self._others)
+        if self.spare:
+            self._resting = Resting(self._others)
+            release()
 
     @property
     def spare(self) -> int:  # type: ignore[override]
