@@ -26,6 +26,7 @@ SHARED = (
     "prior",
     "ema",
     "checkpoint_every",
+    "keep_state",
 )
 
 

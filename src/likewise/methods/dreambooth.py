@@ -6,7 +6,7 @@ of the recipe and of the loop, so every other method can use it too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -82,6 +82,12 @@ class DreamBoothAdapter(Adapter):
     def state(self, slot: int) -> dict[str, Tensor]:
         """Every trained weight, by `backbone.` or `text.` and its published path."""
         return {name: p.detach().cpu().clone() for name, p in self._named()}
+
+    @torch.no_grad()
+    def load(self, slot: int, tensors: Mapping[str, Tensor]) -> None:
+        """Take weights back."""
+        for name, p in self._named():
+            p.copy_(tensors[name])
 
     def shared(self, slot: int) -> dict[str, Tensor]:
         """The weights themselves: a second copy of a whole model may not fit."""

@@ -113,6 +113,11 @@ class TextualInversionAdapter(Adapter):
         """`vectors` [n, width]."""
         return {"vectors": self.vectors[slot, : self.counts[slot]].detach().cpu().clone()}
 
+    @torch.no_grad()
+    def load(self, slot: int, tensors: Mapping[str, Tensor]) -> None:
+        """Take vectors back."""
+        self.vectors[slot, : self.counts[slot]] = tensors["vectors"].to(self.vectors)
+
     def after_step(self, rates: Mapping[str, Tensor]) -> None:
         """`v <- v / |v| * (|v| + k (typical - |v|))` with `k = min(1, 100 rate)`."""
         with torch.no_grad():
