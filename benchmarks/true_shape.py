@@ -32,7 +32,7 @@ CASES: dict[str, list[str]] = {
     "dreambooth, prior pictures": ["--method", "dreambooth", "prior=pictures", "prior_count=2"],
     "dreambooth, prior predicted": ["--method", "dreambooth", "prior=predicted"],
 }
-NEEDED = 17.5 * GB
+NEEDED = 16 * GB
 """Memory that must be free before the largest case is tried."""
 MAKE = """
 import shutil, sys

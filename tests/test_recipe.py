@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from likewise.comparison.comparison import prepare
+from likewise.concept import Concept
 from likewise.errors import RecipeError
+from likewise.materials import Materials
+from likewise.picture import Example
 from likewise.recipe import Rate, Recipe, TrainingRecipe, setting
+from likewise.run import plan
+from likewise.stack import Job
+from tests.bases import pictures
 
 
 def test_a_rate_has_pieces() -> None:
@@ -118,3 +129,57 @@ def test_a_setting_of_training_is_missed_where_nothing_trains() -> None:
         StillRecipe().override(["steps=5"])
     with pytest.raises(RecipeError, match=r"'slrp' for Still .*did you mean slerp\?"):
         StillRecipe().override(["slrp=true"])
+
+
+def test_steps_and_epochs_together_are_refused_and_the_later_one_holds() -> None:
+    plain = TrainingRecipe()
+    for both in (["steps=4", "epochs=2"], {"epochs": 2, "steps": 4}):
+        with pytest.raises(RecipeError, match="steps=4 and epochs=2 both say how long to train"):
+            plain.override(both)
+    assert plain.override(["epochs=3"]).epochs == 3
+    assert plain.override(["epochs=3"]).override(["steps=7"]).epochs is None
+    assert plain.override(["steps=7"]).override({"epochs": 3}).epochs == 3
+    assert plain.override(["steps=7", "epochs=none"]).steps == 7
+    assert plain.override(plain.override(["epochs=3"]).resolved(5).model_dump()).steps == 15
+    with pytest.raises(RecipeError, match="epochs = 0"):
+        plain.override(["epochs=0"])
+
+
+REPEATS = st.lists(st.integers(1, 5), min_size=1, max_size=6)
+
+
+@given(REPEATS, st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), st.booleans())
+def test_so_many_epochs_see_every_picture_so_often_and_no_step_longer(
+    repeats: list[int], epochs: int, batch: int, accumulate: int, flip: bool
+) -> None:
+    asked = TrainingRecipe().override(
+        {"epochs": epochs, "batch_size": batch, "accumulate": accumulate, "flip": flip}
+    )
+    shown = Concept(
+        "x", "sks", "dog", tuple(Example(Path(f"{n}.png"), repeats=r) for n, r in enumerate(repeats))
+    )
+    recipe = Job(shown, asked).recipe
+    assert isinstance(recipe, TrainingRecipe)
+    assert recipe.epochs is None
+    times = tuple(repeats * (1 + flip))
+    own = Materials(torch.zeros(len(times), 2, 1), ("",) * len(times), ("",) * len(times), times)
+
+    def seen(steps: int) -> Counter[int]:
+        return Counter(n for step in range(steps) for n in own.order(recipe, step, "own"))
+
+    assert all(seen(recipe.steps)[n] >= epochs * r for n, r in enumerate(times))
+    assert any(seen(recipe.steps - 1)[n] < epochs * r for n, r in enumerate(times))
+
+
+def test_a_run_keeps_the_steps_that_its_epochs_made(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "2_sks dog", 3)
+    run, _ = plan(
+        folder, noun="dog", base="tiny:sd", out=tmp_path / "run", settings=["epochs=3", "batch_size=4"]
+    )
+    assert run.jobs[0].recipe.steps == 5  # type: ignore[attr-defined]
+    compared = prepare(
+        folder, noun="dog", base="tiny:sd", methods="lora", out=tmp_path / "c", hold_out=1, epochs=3
+    )
+    (trial,) = (trial for trial in compared.plan() if trial.method)
+    assert trial.recipe is not None
+    assert trial.recipe.steps == 12  # type: ignore[attr-defined]

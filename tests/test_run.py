@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from likewise import methods, records
+from likewise import identity, methods, records
 from likewise.cache import Cache
 from likewise.errors import DrawingError, Interrupted, RecipeError, RunError, TrainingError
 from likewise.events import Finished, Sampled, Warned
@@ -64,7 +64,7 @@ def test_killed_at_several_points_and_resumed_is_bit_identical(tmp_path: Path) -
         pass
     killed = lora_run(tmp_path, tmp_path / "killed")
     killed.folder.mkdir()
-    killed._write_plan(tiny().fingerprint())
+    identity.keep(killed.folder, killed._described(tiny().fingerprint()))
     for last_line in ("Attached", "Stepped 5", "Stepped 10"):
         child = start_child(killed.folder)
         assert child.stdout is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -182,25 +183,106 @@ def test_each_step_has_the_rate_that_was_written(
                 old.copy_(parameter.detach())
 
 
-def test_the_average_over_steps_is_what_is_shown_and_kept(tmp_path: Path) -> None:
-    first = jobs_of("lora", tmp_path, steps=6).jobs[0]
-    job = Stack((type(first)(first.concept, first.recipe.override({"ema": 0.7})),))
+def test_the_average_over_steps_is_diffusers_and_is_what_is_shown_and_kept(tmp_path: Path) -> None:
+    first = jobs_of("lora", tmp_path, steps=12).jobs[0]
+    job = Stack((type(first)(first.concept, first.recipe.override({"ema": 0.5})),))
     base = tiny()
     with methods.get("lora").attach(base, job) as adapter:
         training = Training(base, adapter, job, cache=Cache(tmp_path / "cache"))
-        wanted = {name: value.double() for name, value in adapter.state(0).items()}
+        theirs = EMAModel(training.parameters, decay=0.5)
         for _ in training:
-            now = adapter.state(0)
-            wanted = {name: 0.7 * value + 0.3 * now[name].double() for name, value in wanted.items()}
+            theirs.step(training.parameters)
         last = adapter.state(0)
         with training.averaged():
             shown = adapter.state(0)
         assert all(torch.equal(value, last[name]) for name, value in adapter.state(0).items())
         training.finish()
         kept = adapter.state(0)
-    assert apart({name: value.double() for name, value in kept.items()}, wanted) < 1e-5
+        wanted = [p.clone() for p in theirs.shadow_params]
+        assert all(torch.allclose(p, w, atol=1e-7) for p, w in zip(training.parameters, wanted, strict=True))
     assert all(torch.equal(value, shown[name]) for name, value in kept.items())
     assert apart(last, kept) > 1e-3, "the average must not be the last"
+
+
+def test_a_short_training_is_not_lost_in_its_average(tmp_path: Path) -> None:
+    """At a fixed decay of 0.9999 the average of 20 steps would hold 0.1 % of what was learned."""
+    first = jobs_of("lora", tmp_path, steps=20, dropout=0.0).jobs[0]
+    job = Stack((type(first)(first.concept, first.recipe.override({"ema": 0.9999})),))
+    base = tiny()
+    with methods.get("lora").attach(base, job) as adapter:
+        training = Training(base, adapter, job, cache=Cache(tmp_path / "cache"))
+        for _ in training:
+            pass
+        ups = [p for p in training.parameters if p.shape[-1] == 2]  # zero at the start
+        last = torch.cat([p.detach().flatten() for p in ups])
+        training.finish()
+        kept = torch.cat([p.detach().flatten() for p in ups])
+    assert 0.6 < float(kept.norm() / last.norm()) < 1.0
+
+
+def test_the_average_of_a_job_that_is_done_stands_still(tmp_path: Path) -> None:
+    short, long, _ = jobs_of("lora", tmp_path, steps=4, ema=0.7).jobs
+    jobs = Stack((short, type(long)(long.concept, long.recipe.override({"steps": 9}))))
+
+    def kept(part: Stack) -> dict[str, Tensor]:
+        base = tiny()
+        with methods.get("lora").attach(base, part) as adapter:
+            training = Training(base, adapter, part, cache=Cache(tmp_path / "cache"))
+            for _ in training:
+                pass
+            training.finish()
+            return adapter.state(0)
+
+    assert apart(kept(jobs), kept(Stack((short,)))) <= 1e-4
+
+
+@pytest.mark.parametrize("method", ["lora", "textual_inversion", "hypernetwork", "dreambooth"])
+@pytest.mark.parametrize("prior", ["none", "pictures", "predicted"])
+def test_accumulated_batches_are_one_large_batch(method: str, prior: str, tmp_path: Path) -> None:
+    """Up to rounding: the same rows are drawn, and the mean of the parts' gradients is that of the whole."""
+    one = concept(tmp_path)
+    shown = [example.open() for example in one.examples]
+    found = []
+    for settings in (
+        {"batch_size": 6},
+        {"batch_size": 2, "accumulate": 3},
+        {"batch_size": 1, "accumulate": 6},
+    ):
+        wanted = {"steps": 3, "learning_rate": 1e-3, "optimizer": "sgd", "prior": prior, **settings}
+        job = Stack((Job(one, methods.get(method).recipe().override(wanted)),))
+        base = tiny()
+        with methods.get(method).attach(base, job) as adapter:
+            given = [shown] if prior == "pictures" else []
+            training = Training(base, adapter, job, cache=Cache(tmp_path / "cache"), class_pictures=given)
+            steps = list(training)
+            found.append((adapter.state(0), [s.losses[0] for s in steps], [s.norms[0] for s in steps]))
+    for state, losses, norms in found[1:]:
+        assert losses == pytest.approx(found[0][1], rel=1e-4)
+        assert norms == pytest.approx(found[0][2], rel=1e-3)
+        assert apart(state, found[0][0]) < 1e-5
+
+
+def test_accumulation_sees_other_dropout_in_each_batch_and_resumes_exactly(tmp_path: Path) -> None:
+    plain = jobs_of("lora", tmp_path, steps=4, dropout=0.5, batch_size=1, accumulate=2).jobs[0]
+
+    def fresh() -> Training:
+        base = tiny()
+        adapter = methods.get("lora").attach(base, Stack((plain,)))
+        return Training(base, adapter, Stack((plain,)), cache=Cache(tmp_path / "cache"))
+
+    whole = fresh()
+    for step in whole:
+        if step.number == 2:
+            saved = {name: value.clone() for name, value in whole.state().items()}
+    again = fresh()
+    again.load(saved)
+    for _ in again:
+        pass
+    assert all(torch.equal(p, q) for p, q in zip(whole.parameters, again.parameters, strict=True))
+    with again._seeded(0):
+        one = torch.rand(3)
+    with again._seeded(1):
+        assert not torch.equal(one, torch.rand(3))
 
 
 def test_a_loss_that_is_not_finite_names_the_picture(tmp_path: Path) -> None:
@@ -294,6 +376,8 @@ def test_latents_that_are_not_finite_name_the_picture_and_are_not_kept(tmp_path:
         ("schedule", "cosine"),
         ("learning_rate", "1e-3:2, 1e-5"),
         ("batch_size", 3),
+        ("accumulate", 2),
+        ("epochs", 1),
         ("seed", 99),
         ("flip", True),
         ("resolution", 32),

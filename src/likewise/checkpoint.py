@@ -39,6 +39,7 @@ class Checkpoint:
         self.path = self.folder / "state.safetensors"
         self._room = self.folder / "room"
         self._states = self._size = self._result = 0
+        self._wish: bool | None = None
         """How many states to have room for, the bytes of one, and those of the result."""
 
     @property
@@ -70,6 +71,7 @@ class Checkpoint:
     def guarding(self, training: Training) -> Iterator[None]:
         """Reserve room for states and the result. Where the disk takes no more, the present step is kept in it."""
         every, steps = training.recipes[0].checkpoint_every, training.stack.steps
+        self._wish = training.recipes[0].keep_state
         self._size = _blocks(sum(v.numel() * v.element_size() for v in training.state().values()) + SMALL)
         # A state between is there until the next one is whole.
         self._states, self._result = 2 if 0 < every < steps else int(self._kept), _result(training)
@@ -88,7 +90,7 @@ class Checkpoint:
                 self.folder.rmdir()  # unless a state is kept in it
 
     def conclude(self, training: Training) -> None:
-        """Keep the state of the finished training, unless it is large, and give the result the room that is its own."""
+        """Keep the state of the finished training, unless it is large or unwanted, and give the result its room."""
         if self._kept and training.done != self.step:
             self.save(training)
         else:
@@ -97,13 +99,13 @@ class Checkpoint:
         self._hold(self._left())
 
     def discard(self) -> None:
-        """Remove a large state once the result is written."""
+        """Remove a state that is not to be kept, once the result is written."""
         if not self._kept:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def _kept(self) -> bool:
-        return self._size <= LARGE
+        return self._size <= LARGE if self._wish is None else self._wish
 
     def _left(self) -> int:
         """What is still to be reserved beside the state that is there."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -18,6 +19,7 @@ from typing import Any
 import likewise
 from likewise import intake, methods, records
 from likewise.cache import key
+from likewise.checkpoint import Checkpoint
 from likewise.concept import Concept
 from likewise.errors import RunError
 from likewise.files import expand
@@ -44,6 +46,28 @@ def described(jobs: Sequence[Job], method: str, base: str, fingerprint: str) -> 
     }
     essence = [fingerprint, pictures, _settings(plan)]
     return plan | {"identity": key(json.dumps(essence, sort_keys=True, default=str))}
+
+
+def keep(folder: Path, asked: dict[str, Any]) -> None:
+    """Write what is asked for into run.toml. An earlier plan that produced nothing gives way to it; else another run's
+    raises `RunError`, and the same run's is told anew where things lie."""
+    if (folder / "run.toml").exists():
+        stored, begun = (
+            records.read_plan(folder),
+            Checkpoint(folder).path.exists() or records.read_result(folder),
+        )
+        try:
+            refuse_other(folder, stored, asked)
+            if asked["pictures"] is None:
+                return  # nothing is known of them now that would not be known already
+            if "identity" in stored or begun:
+                asked = {**asked, "identity": stored.get("identity")}  # the checkpoint's, whatever made it
+        except RunError:
+            if begun:
+                raise
+            shutil.rmtree(folder / "samples", ignore_errors=True)
+            (folder / "events.jsonl").unlink(missing_ok=True)
+    records.write_plan(folder, asked)
 
 
 def refuse_other(folder: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

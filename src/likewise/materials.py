@@ -48,6 +48,13 @@ class Draw:
     captions: list[str]
     names: list[str]
 
+    def part(self, number: int, of: int) -> Draw:
+        """The rows of one batch, where a step takes so many."""
+        size = len(self.names) // of
+        rows = slice(number * size, (number + 1) * size)
+        tensors = (self.clean[rows], self.noise[rows], self.levels[rows], self.frames[rows])
+        return Draw(*tensors, self.captions[rows], self.names[rows])
+
 
 @dataclass(frozen=True)
 class Materials:
@@ -64,8 +71,8 @@ class Materials:
     def order(self, recipe: TrainingRecipe, step: int, purpose: str) -> list[int]:
         """Which pictures step `step` sees: epochs of all pictures (as often as they repeat), each shuffled anew."""
         deck = [n for n, times in enumerate(self.repeats) for _ in range(times)]
-        chosen = []
-        for position in range(step * recipe.batch_size, (step + 1) * recipe.batch_size):
+        chosen, count = [], recipe.batch_size * recipe.accumulate
+        for position in range(step * count, (step + 1) * count):
             epoch, place = divmod(position, len(deck))
             shuffled = torch.randperm(len(deck), generator=stream(recipe.seed, f"{purpose} order", epoch))
             chosen.append(deck[int(shuffled[place])])

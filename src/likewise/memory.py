@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -88,20 +89,16 @@ def _kept(base: Base, prompts: Sequence[str], rows: int, side: int) -> int:
     latents = torch.zeros(len(prompts), *base.latent_shape(side), device=base.device)
     levels = torch.ones(len(prompts), dtype=torch.long, device=base.device)
     weights = {p.untyped_storage().data_ptr() for m in base.components().values() for p in m.parameters()}
-    kept: dict[int, int] = {}
+    kept: dict[int, Tensor] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def keep(tensor: Tensor) -> Any:
+        if (place := tensor.untyped_storage().data_ptr()) not in weights:
+            kept[place] = tensor.detach()  # itself would tie the graph to itself, and never be let go
 
-    with torch.random.fork_rng(), torch.enable_grad(), base.autocast():
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            answer = base.denoise(latents, levels, base.encode_text(prompts))
-        found = sum(kept.values())
-        del answer
-    return found
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda _: latents)
+    with torch.random.fork_rng(), torch.enable_grad(), base.autocast(), hooks:
+        base.denoise(latents, levels, base.encode_text(prompts))
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def release() -> None:

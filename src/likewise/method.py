@@ -59,6 +59,10 @@ class Adapter(ABC):
     def state(self, slot: int) -> dict[str, Tensor]:
         """One slot's tensors, without padding, by canonical name; detached copies on the CPU."""
 
+    def load(self, slot: int, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave for a slot, to train on."""
+        raise UnsupportedError(f"{type(self).__name__} cannot go on from a file", "teach it anew")
+
     def shared(self, slot: int) -> Mapping[str, Tensor]:
         """As `state`, for who is done with it before the next step: the tensors may be the adapter's own."""
         return self.state(slot)

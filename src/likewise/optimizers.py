@@ -12,7 +12,7 @@ from torch import Tensor
 
 from likewise.errors import RecipeError
 from likewise.method import Group
-from likewise.recipe import Rate, TrainingRecipe
+from likewise.recipe import TrainingRecipe
 from likewise.stack import to_slots
 
 
@@ -157,14 +157,6 @@ def build(
         {"params": list(g.parameters), "weight_decay": first.weight_decay if g.decay else 0.0} for g in groups
     ]
     return ForeignOptimizer(groups, kind(settings))
-
-
-def warnings(recipe: TrainingRecipe) -> list[str]:
-    """What somebody who chose this optimizer may not know."""
-    most = max(rate for rate, _ in Rate.parse(recipe.learning_rate).pieces)
-    if recipe.optimizer == "prodigy" and most < 0.1:
-        return [f"prodigy multiplies the rate it finds by learning_rate={most:g}: 1 is what it is made for"]
-    return []
 
 
 def _foreign(name: str, groups: Sequence[Group], device: torch.device) -> Any:

@@ -158,8 +158,12 @@ class TrainingRecipe(Recipe):
     """Optimizer steps."""
     learning_rate: LearningRate = 1e-4
     """Learning rate; piecewise as `0.005:100, 1e-3:1000`."""
+    epochs: PositiveInt | None = None
+    """Passes over all pictures, each as often as it repeats, instead of `steps`. Empty: as many as the steps make."""
     batch_size: PositiveInt = 1
     """Pictures per step and job."""
+    accumulate: PositiveInt = 1
+    """Batches whose gradients are added up to one step: as a batch so many times as large, in the memory of one."""
     resolution: PositiveInt | None = None
     """Side of the square that pictures are cropped to, in pixels. Empty: the base's native size."""
     optimizer: Literal[
@@ -201,6 +205,29 @@ class TrainingRecipe(Recipe):
     about a third more time; the numbers are the same."""
     checkpoint_every: NonNegativeInt = 100
     """Steps between resumable checkpoints; 0 keeps only the end."""
+    keep_state: bool | None = None
+    """Keep the optimizer's state of the finished run, so that --more-steps goes on exactly. Empty: where it is less than a
+    gigabyte; DreamBooth's of Stable Diffusion is ten."""
+
+    def override(self, pairs: Iterable[str] | Mapping[str, Any]) -> Self:
+        """As every recipe's. Of `steps` and `epochs` the later one holds; together they are refused."""
+        given = dict(pairs) if isinstance(pairs, Mapping) else dict(setting(pair) for pair in pairs)
+        epochs = given.get("epochs") not in (None, "", "none", "None")
+        if epochs and given.get("steps") is not None:
+            raise RecipeError(
+                f"steps={given['steps']} and epochs={given['epochs']} both say how long to train",
+                "give one of them",
+            )
+        if "steps" in given and not epochs:
+            given["epochs"] = None
+        return super().override(given)
+
+    def resolved(self, pictures: int) -> Self:
+        """With `epochs` over so many pictures (repeats and mirrored copies counted) as `steps`, the last one whole."""
+        if self.epochs is None:
+            return self
+        steps = -(-self.epochs * pictures // (self.batch_size * self.accumulate))
+        return self.model_copy(update={"steps": steps, "epochs": None})
 
     def _idle(self) -> Iterator[tuple[str, str]]:
         if self.prior == "none":

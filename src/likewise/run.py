@@ -8,32 +8,21 @@ from __future__ import annotations
 
 import logging
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import psutil
 
 import likewise
-from likewise import (
-    families,
-    formats,
-    identifier,
-    identity,
-    intake,
-    memory,
-    methods,
-    optimizers,
-    prior,
-    records,
-)
+from likewise import families, formats, identifier, identity, intake, memory, methods, prior, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, arithmetic
 from likewise.cache import Cache, key
+from likewise.cautions import cautions
 from likewise.checkpoint import Checkpoint
 from likewise.concept import Concept
 from likewise.errors import (
@@ -41,7 +30,6 @@ from likewise.errors import (
     DrawingError,
     FormatError,
     Interrupted,
-    RunError,
     StorageError,
     TrainingError,
 )
@@ -49,6 +37,7 @@ from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, S
 from likewise.files import expand
 from likewise.formats import Saving
 from likewise.gallery import Gallery
+from likewise.lengthening import is_finished, lengthened, refuse_lengthening, remarks, take_up
 from likewise.meter import Meter
 from likewise.method import Adapter
 from likewise.planning import asked, look, settle
@@ -74,6 +63,8 @@ class Run:
     """Prompts drawn with seed 0 at the preview steps."""
     preview_steps: tuple[int, ...] = ()
     """Empty: 0 and about five steps spaced evenly on a log scale."""
+    more: int = 0
+    """Steps beyond those of the jobs' recipes, which were asked for once these were done."""
     cache: Cache = field(default_factory=Cache, compare=False)
     stopped: Callable[[], bool] | None = field(default=None, compare=False)
     """Who else may ask to stop, beside `stop`: a comparison, for one."""
@@ -93,7 +84,13 @@ class Run:
         folder = expand(folder)
         plan, jobs = identity.opened(folder, pictures)
         steps, previews = tuple(plan.get("preview_steps", ())), tuple(plan.get("previews", ()))
-        return cls(base or records.base_of(folder), plan["method"], jobs, folder, previews, steps)
+        more = int(plan.get("more_steps", 0))
+        return cls(base or records.base_of(folder), plan["method"], jobs, folder, previews, steps, more)
+
+    def longer(self, steps: int) -> Self:
+        """This finished run with so many steps more, to be started; raises `RunError` where it is not finished."""
+        refuse_lengthening(self.folder, self.jobs, self.more)
+        return replace(self, more=self.more + steps)
 
     def start(
         self, *, base: Base | None = None, sampler: Sampler | None = None
@@ -104,8 +101,10 @@ class Run:
         that run finished or not.
         """
         finished = records.read_result(self.folder)
-        if finished is not None:
-            self._refuse_other(base)
+        if finished is not None and is_finished(finished, lengthened(self.jobs, self.more)):
+            stored = records.read_plan(self.folder)
+            fingerprint = base.fingerprint() if base else stored.get("base_fingerprint", "")
+            identity.refuse_other(self.folder, stored, self._described(fingerprint))
             yield Finished(finished)
             return
         records.check_writable(self.folder)
@@ -140,15 +139,14 @@ class Run:
         if base is None:
             base = self._load()
         fingerprint = base.fingerprint()
-        self._write_plan(fingerprint)
+        identity.keep(self.folder, self._described(fingerprint))
         yield Loaded(self.base, base.family, time.perf_counter() - began)
-        method, stack = methods.get(self.method), Stack(self.jobs)
+        method, stack = methods.get(self.method), Stack(lengthened(self.jobs, self.more))
         method.check(base, len(stack))
         for job in stack.jobs:
             yield from (Warned(text) for text in identifier.warnings(base, job.concept.token))
             yield from prior.remarks(job.recipe, job.concept)
-        for recipe in stack.recipes:
-            yield from (Warned(text) for text in optimizers.warnings(recipe))
+        yield from (Warned(text) for text in (*cautions(base, stack), *remarks(self.folder, stack.jobs)))
         before, base.precision = base.precision, arithmetic(base.device, stack.jobs[0].recipe.precision)
         try:
             facts = {"prediction": base.objective.prediction, "base_fingerprint": fingerprint}
@@ -175,15 +173,17 @@ class Run:
                         yield from self._preview(base, adapter, 0, sampler)
                 else:
                     memory.check(base, adapter, stack, method.title)
+                    done = take_up(adapter, self.folder)
                     training = Training(base, adapter, stack, cache=self.cache, class_pictures=class_pictures)
+                    training.done = done
                     checkpoint.load(training)
                     held.enter_context(checkpoint.guarding(training))
                     yield from self._teach(base, training, checkpoint, sampler, meter)
                     with meter.paused():
                         checkpoint.conclude(training)
                     held.enter_context(training.averaged())
-            files = yield from self._save(base, adapter, facts)
-            result = self._finish(meter, adapter, files)
+            files = yield from self._save(base, adapter, stack, facts)
+            result = self._finish(meter, adapter, files, stack.steps if adapter.groups() else 0)
             checkpoint.discard()
         return result
 
@@ -253,10 +253,10 @@ class Run:
         yield from gallery.images()
 
     def _save(
-        self, base: Base, adapter: Adapter, facts: Mapping[str, str]
+        self, base: Base, adapter: Adapter, stack: Stack, facts: Mapping[str, str]
     ) -> Generator[Event, None, list[Path]]:
         files: list[Path] = []
-        for slot, job in enumerate(self.jobs):
+        for slot, job in enumerate(stack.jobs):
             artifact = Artifact(
                 self.method, base.family, job.concept.token, job.concept.noun, adapter.shared(slot),
                 job.recipe.model_dump(mode="json"), records.called(self.base),
@@ -275,13 +275,13 @@ class Run:
             yield Saved(str(path), path.stat().st_size)
         return files
 
-    def _finish(self, meter: Meter, adapter: Adapter, files: Sequence[Path]) -> dict[str, Any]:
+    def _finish(self, meter: Meter, adapter: Adapter, files: Sequence[Path], done: int) -> dict[str, Any]:
         steps, earlier = records.steps(self.folder)
         result = {
             "status": "done",
             "method": self.method,
             "base": self.base,
-            "steps": steps[-1]["step"] if steps else 0,
+            "steps": done,
             "seconds": round(earlier + meter.seconds, 3),
             "peak_bytes": meter.peak,
             "added_bytes": meter.peak - meter.before,
@@ -302,34 +302,12 @@ class Run:
                 raise BaseError(error.message, where) from None
             raise
 
-    def _write_plan(self, fingerprint: str) -> None:
-        """Keep what is asked for. An earlier plan from which nothing came, refused perhaps, gives way to it."""
-        plan = self._described(fingerprint)
-        if (self.folder / "run.toml").exists():
-            stored = records.read_plan(self.folder)
-            try:
-                identity.refuse_other(self.folder, stored, plan)
-                if plan["pictures"] is None:
-                    return  # nothing is known of them now that would not be known already
-                if "identity" in stored or Checkpoint(self.folder).path.exists():
-                    plan["identity"] = stored.get("identity")  # the checkpoint's, whatever made it
-            except RunError:
-                if Checkpoint(self.folder).path.exists():
-                    raise
-                shutil.rmtree(self.folder / "samples", ignore_errors=True)
-                (self.folder / "events.jsonl").unlink(missing_ok=True)
-        records.write_plan(self.folder, plan)
-
-    def _refuse_other(self, base: Base | None) -> None:
-        stored = records.read_plan(self.folder)
-        fingerprint = base.fingerprint() if base else stored.get("base_fingerprint", "")
-        identity.refuse_other(self.folder, stored, self._described(fingerprint))
-
     def _described(self, fingerprint: str) -> dict[str, Any]:
         """What run.toml holds."""
         return {
             **identity.described(self.jobs, self.method, self.base, fingerprint),
             "folder": str(self.folder.absolute()),
+            "more_steps": self.more or None,
             "previews": list(self.previews),
             "preview_steps": list(self.preview_steps),
         }

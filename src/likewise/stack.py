@@ -19,6 +19,7 @@ from likewise.recipe import Recipe, TrainingRecipe
 
 SHARED = (
     "batch_size",
+    "accumulate",
     "resolution",
     "precision",
     "optimizer",
@@ -26,15 +27,21 @@ SHARED = (
     "ema",
     "checkpointing",
     "checkpoint_every",
+    "keep_state",
 )
 
 
 @dataclass(frozen=True)
 class Job:
-    """One concept taught with one recipe."""
+    """One concept taught with one recipe, whose epochs become steps here, where the pictures are known."""
 
     concept: Concept
     recipe: Recipe
+
+    def __post_init__(self) -> None:
+        if isinstance(self.recipe, TrainingRecipe):
+            pictures = sum(example.repeats for example in self.concept.examples) * (1 + self.recipe.flip)
+            object.__setattr__(self, "recipe", self.recipe.resolved(pictures))
 
 
 @dataclass(frozen=True)

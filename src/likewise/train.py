@@ -98,33 +98,54 @@ class Training:
     def _step(self) -> Step:
         started = time.perf_counter()
         self._drop_gradients()
-        with self._recomputing(), self._seeded():
-            losses = self._losses()
-            losses.sum().backward()
+        losses = self._gradients()
         norms = self._clip()
         rates = self._rates()
         self.optimizer.step(rates)
         self.adapter.after_step(rates)
-        for shadow, parameter in zip(self.average, self.parameters, strict=False):
-            shadow.lerp_(parameter.detach(), 1 - (self.recipes[0].ema or 0.0))
+        self._average()
         self.done += 1
         return Step(
             self.done,
-            tuple(losses.detach().tolist()),
+            tuple(losses.tolist()),
             tuple(norms.tolist()),
             {name: tuple(values.tolist()) for name, values in rates.items()},
             time.perf_counter() - started,
         )
+
+    def _gradients(self) -> Tensor:
+        """Add up the gradients of the step's batches; returns the mean of their losses, [K]."""
+        count = self.recipes[0].accumulate
+        mean = torch.zeros(len(self.stack), device=self.base.device)
+        for number, batch in enumerate(self._batches()):
+            with self._recomputing(), self._seeded(number):
+                losses = self._losses(batch) / count
+                losses.sum().backward()
+            mean += losses.detach()
+        return mean
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Let the average follow the weights; that of a job that is done stands still."""
+        if not self.average:
+            return
+        decay = average_decay(self.recipes[0].ema or 0.0, self.done + 1)
+        shares = [1 - decay if self.done < recipe.steps else 0.0 for recipe in self.recipes]
+        for shadow, parameter in zip(self.average, self.parameters, strict=True):
+            if len(set(shares)) == 1:
+                shadow.lerp_(parameter, shares[0])
+            else:
+                shadow.lerp_(parameter, to_slots(torch.tensor(shares), parameter))
 
     def _drop_gradients(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
 
     @contextmanager
-    def _seeded(self) -> Iterator[None]:
-        """Torch's own stream for the present step; dropout is all that reads it."""
+    def _seeded(self, batch: int = 0) -> Iterator[None]:
+        """Torch's own stream for a batch of the present step; dropout is all that reads it."""
         with torch.random.fork_rng():
-            torch.manual_seed(self.recipes[0].seed * 1_000_003 + self.done)
+            torch.manual_seed(self.recipes[0].seed * 1_000_003 + self.done + batch * 500_009)
             yield
 
     @torch.no_grad()
@@ -138,26 +159,27 @@ class Training:
                 what = "a weight" if name.startswith("parameter") else f"the {name.partition('.')[0]}"
                 raise TrainingError(f"{what} is not finite after step {self.done}", _SLOWER)
         with self._seeded():
-            self._losses()
+            self._losses(self._batches()[0])
 
-    def _losses(self) -> Tensor:
+    def _batches(self) -> list[list[Draw]]:
+        """The batches of the present step, in each the rows of every slot: the concept's, then the prior's."""
+        mode, count = self.recipes[0].prior, self.recipes[0].accumulate
+        found: list[list[Draw]] = [[] for _ in range(count)]
+        for slot, (recipe, job) in enumerate(zip(self.recipes, self.stack.jobs, strict=True)):
+            own = self.own[slot].draw(self.base, recipe, self.done, "own")
+            prior = None
+            if mode == "pictures":
+                prior = self.prior[slot].draw(self.base, recipe, self.done, "prior")
+            elif mode == "predicted":
+                prior = replace(own, captions=[job.concept.class_prompt()] * len(own.names))
+            for number, batch in enumerate(found):
+                part = own.part(number, count)
+                batch.append(_after(part, prior.part(number, count)) if prior else part)
+        return found
+
+    def _losses(self, draws: Sequence[Draw]) -> Tensor:
         """One loss per slot, [K]: the concept's mean squared error plus the weighted prior's."""
         slots, mode = len(self.stack), self.recipes[0].prior
-        draws = [m.draw(self.base, r, self.done, "own") for m, r in zip(self.own, self.recipes, strict=True)]
-        if mode == "pictures":
-            priors = [
-                m.draw(self.base, r, self.done, "prior")
-                for m, r in zip(self.prior, self.recipes, strict=True)
-            ]
-            draws = [_after(own, prior) for own, prior in zip(draws, priors, strict=True)]
-        elif mode == "predicted":
-            draws = [
-                _after(
-                    own,
-                    replace(own, captions=[job.concept.class_prompt()] * len(own.names)),
-                )
-                for own, job in zip(draws, self.stack.jobs, strict=True)
-            ]
         device = self.base.device
         clean, noise, levels, frames = (
             torch.cat([getattr(d, field) for d in draws]).to(device)
@@ -246,7 +268,7 @@ class Training:
 
     def _rates(self) -> dict[str, Tensor]:
         """This step's rate of each group and slot: piecewise value x warm-up x schedule; 0 once a job is done."""
-        factors = [_factor(recipe, self.done) for recipe in self.recipes]
+        factors = [factor(recipe, self.done) for recipe in self.recipes]
         device = self.base.device
         return {
             group.name: torch.tensor(
@@ -306,12 +328,19 @@ def _after(own: Draw, prior: Draw) -> Draw:
     )
 
 
+def average_decay(decay: float, update: int) -> float:
+    """The decay of update number `update`, from 1: it rises as `(1 + n) / (10 + n)`, so that a short training is not lost
+    in what it began with. As in diffusers' `EMAModel.get_decay` without warm-up, and TensorFlow's moving averages."""
+    return min(decay, update / (9 + update)) if update > 1 else 0.0
+
+
 def _finite(value: Tensor) -> bool:
     """Are all numbers finite? Both ends are looked at, which takes no memory beside the tensor."""
     return bool(torch.isfinite(torch.stack(torch.aminmax(value))).all())
 
 
-def _factor(recipe: TrainingRecipe, step: int) -> float:
+def factor(recipe: TrainingRecipe, step: int) -> float:
+    """By what the rate of step `step`, from 0, is multiplied: warm-up and schedule, and 0 once the job is done."""
     if step >= recipe.steps:
         return 0.0
     if step < recipe.warmup:

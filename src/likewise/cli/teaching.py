@@ -62,6 +62,9 @@ def teach(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run; latest is the newest.")
     ] = None,
+    more_steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Go on with a finished RUN for N steps more.")
+    ] = None,
     context: typer.Context = None,  # type: ignore[assignment]
 ) -> None:
     """Teach a model what a few pictures show.
@@ -75,15 +78,12 @@ def teach(
       likewise teach photos/ --noun dog
       likewise teach photos/ --noun dog --method textual_inversion steps=1500
       likewise teach --resume latest
+      likewise teach --more-steps 200 latest
     """
     paths, settings = split(pictures or [])
-    if resume is not None:
-        if settings:
-            hint = "a run goes on with the settings that it began with"
-            raise typer.BadParameter(hint, param_hint="--resume")
+    if resume is not None or more_steps is not None:
         given = context.get_parameter_source("base").name != "DEFAULT"  # type: ignore[union-attr]
-        _perform(_opened(find_run(resume), paths, base if given else None), None)
-        return
+        return _go_on(resume, more_steps, paths, settings, base if given else None)
     paths, noun, token = _look(paths, noun, token, class_pictures)
     from likewise import planning, run
 
@@ -112,10 +112,21 @@ def _announce(base: str) -> None:
         let_downloads_show()
 
 
-def _opened(folder: Path, pictures: list[Path], base: str | None) -> Run:
+def _go_on(
+    resume: str | None, more: int | None, paths: list[Path], settings: list[str], base: str | None
+) -> None:
+    """With an unfinished run, or with `more` steps of a finished one; `paths` say where its pictures are now."""
+    option = "--resume" if more is None else "--more-steps"
+    if settings:
+        raise typer.BadParameter("a run goes on with the settings that it began with", param_hint=option)
+    if resume is None:
+        if not paths:
+            raise typer.BadParameter("name the run to go on with, or latest", param_hint=option)
+        resume, paths = str(paths[0]), paths[1:]
     from likewise.run import Run
 
-    return Run.open(folder, pictures=pictures or None, base=base)
+    run = Run.open(find_run(resume), pictures=paths or None, base=base)
+    _perform(run.longer(more) if more else run, None)
 
 
 def _look(
@@ -143,10 +154,11 @@ def _perform(run: Run, base: Base | None) -> None:
 
     concept = run.jobs[0].concept
     called = f"{concept.token} {concept.noun}"
-    taught = "taught before" if read_result(run.folder) else "taught"
+    before = read_result(run.folder)
     terminal.say(f"teaching {called!r} by {run.method} in {terminal.short(run.folder)}")
     with tracebacks_in(run.folder), stopping(run.stop):
         result = follow(run.start(base=base), run.folder)
+    taught = "taught before" if before == result else "taught"
     files = ", ".join(result["files"])
     spent = (
         f"{result['steps']} steps in {terminal.duration(result['seconds'])}"

@@ -34,6 +34,7 @@ from likewise.planning import asked, settle
 from likewise.prompt import foreign
 from likewise.recipe import nearest
 from likewise.sampling import as_seeds, several
+from likewise.stack import Job
 
 logger = logging.getLogger(__name__)
 LARGEST = 768
@@ -121,6 +122,7 @@ class Comparison:
                 method = methods.get(name)
                 given = dict(self.recipes.get(method.name, {}))
                 recipe = prior.settled(settle(self._base(), method.name, given), concept, given)
+                recipe = Job(concept, recipe).recipe  # with epochs as steps
                 called = f"{concept.token} {concept.noun}"
                 trials.append(Trial(method.name, method.title, "method", called, method.name, recipe))
             self._plan = trials

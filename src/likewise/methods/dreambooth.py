@@ -6,7 +6,7 @@ of the recipe and of the loop, so every other method can use it too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError
+from likewise.memory import release
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.snapshot import Resting, Snapshot
@@ -86,13 +87,21 @@ class DreamBoothAdapter(Adapter):
         """Every trained weight, by `backbone.` or `text.` and its published path."""
         return {name: p.detach().cpu().clone() for name, p in self._named()}
 
+    @torch.no_grad()
+    def load(self, slot: int, tensors: Mapping[str, Tensor]) -> None:
+        """Take weights back."""
+        for name, p in self._named():
+            p.copy_(tensors[name])
+
     def shared(self, slot: int) -> dict[str, Tensor]:
         """The weights themselves: a second copy of a whole model may not fit."""
         return {name: p.detach() for name, p in self._named()}
 
     def before_steps(self) -> None:
         """Lay the weights that do not train beside the memory; the steps need none of them, previews fetch them."""
-        self._resting = Resting(self._others)
+        if self.spare:
+            self._resting = Resting(self._others)
+            release()
 
     @property
     def spare(self) -> int:  # type: ignore[override]

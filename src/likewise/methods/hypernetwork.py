@@ -251,6 +251,11 @@ class HypernetworkAdapter(Adapter):
             found.update(network.write(slot, _prefix(width, part)))
         return found
 
+    def load(self, slot: int, tensors: Mapping[str, Tensor]) -> None:
+        """Take networks back."""
+        for (width, part), network in self.networks.items():
+            network.read(slot, tensors, _prefix(width, part))
+
     def detach(self) -> None:
         """Remove every hook; no weight of the base was touched."""
         for handle in self._handles:

@@ -96,6 +96,12 @@ class TextualInversionAdapter(Adapter):
         """`vectors` [n, width] of the first tower, `vectors_2` of the second."""
         return {_key(s.tower): s.vectors[slot, : s.counts[slot]].detach().cpu().clone() for s in self.spelt}
 
+    @torch.no_grad()
+    def load(self, slot: int, tensors: Mapping[str, Tensor]) -> None:
+        """Take vectors back."""
+        for s in self.spelt:
+            s.vectors[slot, : s.counts[slot]] = tensors[_key(s.tower)].to(s.vectors)
+
     def after_step(self, rates: Mapping[str, Tensor]) -> None:
         """`v <- v / |v| * (|v| + k (typical - |v|))` with `k = min(1, 100 rate)`."""
         pull = (rates["vectors"].to(self.pulled) * 100).clamp(max=1) * self.pulled
