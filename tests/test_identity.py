@@ -181,14 +181,14 @@ def test_the_base_is_found_from_any_folder(
     assert not caplog.records
     shared = shutil.copy(file, "shared.safetensors")
     with pytest.raises(
-        BaseError, match=r"shared\.safetensors was taught on mybase: there is no base"
+        BaseError, match=r"shared\.safetensors was taught on 'mybase', and there is no base"
     ) as told:
         sample("a sks dog", concepts=shared, seeds=1, out="none")
     assert "--base" in str(told.value.hint)
     save_folder(StableDiffusion.tiny(seed=1), Path("mybase"))
     sample("a sks dog", concepts=shared, seeds=1, out="other")
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.startswith("'sks' was taught on another base than mybase; ")
+    assert said.startswith("shared.safetensors was taught on another base than mybase; ")
     caplog.clear()
     sample("a sks dog", concepts=shared, seeds=1, base=str(moved / "mybase"), out="right")
     assert not caplog.records

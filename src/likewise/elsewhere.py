@@ -10,8 +10,7 @@ from collections.abc import Collection
 
 _RATES = ("learning_rate",)
 _TEXT_RATES = ("text_rate", "learning_rate")
-_ACCUMULATION = ("accumulate", "accumulation", "gradient_accumulation", "accumulation_steps", "batch_size")
-_EPOCHS = ("epochs", "steps")
+_EPOCHS = ("epochs",)
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     # kohya's scripts
@@ -43,8 +42,9 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "num_train_steps": ("steps",),
     "num_train_epochs": _EPOCHS,
     "train_batch_size": ("batch_size",),
-    "gradient_accumulation_steps": _ACCUMULATION,
-    "gradient_accumulation": _ACCUMULATION,
+    "gradient_accumulation_steps": ("accumulate",),
+    "gradient_accumulation": ("accumulate",),
+    "gradient_checkpointing": ("checkpointing",),
     "lr": _RATES,
     "lr_scheduler": ("schedule",),
     "lr_warmup_steps": ("warmup",),
@@ -83,7 +83,6 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "offset_noise_weight": ("noise_offset",),
     "loss_weight_strength": ("snr_gamma",),
     "epoch": _EPOCHS,
-    "epochs": _EPOCHS,
     # ai-toolkit, the web UI, and others
     "linear": ("rank",),
     "linear_alpha": ("alpha",),

@@ -63,11 +63,11 @@ class Run:
     """Prompts drawn with seed 0 at the preview steps."""
     preview_steps: tuple[int, ...] = ()
     """Empty: 0 and about five steps spaced evenly on a log scale."""
-    more: int = 0
-    """Steps beyond those of the jobs' recipes, which were asked for once these were done."""
     cache: Cache = field(default_factory=Cache, compare=False)
     stopped: Callable[[], bool] | None = field(default=None, compare=False)
     """Who else may ask to stop, beside `stop`: a comparison, for one."""
+    more: int = 0
+    """Steps beyond those of the jobs' recipes, which were asked for once these were done."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base", families.resolved(self.base))
@@ -85,7 +85,7 @@ class Run:
         plan, jobs = identity.opened(folder, pictures)
         steps, previews = tuple(plan.get("preview_steps", ())), tuple(plan.get("previews", ()))
         more = int(plan.get("more_steps", 0))
-        return cls(base or records.base_of(folder), plan["method"], jobs, folder, previews, steps, more)
+        return cls(base or records.base_of(folder), plan["method"], jobs, folder, previews, steps, more=more)
 
     def longer(self, steps: int) -> Self:
         """This finished run with so many steps more, to be started; raises `RunError` where it is not finished."""
