@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,6 +33,7 @@ CASES: dict[str, list[str]] = {
     "dreambooth, prior pictures": ["--method", "dreambooth", "prior=pictures", "prior_count=2"],
     "dreambooth, prior predicted": ["--method", "dreambooth", "prior=predicted"],
 }
+EMPTY = dict.fromkeys(("seconds", "peak GB", "own GB", "file MB", "note"))
 NEEDED = 16 * GB
 """Memory that must be free before the largest case is tried."""
 MAKE = """
@@ -80,7 +82,7 @@ def measure(words: list[str], base: Path | str, out: Path, settings: list[str]) 
     )
     if child.returncode:
         lines = [line for line in child.stderr.splitlines() if line.strip()]
-        return {"failed": f"{child.returncode}: {(lines or ['without a word'])[-1]}"}
+        return {"note": f"{child.returncode}: {(lines or ['without a word'])[-1]}"}
     seconds, _, peak, own = json.loads(child.stdout.splitlines()[-1])
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     return {
@@ -91,12 +93,21 @@ def measure(words: list[str], base: Path | str, out: Path, settings: list[str]) 
     }
 
 
+def _free(seconds: int) -> bool:
+    """Is enough memory free, or does it become so?"""
+    until = time.monotonic() + seconds
+    while psutil.virtual_memory().available < NEEDED and time.monotonic() < until:
+        time.sleep(5)
+    return bool(psutil.virtual_memory().available >= NEEDED)
+
+
 def main() -> None:
     """Print the table."""
     made = parser(__doc__)
     made.add_argument("--folder", type=Path, help="keep the model here (2 GB), or use the one that is here")
     made.add_argument("--only", help="the cases whose names hold this text")
     made.add_argument("--resolution", type=int, default=64)
+    made.add_argument("--wait", type=int, default=0, help="seconds to wait for memory that others use")
     arguments = parse(made)
     rows = []
     with TemporaryDirectory() as temporary:
@@ -107,10 +118,11 @@ def main() -> None:
         for number, (name, words) in enumerate(CASES.items()):
             if arguments.only and arguments.only not in name:
                 continue
-            if not arguments.smoke and "dreambooth" in name and psutil.virtual_memory().available < NEEDED:
-                rows.append({"method": name, "failed": "not tried: too little memory is free"})
-                continue
-            rows.append({"method": name, **measure(words, base, place / f"run{number}", settings)})
+            if not arguments.smoke and "dreambooth" in name and not _free(arguments.wait):
+                found: dict[str, Any] = {"note": "not tried: too little memory is free"}
+            else:
+                found = measure(words, base, place / f"run{number}", settings)
+            rows.append({"method": name, **EMPTY, **found})
             print(rows[-1], file=sys.stderr)
     finish("true-shape", rows, {"steps": 2, "resolution": arguments.resolution}, write=arguments.write)
 

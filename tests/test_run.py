@@ -337,3 +337,24 @@ def test_what_half_precision_cannot_hold_is_kept_in_float32_and_said(tmp_path: P
     kept = load_file(path)
     assert {tensor.dtype for tensor in kept.values() if tensor.ndim > 1} == {torch.float32}
     assert any(0 < tensor.abs().max() < 1e-8 for tensor in kept.values())
+
+
+def test_equal_commands_leave_equal_bytes(tmp_path: Path) -> None:
+    """In processes whose sets have other orders, with a cold cache and a warm one, at another hour and in another folder."""
+    photos = pictures(tmp_path / "photos")
+    code = (
+        "import sys; from likewise import methods, teach\n"
+        "for name in methods.names():\n"
+        "    settings = {} if name == 'aesthetic' else {'steps': 2, 'prior': 'none'}\n"
+        "    settings |= {'method': name, 'out': sys.argv[2] + '/' + name}\n"
+        "    teach(sys.argv[1], noun='dog', token='sks', base='tiny:sd', **settings)"
+    )
+    left = []
+    for seed in ("1", "2", "1"):
+        out = tmp_path / f"out {len(left)}"
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", code, photos, out], check=True, env=environment, cwd=tmp_path)
+        left.append({path.name: path.read_bytes() for path in out.rglob("photos-*.safetensors")})
+    assert len(left[0]) == len(methods.names())
+    for name, first in left[0].items():
+        assert left[1][name] == left[2][name] == first, name

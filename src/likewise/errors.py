@@ -32,6 +32,13 @@ class Error(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+def is_of_memory(error: BaseException) -> bool:
+    """Did the memory run out? torch has a type of its own for a full GPU; a full machine is told from its words alone."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
 class ConceptError(Error):
     """Pictures or captions that cannot be used."""
 

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 import likewise
-from likewise import methods, records
+from likewise import memory, methods, records
 from likewise.base import Base, Sampler
 from likewise.comparison import compare
 from likewise.comparison import comparison as module
 from likewise.comparison.comparison import Compared, Comparison, Planned, TrialStarted, prepare
 from likewise.comparison.protocol import noise_seed
 from likewise.comparison.results import Row
-from likewise.comparison.trial import Progress
+from likewise.comparison.trial import Progress, reason
 from likewise.errors import BaseError, ConceptError, Interrupted, RecipeError, RunError, StorageError
 from likewise.events import Event, Stepped
 from likewise.gallery import Gallery
@@ -370,6 +370,21 @@ def test_a_full_disk_stops_the_comparison_and_costs_no_step(done: Done, tmp_path
         assert 1 not in steps
         assert 2 not in steps
         assert pixels(again.folder, "lora") == pixels(done.folder, "lora")
+
+
+def test_a_trial_for_which_the_memory_is_too_small_says_so_in_its_row(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available", lambda device: 1e5)
+    comparison = planned(done.source, tmp_path / "out", methods=("lora",), description=None)
+    list(comparison.start(judges=panel()))
+    (row,) = (row for row in comparison.rows() if row.trial == "lora")
+    assert row.status == "failed"
+    assert row.reason is not None
+    assert row.reason.startswith("LoRA needs about 0.0 GB more memory on tiny:sd")
+    with pytest.raises(RuntimeError) as told:
+        torch.empty(1 << 60)
+    assert reason(told.value).startswith("out of memory")
 
 
 @pytest.mark.parametrize("when", ["drawing", "scoring"])

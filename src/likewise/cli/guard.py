@@ -29,7 +29,15 @@ from likewise.cache import home
 from likewise.cli import terminal
 from likewise.cli.places import prepare
 from likewise.elsewhere import DRAWING, ours
-from likewise.errors import CapacityError, ConceptError, Error, Interrupted, RecipeError, UnsupportedError
+from likewise.errors import (
+    CapacityError,
+    ConceptError,
+    Error,
+    Interrupted,
+    RecipeError,
+    UnsupportedError,
+    is_of_memory,
+)
 from likewise.files import is_full, printable
 
 FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
@@ -128,7 +136,7 @@ def report(error: Error) -> int:
 
 def report_unexpected(error: Exception) -> int:
     """Print what nobody foresaw; returns the exit code."""
-    if _is_of_memory(error):
+    if is_of_memory(error):
         terminal.say("out of memory", "error")
         terminal.say("smaller numbers help: batch_size=1, a smaller resolution=, precision=bf16", "hint")
     elif is_full(error):
@@ -147,13 +155,6 @@ def report_unexpected(error: Exception) -> int:
             terminal.say(note, "hint")
     _show_traceback(error)
     return FAILED
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """torch has a type of its own for a full GPU; a full machine is told from its words alone."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from likewise.cache import Cache
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Kind, Row, Status
 from likewise.concept import Concept
-from likewise.errors import Error, Interrupted, StorageError, UnsupportedError
+from likewise.errors import Error, Interrupted, StorageError, UnsupportedError, is_of_memory
 from likewise.events import Event, Finished
 from likewise.files import is_full, write_text
 from likewise.gallery import Gallery
@@ -117,6 +117,8 @@ def reason(error: Exception) -> str:
     """One line for the row: a likewise error's own sentence, or the kind and first line of any other."""
     if isinstance(error, Error):
         return " ".join(str(error).split())
+    if is_of_memory(error):
+        return "out of memory (smaller numbers help: batch_size=1, a smaller resolution)"
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
