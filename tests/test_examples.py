@@ -101,3 +101,9 @@ def test_advice_is_chosen_without_what_a_comparison_scores(tmp_path: Path) -> No
     assert {*seen.examples, *seen.held_out} == set(whole.examples)
     assert len(seen.held_out) == 2
     assert sorted(advice.GRIDS) == methods.names()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_find_all_that_they_name(path: Path) -> None:
+    """Some take too long to be run here; a name that has moved shows all the same."""
+    importlib.import_module(f"benchmarks.{path.stem}" if path.stem != "__init__" else "benchmarks")
