@@ -61,7 +61,10 @@ def test_no_method_s_own_settings_are_warned_of(method: str, tmp_path: Path) -> 
             "prior=predicted costs time and has no effect with prior_weight=0",
         ),
         ({"snr_gamma": 1e6}, "snr_gamma=1e+06 is above the signal of every noise level"),
-        ({"steps": 3}, "3 steps see 3 of the 4 pictures of an epoch; some are never learned from"),
+        (
+            {"steps": 3},
+            "training sees 3 of the 4 pictures of an epoch; more steps, or epochs=1, show them all",
+        ),
         (
             {"optimizer": "prodigy"},
             "prodigy multiplies the rate it finds by learning_rate=0.0001: 1 is what it",

@@ -36,9 +36,10 @@ def _rates(recipe: TrainingRecipe) -> Iterator[str]:
         return
     if recipe.warmup >= steps:
         share = factor(recipe, steps - 1)
+        advice = f"warmup={steps // 10} leaves room" if steps >= 10 else "leave it out"
         yield (
             f"warmup={recipe.warmup} is not over after the {steps} steps: the learning rate rises to {share:.2g} of "
-            f"what is set; warmup={steps // 10} would leave room"
+            f"what is set; {advice}"
         )
     for (_, last), (value, _) in zip(rate.pieces, rate.pieces[1:], strict=False):
         if last is not None and last >= steps:
@@ -69,7 +70,7 @@ def _lengths(recipe: TrainingRecipe, concept: Concept) -> Iterator[str]:
         )
     deck = sum(example.repeats for example in concept.examples)
     if (seen := steps * recipe.batch_size * recipe.accumulate) < deck:
-        yield f"{steps} steps see {seen} of the {deck} pictures of an epoch; some are never learned from"
+        yield f"training sees {seen} of the {deck} pictures of an epoch; more steps, or epochs=1, show them all"
 
 
 def _losses(base: Base, recipe: TrainingRecipe) -> Iterator[str]:
