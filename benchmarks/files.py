@@ -24,8 +24,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import finish, parse, parser
-from likewise.checkpoints.single_file import single_tensors
 from likewise.checkpoints.checkpoint import Checkpoint
+from likewise.checkpoints.single_file import single_tensors
 from likewise.naming.single_file import canonical
 from likewise.weights.streaming import Pending, in_order, serialise_header, write_streamed
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from likewise import records
+from likewise import formats, records
 from likewise.cache import Cache
 from likewise.cli import app
 from likewise.comparison.comparison import prepare
@@ -62,12 +62,20 @@ def stopped(run: Run) -> None:
         begin()
 
 
-def finished(run: Run) -> dict[str, bytes]:
-    """What the run leaves, by file; only the steps after the third may be done for it."""
+def finished(run: Run) -> dict[str, tuple[bytes, dict[str, str]]]:
+    """What the run leaves, by file: numbers, and all that the header says but for where the base lies.
+
+    Only the steps after the third may be done for it.
+    """
     events = list(run.start())
     assert [event.step for event in events if isinstance(event, Stepped)] == [4, 5, 6]
     assert isinstance(events[-1], Finished)
-    return {path.name: path.read_bytes() for path in run.folder.glob("*.safetensors")}
+    found = {}
+    for path in run.folder.glob("*.safetensors"):
+        facts, content = dict(read_header(path).metadata), path.read_bytes()
+        del facts["likewise.base"]
+        found[path.name] = (content[8 + int.from_bytes(content[:8], "little") :], facts)
+    return found
 
 
 def test_a_renamed_parent_folder_changes_nothing(
@@ -141,6 +149,21 @@ def test_a_base_that_moved_alone_is_asked_for_and_another_is_refused(project: Pa
     assert finished(Run.open(project / "run", base=str(tmp_path / "far")))
 
 
+def test_a_run_goes_on_with_its_own_pictures_and_no_others(project: Path, tmp_path: Path) -> None:
+    """Also where its own are still in their place: what is given is never dropped without a word."""
+    others = pictures(tmp_path / "others", seed=9)
+    with pytest.raises(RunError, match=r"4 of the 4 pictures of .* are not among those given"):
+        Run.open(project / "run", pictures=others)
+    finished(Run.open(project / "run"))
+    run = Run.open(project / "run")
+    (project / "photos").rename(tmp_path / "p")
+    with pytest.raises(RunError, match=r"not in .*photos any more") as told:
+        Run.open(project / "run").longer(2)
+    assert "--more-steps 2" in str(told.value.hint)
+    assert Run.open(project / "run", pictures=tmp_path / "p").longer(2).more == 2
+    assert run.more == 0
+
+
 def test_the_hints_of_the_command_line_work(project: Path, tmp_path: Path) -> None:
     """Both moved, each elsewhere; what the two hints say is typed."""
     from typer.testing import CliRunner
@@ -157,13 +180,18 @@ def test_the_hints_of_the_command_line_work(project: Path, tmp_path: Path) -> No
     assert call(photos, "--base", base)[0] == 0
 
 
-def test_a_taught_file_names_its_base_by_content_and_tells_no_folder(project: Path) -> None:
+def test_a_taught_file_names_its_base_by_content_and_place_and_shared_layouts_tell_no_folder(
+    project: Path, tmp_path: Path
+) -> None:
     finished(Run.open(project / "run"))
     (path,) = (project / "run").glob("*.safetensors")
     facts = read_header(path).metadata
-    assert facts["likewise.base"] == "mybase"
+    assert facts["likewise.base"] == str(project / "mybase")
     assert facts["likewise.note.base_fingerprint"] == StableDiffusion.tiny().fingerprint()
-    assert str(project.parent) not in str(facts)
+    elsewhere = shutil.copy(path, tmp_path / "copied.safetensors")
+    assert len(sample("a sks dog", concepts=elsewhere, seeds=1, out=tmp_path / "drawn")) == 1
+    shared = formats.write(formats.read(path), tmp_path / "shared.safetensors", "kohya")
+    assert str(project.parent) not in str(read_header(shared).metadata)
     (row,) = records.runs(project)
     assert row["base"] == "mybase"
 
@@ -181,7 +209,7 @@ def test_the_base_is_found_from_any_folder(
     assert not caplog.records
     shared = shutil.copy(file, "shared.safetensors")
     with pytest.raises(
-        BaseError, match=r"shared\.safetensors was taught on 'mybase', and there is no base"
+        BaseError, match=r"shared\.safetensors was taught on '.*mybase', and there is no base"
     ) as told:
         sample("a sks dog", concepts=shared, seeds=1, out="none")
     assert "--base" in str(told.value.hint)

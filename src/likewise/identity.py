@@ -96,8 +96,9 @@ def base_differs(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
 def opened(folder: Path, pictures: intake.Source | None = None) -> tuple[dict[str, Any], tuple[Job, ...]]:
     """The plan that a folder was made for, and its jobs with their pictures where they are now.
 
-    They are looked for where they were, then where they would be had the folder been moved with them, then by their
-    content in `pictures`. Raises `RunError` where the run is not finished and some are not found.
+    They are looked for where they were, then where they would be had the folder been moved with them. Where `pictures` are
+    given, they are found there by their content and nowhere else. Raises `RunError` where the run is not finished and some
+    are not found, or where `pictures` do not hold them.
     """
     plan, there = records.read_plan(folder), _by_content(pictures)
     moved = records.Moved(plan.get("folder"), Path(folder))
@@ -108,13 +109,25 @@ def opened(folder: Path, pictures: intake.Source | None = None) -> tuple[dict[st
         )
         for job in plan["job"]
     )
-    lost = [e for job in jobs for e in _pictures(job.concept) if not e.path.exists()]
-    if lost and records.read_result(folder) is None:
+    if pictures is not None:
+        every = [example for job in jobs for example in _pictures(job.concept)]
+        if other := [example for example in every if _sha256(example) not in there]:
+            raise RunError(
+                f"{len(other)} of the {len(every)} pictures of {folder} are not among those given ({other[0].name})",
+                "a run goes on with its own pictures; teach others in a new run",
+            )
+    if records.read_result(folder) is None:
+        refuse_lost(folder, jobs, "--resume")
+    return plan, jobs
+
+
+def refuse_lost(folder: Path, jobs: Sequence[Job], option: str) -> None:
+    """Raise `RunError` where pictures of the jobs are not there, with the option that says where they are now."""
+    if lost := [e for job in jobs for e in _pictures(job.concept) if not e.path.exists()]:
         raise RunError(
             f"{len(lost)} pictures of {folder} are not in {lost[0].path.parent} any more",
-            f"say where they are now: likewise teach --resume {shlex.quote(str(folder))} PICTURES",
+            f"say where they are now: likewise teach {option} {shlex.quote(str(folder))} PICTURES",
         )
-    return plan, jobs
 
 
 def _settings(plan: Mapping[str, Any]) -> Any:

@@ -90,6 +90,7 @@ class Run:
     def longer(self, steps: int) -> Self:
         """This finished run with so many steps more, to be started; raises `RunError` where it is not finished."""
         refuse_lengthening(self.folder, self.jobs, self.more)
+        identity.refuse_lost(self.folder, self.jobs, f"--more-steps {steps}")
         return replace(self, more=self.more + steps)
 
     def start(
@@ -123,7 +124,8 @@ class Run:
 
     @property
     def _again(self) -> str:
-        return f"likewise teach --resume {shlex.quote(str(self.folder))}"
+        option = f"--more-steps {self.more}" if self.more else "--resume"
+        return f"likewise teach {option} {shlex.quote(str(self.folder))}"
 
     def _with_checkpoint(self, hint: str | None) -> str | None:
         """The way out, and what is left where there is a checkpoint."""
@@ -259,7 +261,7 @@ class Run:
         for slot, job in enumerate(stack.jobs):
             artifact = Artifact(
                 self.method, base.family, job.concept.token, job.concept.noun, adapter.shared(slot),
-                job.recipe.model_dump(mode="json"), records.called(self.base),
+                job.recipe.model_dump(mode="json"), self.base,
                 {"likewise": likewise.__version__, **facts},
             )  # fmt: skip
             tail = f"-{slot}" if len(self.jobs) > 1 else ""
@@ -298,7 +300,9 @@ class Run:
             return families.load(self.base)
         except BaseError as error:
             if (self.folder / "run.toml").exists():
-                where = f"say where it is now: {self._again} --base BASE"
+                begun = records.read_plan(self.folder).get("more_steps", 0) == self.more
+                again = self._again if begun else self._again.replace("--resume", f"--more-steps {self.more}")
+                where = f"say where it is now: {again} --base BASE"
                 raise BaseError(error.message, where) from None
             raise
 

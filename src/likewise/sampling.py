@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -222,6 +223,8 @@ def _own_base(source: Path, artifact: Artifact) -> str:
     if not name:
         logger.warning("%s names no base, so it is put on pocket, the bundled model", source.name)
         return "pocket"
+    if os.path.isabs(name) and not Path(name).exists() and Path(Path(name).name).exists():
+        name = Path(name).name  # it lies here now; other weights of that name are told by their fingerprint
     if not name.startswith("tiny:"):
         try:
             families.locate(name)

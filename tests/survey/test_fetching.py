@@ -28,7 +28,7 @@ from likewise.survey.rehearsal.server import Rehearsal
 from likewise.survey.rehearsal.site import QUIRKS
 from likewise.survey.store import Store
 
-HIDDEN_END = "the list ends in a cursor that the site cannot read; what follows is hidden"
+HIDDEN_END = "the list ends in a cursor that the site cannot read; if more follows, it is hidden"
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,9 @@ def test_an_end_after_a_short_page_is_held_against_the_other_end(
     with Rehearsal(short, quirks=["short-pages"]) as site:
         site.site.readable = 100
         number, outcome = taken(Plan("census", site.url, type="Hypernetwork"), tmp_path, store)
-    assert "the list ends in a cursor that the site cannot read; what follows is hidden" in outcome.notes
+    assert (
+        "the list ends in a cursor that the site cannot read; if more follows, it is hidden" in outcome.notes
+    )
     assert len(store.ids(number)) < 100
     held(store, number, short.totals()["Hypernetwork"])
     assert truth > short.totals()["Hypernetwork"]

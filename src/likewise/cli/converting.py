@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,9 +14,10 @@ import typer
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
 from likewise.cli.naming import model, one_file, taught_files
-from likewise.errors import FormatError
+from likewise.errors import BaseError, FormatError
 
 if TYPE_CHECKING:
+    from likewise.artifact import Artifact
     from likewise.factors.nearest import Cut
     from likewise.operations.placing import Wish
     from likewise.operations.subjects import Subject
@@ -86,6 +88,8 @@ def convert(
     notes = _warn(subject, as_json)
     if base is not None and not (isinstance(subject, Artifact) and subject.method == "dreambooth"):
         raise FormatError(f"{source} needs no base", "--base is for weights that DreamBooth taught")
+    if base is None and to in subjects.WHOLE and isinstance(subject, Artifact):
+        wish = replace(wish, saving=replace(saving, base=_own_base(source, subject)))
     target = placing.save(subject, source.stem, wish)
     beside = accompanying.accompany(target, subject, picture, program)
     if not as_json:
@@ -296,6 +300,23 @@ def diff(
     for path, names in zip(paths, (found.only_first, found.only_second), strict=True):
         if names:
             terminal.result(f"only in {terminal.short(path)}: {len(names)}, such as {names[0]}")
+
+
+def _own_base(source: Path, artifact: Artifact) -> Path:
+    """The model that an artifact was taught on, by its run or its file, which is said; raises `FormatError` without it."""
+    from likewise import records
+
+    folder = source.parent
+    name = records.base_of(folder) if records.is_run(folder) else artifact.base
+    try:
+        found = model(name)
+    except BaseError as error:
+        raise FormatError(
+            "a whole model also needs the parts that were not taught, such as its autoencoder",
+            f"name the model it was taught on by --base ({error.message})",
+        ) from None
+    terminal.say(f"the parts that were not taught are those of {terminal.short(found)}")
+    return found
 
 
 def _warn(subject: Subject, as_json: bool) -> dict[str, object]:

@@ -22,7 +22,7 @@ class DiffusersFolder(Layout):
     suffix = ""
     methods = frozenset({"dreambooth"})
     readers = {
-        "likewise": "exact for Stable Diffusion 1 and 2; XL is not taught yet",
+        "likewise": "exact",
         "diffusers": "exact",
         "kohya sd-scripts": "exact",
     }

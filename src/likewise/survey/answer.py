@@ -179,8 +179,8 @@ def _precision(found: Row) -> str:
     if not known:
         return ""
     (best, first), (worst, last) = min(known), max(known)
-    text = f": that of {PLURALS[first]} is known to within {100 * best:.2g} %"
-    return text if first == last else f"{text}, and that of {PLURALS[last]} to within {100 * worst:.2g} %"
+    text = f": that of {PLURALS[first]} is known to within {number(100 * best)} %"
+    return text if first == last else f"{text}, and that of {PLURALS[last]} to within {number(100 * worst)} %"
 
 
 def _probed(taken: Row) -> str:

@@ -198,7 +198,7 @@ def _census(plan: Plan, source: Source, outcome: Outcome) -> Iterator[list[Model
             )
         elif listing.broken:
             outcome.open_ended = True
-            outcome.note("the list ends in a cursor that the site cannot read; what follows is hidden")
+            outcome.note("the list ends in a cursor that the site cannot read; if more follows, it is hidden")
 
 
 def _probe(plan: Plan, source: Source, outcome: Outcome) -> None:
