@@ -163,6 +163,7 @@ def _table(name: str, places: _Places, listing: Listing) -> dict[str, tuple[str,
     except ValueError as error:
         rows = [tables.Row("it", fault=f"cannot be understood ({error})")]
     found: dict[str, tuple[str, ...]] = {}
+    first: dict[str, str] = {}  # where its row stands
     faults: list[str] = []
     for row in rows:
         pictures = places.find(row.file, posixpath.dirname(name)) if row.file else set()
@@ -172,8 +173,16 @@ def _table(name: str, places: _Places, listing: Listing) -> dict[str, tuple[str,
             faults.append(f"{row.place} names no picture that is there ({row.file[:80]})")
         elif len(pictures) > 1:
             faults.append(f"{row.place} names {row.file[:80]}, and {len(pictures)} pictures are called so")
-        elif row.captions:
-            found.setdefault(next(iter(pictures)), row.captions)
+        elif not row.captions:
+            beside = [file for file, text in _beside(next(iter(pictures)), listing) if text]
+            instead = f", so {beside[0]} is used" if beside else ""
+            faults.append(f"{row.place} has an empty caption for {row.file[:80]}{instead}")
+        elif (picture := next(iter(pictures))) in found:
+            faults.append(
+                f"{row.place} is another row for {row.file[:80]}, of which {first[picture]} is used"
+            )
+        else:
+            found[picture], first[picture] = row.captions, row.place
     if found and listing.layout == "folder":
         listing.layout = posixpath.basename(name).casefold()
     if not rows and meant:
