@@ -55,11 +55,18 @@ def words(limit: int) -> Callable[[str], bool]:
     [
         ("a b c", (), 3, "a b c"),
         ("a b c d e", (), 3, "a b c"),
-        ("a b c d sks dog", ("sks dog", "sks"), 3, "a sks dog"),
-        ("a b c d sks", ("sks dog", "sks"), 3, "a b sks"),
+        ("a b c d sks dog", ("sks dog", "sks"), 3, "a, sks dog"),
+        ("a b c d sks", ("sks dog", "sks"), 3, "a b, sks"),
         ("a b sks c d dog e", ("sks dog", "sks", "dog"), 4, "a b sks dog"),
         ("sks dog a b c", ("sks dog",), 3, "sks dog a"),
         ("a SKS  dog b c", ("sks dog",), 3, "a SKS dog"),
+        ("a photo of a sks dog b c", ("sks dog",), 6, "a photo of a sks dog"),
+        ("a b, c d e sks dog", ("sks dog",), 6, "a b, sks dog"),
+        ("a b、 c d e sks dog", ("sks dog",), 6, "a b、 sks dog"),
+        ("a b c, d e sks dog", ("sks dog",), 5, "a b c, sks dog"),
+        ("a b c (d) e sks dog.", ("sks dog",), 2, "sks dog"),
+        ("sks dog, a b c, zwx cat", ("sks dog", "zwx cat"), 5, "sks dog, zwx cat"),
+        ("sks dog a b c zwx cat", ("sks dog", "zwx cat"), 5, "sks dog a zwx cat"),
         ("a b sks dog", ("sks dog",), 1, "sks dog"),
     ],
 )
@@ -67,6 +74,15 @@ def test_what_is_kept_stays_and_the_rest_is_cut_from_the_end(
     text: str, keep: tuple[str, ...], limit: int, wanted: str
 ) -> None:
     assert shorten(text, keep, words(limit)) == wanted
+
+
+def test_a_broken_phrase_does_not_run_into_the_token() -> None:
+    shorter = shorten(f"{LONG}, a sks dog", ("sks dog", "sks", "dog"), words(65))
+    assert shorter.endswith("green grass, sks dog")
+
+
+def test_what_is_kept_gets_no_comma_where_only_it_fits() -> None:
+    assert shorten("sks, a dog", ("sks", "dog"), lambda text: len(text) <= 7) == "sks dog"
 
 
 def test_a_text_without_blanks_is_cut_within() -> None:

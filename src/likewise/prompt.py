@@ -41,7 +41,8 @@ def _whole(word: str) -> re.Pattern[str]:
 def shorten(text: str, keep: Sequence[str], fits: Callable[[str], bool]) -> str:
     """As much of `text` from its beginning as `fits`, and in any case the first of each of the words `keep` that it holds.
 
-    The cut is between words where there are any. What is kept may not fit even alone; then that is what comes back.
+    The cut is between words where there are any, and a phrase that it breaks does not run into what is kept. What is kept
+    may not fit even alone; then that is what comes back.
     """
     if fits(text):
         return text
@@ -55,7 +56,7 @@ def shorten(text: str, keep: Sequence[str], fits: Callable[[str], bool]) -> str:
             most = middle - 1
     return next(
         (shorter for count in range(least, -1, -1) if fits(shorter := _take(segments, count))),
-        _take(segments, 0),
+        " ".join(" ".join(text for text, kept in segments if kept).split()),
     )
 
 
@@ -77,13 +78,31 @@ def _segments(text: str, keep: Sequence[str]) -> list[tuple[str, bool]]:
 def _take(segments: Sequence[tuple[str, bool]], count: int) -> str:
     """The first `count` letters of what need not be kept, cut between words, among what must be."""
     parts: list[str] = []
-    for text, kept in segments:
+    for number, (text, kept) in enumerate(segments):
         if kept or len(text) <= count:
             parts.append(text)
         else:
-            parts.append(_whole_words(text, count) + " ")
+            begun = _whole_words(text, count)
+            last = number == len(segments) - 1
+            parts.append(begun if last else _ended(begun, text, first=number == 0))
         count -= 0 if kept else min(count, len(text))
     return " ".join("".join(parts).split())
+
+
+def _ended(begun: str, text: str, *, first: bool) -> str:
+    """What is left of `text` before a kept word, so that this word stands alone: up to a comma, or with one put after it.
+
+    Two kept words of one phrase, such as token and noun, stay in it.
+    """
+    if not text[len(begun) :].strip():
+        return begun + " "
+    if commas := list(_COMMA.finditer(begun)):
+        return begun[: commas[-1].end()] + " "
+    parted = begun.strip() if first else _COMMA.search(text)
+    return f"{begun.rstrip()}, " if parted else f"{begun} "
+
+
+_COMMA = re.compile("[,，、]")
 
 
 LONGEST_WORD = 24

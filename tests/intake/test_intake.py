@@ -131,6 +131,28 @@ def test_captions_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     assert captions(intake.read(tmp_path)) == {"a.png": "ein Hündchen im Gras"}
 
 
+@pytest.mark.parametrize("encoding", ["cp1251", "gbk", "shift-jis", "cp1252"])
+def test_captions_that_are_not_utf_8_are_said_once(tmp_path: Path, encoding: str) -> None:
+    text = {"cp1251": "собака в траве", "gbk": "草地上的狗", "shift-jis": "草の上の犬"}.get(
+        encoding, "Hündchen"
+    )
+    for seed, name in enumerate("abc"):
+        draw(tmp_path / f"{name}.png", seed)
+        (tmp_path / f"{name}.txt").write_bytes((text if name != "a" else "a dog").encode(encoding))
+    (tmp_path / "bills.csv").write_bytes("é,1\n".encode("cp1252"))
+    said = [note for note in intake.read(tmp_path).notes if "UTF-8" in note]
+    assert said == [
+        "2 caption files are not UTF-8 and are read as Western European text (cp1252), such as b.txt; "
+        "save as UTF-8 what is in another script"
+    ]
+
+
+def test_a_table_that_is_not_utf_8_is_said_too(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    (tmp_path / "captions.csv").write_bytes("file_name,text\na.png,собака\n".encode("cp1251"))
+    assert any("1 caption file is not UTF-8" in note for note in intake.read(tmp_path).notes)
+
+
 def test_an_endless_caption_is_refused(tmp_path: Path) -> None:
     draw(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("x" * 100_000)

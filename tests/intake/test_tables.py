@@ -162,6 +162,54 @@ def test_captions_with_weights_are_said_to_have_them(folder: Path) -> None:
     assert "a.png have weights such as (red:1.4)" in note
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.png", "text": null}\n{"file_name": "b.jpg", "text": "b"}',
+            "line 1",
+        ),
+        (
+            "metadata.jsonl",
+            '{"file_name": "b.jpg", "text": "b"}\n{"file_name": "a.png", "text": " "}',
+            "line 2",
+        ),
+        ("captions.json", '{"a.png": "", "b.jpg": "b"}', "entry 'a.png'"),
+        ("captions.json", '{"a.png": [], "b.jpg": "b"}', "entry 'a.png'"),
+        ("metadata.csv", "file_name,text\na.png,\nb.jpg,b", "line 2"),
+        ("metadata.csv", "a.png,\nb.jpg,b", "line 1"),
+    ],
+)
+def test_an_empty_caption_is_named(folder: Path, name: str, content: str, said: str) -> None:
+    (folder / name).write_text(content)
+    found = intake.read(folder)
+    assert captions(found) == {"a.png": None, "b.jpg": "b"}
+    assert f"{said} has an empty caption for a.png;" in reasons(found)[name]
+    (folder / "a.txt").write_text("from text")
+    found = intake.read(folder)
+    assert captions(found)["a.png"] == "from text"
+    assert f"{said} has an empty caption for a.png, so a.txt is used;" in reasons(found)[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.png", "text": "1"}\n{"file_name": "A", "text": "2"}',
+            "line 2 is another row for A, of which line 1 is used",
+        ),
+        ("x.csv", "file,text\na.png,1\nb.jpg,b\na.png,1", "line 4 is another row for a.png, of which line 2"),
+    ],
+)
+def test_a_second_row_for_a_picture_is_named(folder: Path, name: str, content: str, said: str) -> None:
+    (folder / name).write_text(content)
+    found = intake.read(folder)
+    assert captions(found)["a.png"] == "1"
+    assert said in reasons(found)[name]
+
+
 NAMES = ('"a.png"', '"b.jpg"', '"a"')
 """A table may name pictures and have no caption for them."""
 KEYS = [

@@ -39,6 +39,7 @@ def read(names: Sequence[str], listing: Listing) -> dict[str, str]:
             found[name] = text
     if unused:
         listing.note(f"{plural(len(unused), 'text file')} not used, as a table has captions: {some(unused)}")
+    _say_western(listing)
     weighted = [name for name, text in found.items() if _WEIGHTS.search(text)]
     if weighted:
         shown = _WEIGHTS.findall(found[weighted[0]])[0]
@@ -71,7 +72,22 @@ def _text(name: str, listing: Listing, most: int) -> str | None:
     if len(data) > most:
         listing.refuse(name, f"longer than {most} bytes, so no caption; shorten it")
         return None
-    return decode(data, fallback="cp1252")
+    try:
+        return decode(data)
+    except UnicodeDecodeError:
+        listing.western.add(name)
+        return decode(data, fallback="cp1252")
+
+
+def _say_western(listing: Listing) -> None:
+    """Note the files whose encoding is a guess: letters of other code pages come out wrong without any error."""
+    guessed = sorted(listing.western & listing.read)  # a table about something else is not read
+    if guessed:
+        verb = "is" if len(guessed) == 1 else "are"
+        listing.note(
+            f"{plural(len(guessed), 'caption file')} {verb} not UTF-8 and {verb} read as Western European text "
+            f"(cp1252), such as {guessed[0]}; save as UTF-8 what is in another script"
+        )
 
 
 class _Places:
@@ -147,6 +163,7 @@ def _table(name: str, places: _Places, listing: Listing) -> dict[str, tuple[str,
     except ValueError as error:
         rows = [tables.Row("it", fault=f"cannot be understood ({error})")]
     found: dict[str, tuple[str, ...]] = {}
+    first: dict[str, str] = {}  # where its row stands
     faults: list[str] = []
     for row in rows:
         pictures = places.find(row.file, posixpath.dirname(name)) if row.file else set()
@@ -156,8 +173,16 @@ def _table(name: str, places: _Places, listing: Listing) -> dict[str, tuple[str,
             faults.append(f"{row.place} names no picture that is there ({row.file[:80]})")
         elif len(pictures) > 1:
             faults.append(f"{row.place} names {row.file[:80]}, and {len(pictures)} pictures are called so")
-        elif row.captions:
-            found.setdefault(next(iter(pictures)), row.captions)
+        elif not row.captions:
+            beside = [file for file, text in _beside(next(iter(pictures)), listing) if text]
+            instead = f", so {beside[0]} is used" if beside else ""
+            faults.append(f"{row.place} has an empty caption for {row.file[:80]}{instead}")
+        elif (picture := next(iter(pictures))) in found:
+            faults.append(
+                f"{row.place} is another row for {row.file[:80]}, of which {first[picture]} is used"
+            )
+        else:
+            found[picture], first[picture] = row.captions, row.place
     if found and listing.layout == "folder":
         listing.layout = posixpath.basename(name).casefold()
     if not rows and meant:
