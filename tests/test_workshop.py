@@ -335,8 +335,8 @@ def test_losses_stay_on_the_device_of_their_pictures(made: Path, monkeypatch: py
         monkeypatch.setattr(module, "autocast", lambda device: contextlib.nullcontext())
     known = Composer(made, variants=4, device="meta")
     batch, vae = known.batch(8, 5), train_vae.build().to("meta")
-    latents, cover = pool.encode(vae, batch)
-    states, alphas = torch.empty(8, 48, 256, device="meta"), torch.empty(1000, device="meta")
+    lesson = pool.lesson(vae, lambda captions: torch.empty(len(captions), 48, 256, device="meta"), batch)
+    alphas = torch.empty(1000, device="meta")
     network = JudgeNet({head: len(names) for head, names in train_judge.classes(known.world).items()}).to(
         "meta"
     )
@@ -344,7 +344,7 @@ def test_losses_stay_on_the_device_of_their_pictures(made: Path, monkeypatch: py
     losses = [
         train_vae.step_loss(vae, batch.pixels),
         train_judge.step_loss(network, vae, batch, seen),
-        train_backbone.loss_of(train_backbone.build().to("meta"), latents, states, cover, alphas, None),
+        train_backbone.loss_of(train_backbone.build().to("meta"), lesson, alphas, None),
     ]
     assert [loss.device.type for loss in losses] == ["meta"] * 3
     assert all(loss.requires_grad for loss in losses)

@@ -21,7 +21,8 @@ from workshop.common import GUIDANCE, log_line, options, settle, shipped
 from workshop.compose import composer, sheet
 from workshop.export import averaged_unet
 from workshop.plan import Plan, Planner
-from workshop.train_backbone import Words, sample
+from workshop.train_backbone import sample
+from workshop.words import Words
 
 SEED = 707
 HEADS = ("scene", "plain", "count", "tint", "small", "style", "thing")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTokenizer
 
 from workshop.common import (
     GUIDANCE,
@@ -31,15 +30,16 @@ from workshop.common import (
     step_seed,
 )
 from workshop.compose import composer, sheet
-from workshop.pool import Fresh, Pool
-from workshop.steady import insert, run_tower
+from workshop.pool import Fresh, Lesson, Pool
 from workshop.team import MEET, Team, gather
+from workshop.words import Words
 
 SEED = 404
 GAMMA = 5.0
 # Arguments that must be the same from start to end.
 ASKED = ("samples", "minutes", "batch", "rate", "workers", "strange", "fresh", "hold_out")
 LOOK = 50  # steps between two lines of the log
+BLANK = 0.1  # share of captions that are not told
 PLAIN, MEAN_COVER = 0.4, 0.2  # weight of a cell without a thing; share of a picture that things cover
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -88,41 +88,6 @@ def build() -> UNet2DConditionModel:
     )
 
 
-class Words:
-    """Token states of captions from the frozen text tower, worked out once for each caption.
-
-    At most ``KEPT`` captions are kept, in half precision (about a gigabyte), on the tower's device.
-    """
-
-    KEPT = 30_000
-
-    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        self.tower = CLIPModel.from_pretrained(folder / "clip").text_model.eval().requires_grad_(False)
-        self.tower.to(device)
-        self.states: dict[str, torch.Tensor] = {}
-
-    @torch.no_grad()
-    def __call__(self, captions: list[str]) -> torch.Tensor:
-        new = [c for c in dict.fromkeys(captions) if c not in self.states]
-        if len(self.states) + len(new) > self.KEPT:
-            self.states, new = {}, list(dict.fromkeys(captions))
-        if new:
-            ids = self.tokenizer(new, padding="max_length", truncation=True, return_tensors="pt").input_ids
-            states = self.tower(ids.to(self.tower.device)).last_hidden_state.half()
-            self.states |= dict(zip(new, states, strict=True))
-        return torch.stack([self.states[c] for c in captions]).float()
-
-    @torch.no_grad()
-    def strange(self, captions: list[str], generator: torch.Generator) -> torch.Tensor:
-        """States of captions with vectors of no word put into them."""
-        ids = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        ids = ids.to(self.tower.device)
-        words = self.tower.embeddings.token_embedding(ids)
-        rows, _, _ = insert(ids, words, self.tokenizer.eos_token_id, generator)
-        return run_tower(self.tower, rows, ids)
-
-
 @torch.no_grad()
 def sample(
     unet: UNet2DConditionModel,
@@ -146,12 +111,7 @@ def sample(
 
 
 def loss_of(
-    unet: torch.nn.Module,
-    latents: torch.Tensor,
-    states: torch.Tensor,
-    cover: torch.Tensor,
-    alphas: torch.Tensor,
-    generator: torch.Generator,
+    unet: torch.nn.Module, lesson: Lesson, alphas: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
     """Error of the predicted velocity with stratified times, mostly where things are.
 
@@ -159,17 +119,17 @@ def loss_of(
     where is settled at low signal, which plain min-SNR would all but leave out. The weight of a cell
     grows with the share of it that a thing covers: scenes are learned early, things cost the samples.
     """
-    n, device = len(latents), latents.device
+    n, device = len(lesson.latents), lesson.latents.device
     spread = (torch.rand(n, generator=generator, device=device) + torch.arange(n, device=device)) / n
     times = (spread * len(alphas)).long().clamp(max=len(alphas) - 1)
-    noise = torch.randn(latents.shape, generator=generator, device=device)
+    noise = torch.randn(lesson.latents.shape, generator=generator, device=device)
     alpha = alphas[times].view(-1, 1, 1, 1)
-    noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-    target = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+    noisy = alpha.sqrt() * lesson.latents + (1 - alpha).sqrt() * noise
+    target = alpha.sqrt() * noise - (1 - alpha).sqrt() * lesson.latents
     snr = alphas[times] / (1 - alphas[times])
-    focus = PLAIN + (1 - PLAIN) / MEAN_COVER * cover
+    focus = PLAIN + (1 - PLAIN) / MEAN_COVER * lesson.cover
     with autocast(device):
-        guess = unet(noisy, times, states).sample
+        guess = unet(noisy, times, lesson.states).sample
     error = ((guess.float() - target).square() * focus).mean((1, 2, 3))
     return (error * (snr.clamp(max=GAMMA) + 1) / (snr + 1)).mean()
 
@@ -196,7 +156,8 @@ class Trainer:
         self.average = Average(self.unet, 0.999, every=5 if self.team.size == 1 else MEET)
         self.course = Course(args.samples // (args.batch * self.team.size), args.minutes)
         self.alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(args.device)
-        self.words, self.pictures = Words(self.folder, args.device), self.source()
+        self.words = Words(self.folder, args.device)
+        self.pictures = self.source()
         self.asked = {name: getattr(args, name) for name in ASKED} | {"init": str(args.init)}
         if self.point.exists():
             state = torch.load(self.point, map_location=args.device)
@@ -219,7 +180,7 @@ class Trainer:
         known = composer(self.args, taught=True)
         known.teach(self.args.hold_out)
         vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval().to(self.args.device)
-        return Fresh(vae, known, self.args.batch)
+        return Fresh(vae, self.words, known, self.args.batch)
 
     def save(self) -> None:
         state = {
@@ -236,19 +197,17 @@ class Trainer:
         number, device = self.team.number(self.step), self.args.device
         seed = step_seed(SEED, number)
         generator = torch.Generator().manual_seed(seed)
-        latents, cover, captions = self.pictures.draw(number, generator)
-        blank = torch.rand(len(captions), generator=generator) < 0.1
-        captions = ["" if b else c for b, c in zip(blank.tolist(), captions, strict=False)]
-        states = self.words(captions)
-        odd = round(self.args.strange * len(captions))
+        lesson = self.pictures.draw(number, generator).to(device)
+        odd = round(self.args.strange * len(lesson.captions))
         if odd:
-            states[:odd] = self.words.strange(captions[:odd], generator)
+            lesson.states[:odd] = self.words.strange(lesson.captions[:odd], generator)
+        blank = torch.rand(len(lesson.captions), generator=generator) < BLANK
+        lesson.states[blank.to(device)] = self.words([""])
         if device.type != "cpu":  # noise of a large batch is drawn where it is used
             generator = torch.Generator(device).manual_seed(seed)
         for group in self.optimizer.param_groups:
             group["lr"] = self.course.rate(self.step, self.args.rate, 300, 0.02)
-        latents, cover = latents.to(device), cover.to(device)
-        loss = loss_of(self.unet, latents, states, cover, self.alphas, generator)
+        loss = loss_of(self.unet, lesson, self.alphas, generator)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
