@@ -108,6 +108,21 @@ def test_the_table_has_ceilings(made: Path) -> None:
     assert [row["pictures"] for row in rows] == ["drawn", "true, after the autoencoder", "true"]
 
 
+def test_the_error_on_what_was_not_learned_is_told_for_every_average(made: Path) -> None:
+    from workshop import validate
+
+    validate.main(["--smoke"])
+    lines = (made / "validated.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["weights"] for row in rows] == ["short", "middle", "long", "last"]
+    assert all(row["named"] > 0 for row in rows)
+    assert "unseen" not in rows[0]  # nothing is held out of so small a world
+    validate.main(["--smoke", "--model", str(made / "model" / "unet")])
+    again = json.loads((made / "validated.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    middle = rows[1]["named"]  # what ships, in half precision
+    assert again["named"] == pytest.approx(middle, abs=1e-3)
+
+
 def test_a_measurement_asks_for_what_the_prompts_tell_and_for_nothing_else(made: Path) -> None:
     from workshop import measure
 
@@ -476,6 +491,18 @@ def test_a_course_by_time_ends_and_goes_on_with_the_time_it_had() -> None:
     assert 0.75 <= timed.share(0) < 0.8
     timed.resume({"seconds": 60.0})
     assert timed.share(0) >= 1
+
+
+def test_a_rate_falls_as_its_form_says() -> None:
+    rates = {
+        form: [Course(100, form=form).rate(step, 2.0, 10, 0.1) for step in (0, 50, 100)]
+        for form in Course.FORMS
+    }
+    assert rates["steady"] == pytest.approx([0.2, 2.0, 2.0])
+    assert rates["fall"] == pytest.approx([0.2, 1.1, 0.2])
+    assert rates["cosine"] == pytest.approx([0.2, 1.1, 0.2])
+    early = {form: Course(100, form=form).rate(20, 2.0, 10, 0.1) for form in Course.FORMS}
+    assert early["steady"] > early["cosine"] > early["fall"]
 
 
 def test_an_average_that_looks_rarely_makes_up_for_it() -> None:

@@ -112,12 +112,19 @@ class Planner:
         self.known += [name for name in self.known if name in self.world.later]
         return self
 
+    def allowed(self, row: dict[str, str], place: str) -> bool:
+        """Whether `only` allows this art in a scene or on a colour."""
+        return not self.only or self.world.held_out(row["name"], row["design"], place) in self.only
+
+    def can_plan(self) -> bool:
+        """Whether there is any picture that `only` allows; `plan` would look for one without end."""
+        return any(self.allowed(row, place) for row in self.rows for place in (*SCENES, *COLOURS))
+
     def plan(self, rng: np.random.Generator) -> Plan:
         """Choose a picture; things are equally likely whatever their number of drawings."""
         while True:
             plan = self._any_plan(rng)
-            row = self.rows[plan.cut]
-            if not self.only or self.world.held_out(row["name"], row["design"], plan.context()) in self.only:
+            if self.allowed(self.rows[plan.cut], plan.context()):
                 return plan
 
     def _any_plan(self, rng: np.random.Generator) -> Plan:

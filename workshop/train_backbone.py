@@ -1,6 +1,6 @@
 """Step 9: the denoiser, v-prediction on latents with the text tower frozen.
 
-Safe to kill at any time and to start again, with any number of threads; the cosine runs over
+Safe to kill at any time and to start again, with any number of threads; the course of the rate runs over
 ``--samples`` (or ``--minutes``), which must stay the same from start to end, as must ``--workers``. Latents come from the pool, or with
 ``--fresh`` from pictures composed for each step, as an accelerator wants it.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import time
 from pathlib import Path
 
@@ -37,9 +38,14 @@ from workshop.words import Words
 SEED = 404
 GAMMA = 5.0
 # Arguments that must be the same from start to end.
-ASKED = ("samples", "minutes", "batch", "rate", "workers", "strange", "fresh", "hold_out")
-LOOK = 50  # steps between two lines of the log
+ASKED = ("samples", "minutes", "batch", "rate", "form", "workers", "strange", "fresh", "hold_out")
+LOOK = 20  # steps between two lines of the log
+WARM = 100  # steps until the rate is there
 BLANK = 0.1  # share of captions that are not told
+# Averages that are kept: in how many pictures a weight of old has fallen to 1/e. The longer one forgives a higher
+# rate, the shorter one follows a falling one; which is best is measured afterwards (`validate`).
+LENGTHS = {"short": 16_000, "middle": 64_000, "long": 256_000}
+AVERAGE = "middle"
 PLAIN, MEAN_COVER = 0.4, 0.2  # weight of a cell without a thing; share of a picture that things cover
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -110,32 +116,50 @@ def sample(
     return latents
 
 
-def loss_of(
-    unet: torch.nn.Module, lesson: Lesson, alphas: torch.Tensor, generator: torch.Generator
+def errors_of(
+    unet: torch.nn.Module,
+    lesson: Lesson,
+    alphas: torch.Tensor,
+    times: torch.Tensor,
+    noise: torch.Tensor,
 ) -> torch.Tensor:
-    """Error of the predicted velocity with stratified times, mostly where things are.
+    """Error of the predicted velocity of each picture (n,), mostly where things are.
 
     The weight of a time is min-SNR (Hang et al. 2023, arXiv:2303.09556) with one added, (min(snr, 5) + 1) / (snr + 1): on 8 x 8 latents what and
     where is settled at low signal, which plain min-SNR would all but leave out. The weight of a cell
     grows with the share of it that a thing covers: scenes are learned early, things cost the samples.
     """
-    n, device = len(lesson.latents), lesson.latents.device
-    spread = (torch.rand(n, generator=generator, device=device) + torch.arange(n, device=device)) / n
-    times = (spread * len(alphas)).long().clamp(max=len(alphas) - 1)
-    noise = torch.randn(lesson.latents.shape, generator=generator, device=device)
     alpha = alphas[times].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * lesson.latents + (1 - alpha).sqrt() * noise
     target = alpha.sqrt() * noise - (1 - alpha).sqrt() * lesson.latents
     snr = alphas[times] / (1 - alphas[times])
     focus = PLAIN + (1 - PLAIN) / MEAN_COVER * lesson.cover
-    with autocast(device):
-        guess = unet(noisy, times, lesson.states).sample
+    with autocast(noisy.device):
+        guess = unet(noisy.contiguous(memory_format=torch.channels_last), times, lesson.states).sample
     error = ((guess.float() - target).square() * focus).mean((1, 2, 3))
-    return (error * (snr.clamp(max=GAMMA) + 1) / (snr + 1)).mean()
+    return error * (snr.clamp(max=GAMMA) + 1) / (snr + 1)
+
+
+def loss_of(
+    unet: torch.nn.Module, lesson: Lesson, alphas: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Mean error with stratified times."""
+    n, device = len(lesson.latents), lesson.latents.device
+    spread = (torch.rand(n, generator=generator, device=device) + torch.arange(n, device=device)) / n
+    times = (spread * len(alphas)).long().clamp(max=len(alphas) - 1)
+    noise = torch.randn(lesson.latents.shape, generator=generator, device=device)
+    return errors_of(unet, lesson, alphas, times, noise).mean()
+
+
+def averages(unet: torch.nn.Module, batch: int, team: Team) -> dict[str, Average]:
+    """Averages of all `LENGTHS`; only who leads a team keeps any."""
+    every, pictures = 5 if team.size == 1 else MEET, batch * team.size
+    kept = LENGTHS if team.leads else {}
+    return {name: Average(unet, math.exp(-pictures / length), every) for name, length in kept.items()}
 
 
 class Trainer:
-    """Model, average and optimiser with their checkpoint, on the device of the arguments."""
+    """Model, averages and optimiser with their checkpoint, on the device of the arguments."""
 
     def __init__(self, args: argparse.Namespace, team: Team | None = None) -> None:
         self.args, self.folder, self.point = args, args.folder, args.folder / "backbone.pt"
@@ -148,13 +172,12 @@ class Trainer:
                 "samples_seen"
             ]
         self.unet.to(args.device)
-        if args.device.type != "cpu":
-            self.unet.to(memory_format=torch.channels_last)
+        self.unet.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
-        self.average = Average(self.unet, 0.999, every=5 if self.team.size == 1 else MEET)
-        self.course = Course(args.samples // (args.batch * self.team.size), args.minutes)
+        self.averages = averages(self.unet, args.batch, self.team)
+        self.course = Course(args.samples // (args.batch * self.team.size), args.minutes, args.form)
         self.alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(args.device)
         self.words = Words(self.folder, args.device)
         self.pictures = self.source()
@@ -164,7 +187,9 @@ class Trainer:
             agree(state.get("asked", {}), self.asked, self.point)
             self.unet.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.average.state, self.average.step, self.step = state["average"], state["step"], state["step"]
+            self.step = state["step"]
+            for name, average in self.averages.items():
+                average.state, average.step = state["averages"][name], self.step
             self.before = state["samples"] - self.samples
             self.course.resume(state)
 
@@ -185,7 +210,7 @@ class Trainer:
     def save(self) -> None:
         state = {
             "model": self.unet.state_dict(),
-            "average": self.average.state,
+            "averages": {name: average.state for name, average in self.averages.items()},
             "optimizer": self.optimizer.state_dict(),
             **self.course.state(),
         }
@@ -206,7 +231,7 @@ class Trainer:
         if device.type != "cpu":  # noise of a large batch is drawn where it is used
             generator = torch.Generator(device).manual_seed(seed)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.course.rate(self.step, self.args.rate, 300, 0.02)
+            group["lr"] = self.course.rate(self.step, self.args.rate, WARM, 0.02)
         loss = loss_of(self.unet, lesson, self.alphas, generator)
         self.optimizer.zero_grad()
         loss.backward()
@@ -215,13 +240,14 @@ class Trainer:
         self.step += 1
         if self.team.meets(self.step) or self.course.share(self.step) >= 1:
             self.team.meet(list(self.unet.parameters()), self.optimizer)
-        self.average.update(self.unet)
+        for average in self.averages.values():
+            average.update(self.unet)
         return loss.detach()
 
     def show(self) -> None:
         """A contact sheet of the fixed prompts from the averaged weights."""
         smooth = build().eval().to(self.args.device)
-        smooth.load_state_dict(self.average.state)
+        smooth.load_state_dict(self.averages[AVERAGE].state)
         vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval().to(self.args.device)
         with torch.no_grad():
             pixels = vae.decode(sample(smooth, self.words, PROMPTS)).sample
@@ -274,6 +300,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--init", type=Path, default=None, help="go on from the unet folder of an exported model"
     )
+    parser.add_argument("--form", choices=Course.FORMS, default="cosine", help="how the rate goes")
     parser.add_argument("--fresh", action="store_true", help="compose pictures for each step, without a pool")
     parser.add_argument(
         "--hold-out", action="store_true", help="with --fresh: leave combinations out (World.held_out)"
