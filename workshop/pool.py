@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL
 
 from workshop.common import agree, log_line, options, save_atomic, settle, step_seed
 from workshop.compose import Batch, Composer, composer
+from workshop.shapes import PARTS, SHARE
 from workshop.words import Words
 
 SEED = 303
@@ -128,15 +129,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=60, help="how many shards of 1024 there should be")
     parser.add_argument("--first", type=int, default=0, help="number of the first, to share the work out")
     parser.add_argument("--hold-out", action="store_true", help="leave combinations out (World.held_out)")
+    parser.add_argument("--shapes", type=float, default=SHARE, help="share of pictures of what has no name")
     parser.add_argument("--rest", type=float, default=0.0, help="wait so many times as long as a shard took")
     args = settle(parser, argv)
     folder = args.folder
     (folder / "pool").mkdir(exist_ok=True)
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(args.device)
-    known = composer(args, taught=True)
-    known.teach(args.hold_out)
+    known = composer(args, ("world", *PARTS) if args.shapes else ("world",), taught=True)
+    known.teach(args.hold_out, args.shapes)
     plan, lessons = folder / "pool.plan.json", {"hold_out": args.hold_out, "kinds": known.kinds}
-    lessons |= {"drawings": known.world.drawings, "designs": list(known.world.designs)}
+    lessons |= {"drawings": known.world.drawings, "designs": list(known.world.designs), "shapes": args.shapes}
     if plan.exists():
         agree(json.loads(plan.read_text(encoding="utf-8")), lessons, plan)
     plan.write_text(json.dumps(lessons) + "\n", encoding="utf-8")

@@ -32,13 +32,14 @@ from workshop.common import (
 )
 from workshop.compose import composer, sheet
 from workshop.pool import Fresh, Lesson, Pool
+from workshop.shapes import PARTS, SHARE
 from workshop.team import MEET, Team, gather
 from workshop.words import Words
 
 SEED = 404
 GAMMA = 5.0
 # Arguments that must be the same from start to end.
-ASKED = ("samples", "minutes", "batch", "rate", "form", "workers", "strange", "fresh", "hold_out")
+ASKED = ("samples", "minutes", "batch", "rate", "form", "workers", "strange", "fresh", "hold_out", "shapes")
 LOOK = 20  # steps between two lines of the log
 WARM = 100  # steps until the rate is there
 BLANK = 0.1  # share of captions that are not told
@@ -202,8 +203,8 @@ class Trainer:
         """Where latents come from."""
         if not self.args.fresh:
             return Pool(self.folder, self.args.batch)
-        known = composer(self.args, taught=True)
-        known.teach(self.args.hold_out)
+        known = composer(self.args, ("world", *PARTS) if self.args.shapes else ("world",), taught=True)
+        known.teach(self.args.hold_out, self.args.shapes)
         vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval().to(self.args.device)
         return Fresh(vae, self.words, known, self.args.batch)
 
@@ -305,6 +306,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--hold-out", action="store_true", help="with --fresh: leave combinations out (World.held_out)"
     )
+    parser.add_argument("--shapes", type=float, default=SHARE, help="with --fresh: as of the pool")
     parser.add_argument(
         "--workers", type=int, default=1, help="processes that learn together, each with --threads"
     )

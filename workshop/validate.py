@@ -1,7 +1,7 @@
 """How large the backbone's error is on pictures that it does not learn from, for each average that is kept.
 
-Two sets that follow from a seed, with the same noise: pictures of the kind that are taught (`named`), and of the held-out
-combinations (`unseen`). Minutes of training show here long before a drawing does,
+Three sets that follow from a seed, all with the same noise: pictures of the kind that are taught (`named`), of the held-out
+combinations (`unseen`), and of held-out shapes (`shapes`). Minutes of training show here long before a drawing does,
 and which average is the best is seen here.
 """
 
@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from workshop.common import log_line, options, settle, step_seed
 from workshop.compose import Composer, composer
 from workshop.pool import Lesson, lesson
+from workshop.shapes import PARTS, held_shape
 from workshop.train_backbone import SCHEDULE, build, errors_of
 from workshop.words import Words
 
@@ -25,13 +26,21 @@ LEVELS = 4  # levels of noise for each picture
 BATCH = 64
 
 
+def of_held_shapes(args: argparse.Namespace) -> Composer:
+    """Paints held-out shapes as lessons have the others."""
+    known = composer(args, PARTS)
+    known.teach(False, 1.0)
+    known.taught, known.others = True, [code for code in known.others if held_shape(code)]
+    return known
+
+
 def composers(args: argparse.Namespace) -> dict[str, Composer]:
     """What paints each set; a world in which no combination is held out has no `unseen`."""
     named, unseen = composer(args, taught=True), composer(args, taught=True)
     named.teach(True)
     unseen.teach(True)
     unseen.only = ("combination",)
-    known = {"named": named, "unseen": unseen}
+    known = {"named": named, "unseen": unseen, "shapes": of_held_shapes(args)}
     return {name: planner for name, planner in known.items() if planner.can_plan()}
 
 
