@@ -123,12 +123,17 @@ def test_the_error_on_what_was_not_learned_is_told_for_every_average(made: Path)
     assert again["named"] == pytest.approx(middle, abs=1e-3)
 
 
-def test_held_out_shapes_are_never_taught(made: Path) -> None:
+def test_held_out_shapes_are_rebuilt_and_never_taught(made: Path) -> None:
+    from workshop import rebuild
     from workshop.shapes import PARTS
 
     taught = Planner(made, ("world", *PARTS), variants=4, taught=True)
     assert "1f994" not in taught.others
     assert len(taught.others) == len(OTHERS) - 1
+    rebuild.main(["--smoke"])
+    row = json.loads((made / "rebuilt.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert set(row) == {"samples", "half told", "half untold", "most told", "most untold"}
+    assert row["half told"] > row["most told"]
 
 
 def test_shapes_are_told_in_words_to_a_backbone_alone(made: Path) -> None:
