@@ -112,11 +112,14 @@ def agree(begun: Mapping[str, object], asked: Mapping[str, object], path: Path) 
 class Course:
     """How far a training has come: by steps, or by the minutes that it may take in all.
 
-    With ``minutes`` the length follows the machine, and is not the same twice.
+    With ``minutes`` the length follows the machine, and is not the same twice. ``form`` says how the rate goes:
+    down as a `cosine`, in a straight line to nothing (`fall`), or not at all (`steady`).
     """
 
-    def __init__(self, steps: int, minutes: float | None = None) -> None:
-        self.steps, self.minutes, self.began = steps, minutes, time.monotonic()
+    FORMS = ("cosine", "steady", "fall")
+
+    def __init__(self, steps: int, minutes: float | None = None, form: str = "cosine") -> None:
+        self.steps, self.minutes, self.began, self.form = steps, minutes, time.monotonic(), form
 
     def resume(self, state: dict[str, object]) -> None:
         """Take over the time that a checkpoint had used."""
@@ -133,9 +136,10 @@ class Course:
         return (time.monotonic() - self.began) / (60 * self.minutes)
 
     def rate(self, step: int, top: float, warm: int, floor: float) -> float:
-        """A learning rate with a warm-up of ``warm`` steps, then a cosine down to ``floor`` of the top."""
-        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self.share(step))))
-        return top * min(1.0, (step + 1) / warm) * (floor + (1 - floor) * fall)
+        """A learning rate with a warm-up of ``warm`` steps, then down to ``floor`` of the top, where it falls."""
+        share = min(1.0, self.share(step))
+        left = {"cosine": 0.5 * (1 + math.cos(math.pi * share)), "steady": 1.0, "fall": 1 - share}[self.form]
+        return top * min(1.0, (step + 1) / warm) * (floor + (1 - floor) * left)
 
 
 class Average:

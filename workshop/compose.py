@@ -51,8 +51,8 @@ class Composer(Planner):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(folder, parts, variants, taught, known)
-        pictures = torch.from_numpy(np.load(folder / "cutouts.npy", mmap_mode="r")[self.kept])
-        levels = [premultiplied(pictures, size), premultiplied(pictures, size // 2)]
+        pictures = np.load(folder / "cutouts.npy", mmap_mode="r")
+        levels = [premultiplied(pictures, self.kept, side) for side in (size, size // 2)]
         self.lights = [torch.stack([light(cut) for cut in level]).to(device) for level in levels]
         self.levels = [level.to(device) for level in levels]
         scenes = np.array(bank(folder / f"scenes_{size}_{variants}.npy", variants, size))
@@ -126,13 +126,17 @@ def composer(args: argparse.Namespace, parts: tuple[str, ...] = ("world",), taug
     )
 
 
-def premultiplied(pictures: torch.Tensor, size: int) -> torch.Tensor:
-    """RGBA bytes (n, h, w, 4) as floats (n, 4, size, size), colour times alpha, averaged down."""
-    parts = []
-    for chunk in pictures.split(64):
-        x = chunk.permute(0, 3, 1, 2).float() / 255
-        parts.append(F.adaptive_avg_pool2d(torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], 1), size))
-    return torch.cat(parts)
+def premultiplied(pictures: np.ndarray, kept: list[int], size: int) -> torch.Tensor:
+    """Chosen RGBA bytes of (n, h, w, 4) as floats (n, 4, size, size), colour times alpha, averaged down.
+
+    Written into one piece of memory, as thousands of small ones would hold several times as much.
+    """
+    out = torch.empty(len(kept), 4, size, size)
+    for k in range(0, len(kept), 64):
+        x = torch.from_numpy(pictures[kept[k : k + 64]]).permute(0, 3, 1, 2).float() / 255
+        x[:, :3] *= x[:, 3:].clone()
+        out[k : k + 64] = F.adaptive_avg_pool2d(x, size)
+    return out
 
 
 def straight(cut: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -25,17 +25,23 @@ from workshop.common import ADVICE, GUIDANCE, SIZE, options, settle, shipped
 from workshop.compose import composer
 from workshop.fetch import attribution
 from workshop.tokenizer import START
-from workshop.train_backbone import SCHEDULE, build
+from workshop.train_backbone import AVERAGE, LENGTHS, SCHEDULE, build
 from workshop.train_vae import psnr
 
 TITLE = "likewise pocket model"
 
 
-def averaged_unet(folder: Path) -> tuple[UNet2DConditionModel, int]:
-    """The averaged denoiser of the newest checkpoint and the samples it has seen."""
+def average_option(parser: argparse.ArgumentParser) -> None:
+    """``--average``, for whatever reads a checkpoint."""
+    text = "which average of the weights, by the pictures it reaches back"
+    parser.add_argument("--average", choices=LENGTHS, default=AVERAGE, help=text)
+
+
+def averaged_unet(folder: Path, average: str = AVERAGE) -> tuple[UNet2DConditionModel, int]:
+    """An averaged denoiser of the newest checkpoint and the samples it has seen."""
     state = torch.load(folder / "backbone.pt", map_location="cpu")
     unet = build().eval()
-    unet.load_state_dict(state["average"])
+    unet.load_state_dict(state["averages"][average])
     return unet, int(state["samples"])
 
 
@@ -130,7 +136,7 @@ def card(folder: Path, known: world.World, samples: int, quality: float) -> dict
 def write(args: argparse.Namespace, out: Path) -> int:
     """The whole folder; returns the samples seen."""
     folder = args.folder
-    unet, samples = averaged_unet(folder)
+    unet, samples = averaged_unet(folder, args.average)
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
     quality = psnr(vae.to(args.device), composer(args))
     clip = CLIPModel.from_pretrained(folder / "clip")
@@ -191,6 +197,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=None, help="default: src/likewise/pocket/model; of the whole world, build"
     )
+    average_option(parser)
     args = settle(parser, argv)
     out = args.out or shipped(args, "model")
     samples = write(args, out)

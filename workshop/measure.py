@@ -19,9 +19,10 @@ from likewise.metrics.judge import JudgeNet
 from likewise.weights import read_tensors
 from workshop.common import GUIDANCE, log_line, options, settle, shipped
 from workshop.compose import composer, sheet
-from workshop.export import averaged_unet
+from workshop.export import average_option, averaged_unet
 from workshop.plan import Plan, Planner
-from workshop.train_backbone import Words, sample
+from workshop.train_backbone import sample
+from workshop.words import Words
 
 SEED = 707
 HEADS = ("scene", "plain", "count", "tint", "small", "style", "thing")
@@ -80,7 +81,7 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     prompts = tuple(known.caption(p, rng) for p in plans)
     true = known.draw(plans, rng)[0]
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(device)
-    unet = averaged_unet(folder)[0].to(device)
+    unet = averaged_unet(folder, args.average)[0].to(device)
     words, drawn = Words(folder, device), []
     for k in range(0, len(prompts), 32):
         latents = sample(unet, words, prompts[k : k + 32], seed=SEED + k, guidance=args.guidance)
@@ -101,9 +102,10 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 def main(argv: list[str] | None = None) -> None:
     parser = options(__doc__, prompts=(500, 500, 4), guidance=(GUIDANCE,) * 3)
     parser.add_argument("--unseen", choices=UNSEEN, help="only what --hold-out kept from the training")
+    average_option(parser)
     args = settle(parser, argv)
     table = measure(args)
-    facts = {"samples": averaged_unet(args.folder)[1], "guidance": args.guidance}
+    facts = {"samples": averaged_unet(args.folder)[1], "average": args.average, "guidance": args.guidance}
     facts |= {"unseen": args.unseen} if args.unseen else {}
     for name, row in table.items():
         log_line(args.folder / "measured.jsonl", **facts, pictures=name, **row)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workshop import world
+from workshop import shapes, world
 
 SIZE = 64
 SCENES, COLOURS = tuple(world.SCENES), tuple(world.COLOURS)
@@ -31,6 +31,8 @@ SMALL_SIDE, CELL = 16, 8
 # How often a picture is about what. A backbone needs more crowds than a test: there is more to learn in them.
 KINDS = {"scene": 0.34, "plain": 0.18, "tint": 0.18, "count": 0.18, "small": 0.12}
 LESSONS = {"scene": 0.28, "plain": 0.14, "tint": 0.16, "count": 0.28, "small": 0.14}
+# Art outside the world: how often nothing is said of it, and else up to where it is called by its class, by "thing", by its name.
+SILENT, NOUNS = 0.1, (0.55, 0.75)
 
 
 @dataclass
@@ -88,12 +90,7 @@ class Planner:
         self.kept = [i for i, r in enumerate(rows) if r["part"] in parts]
         self.taught, self.variants, self.world = taught, variants, known
         if taught:
-            self.kept = [
-                i
-                for i in self.kept
-                if rows[i]["design"] in known.designs
-                and known.drawings.get(rows[i]["name"]) == rows[i]["code"]
-            ]
+            self.kept = [i for i in self.kept if is_taught(rows[i], known)]
         self.rows = [rows[i] for i in self.kept]
         self.names = [t.name for t in known.things]
         self.things = {t.name: t for t in known.things}
@@ -103,27 +100,44 @@ class Planner:
         self.known = [n for n in self.by_thing if n in self.things]
         self.others = [n for n in self.by_thing if n not in self.things]
         self.other_share, self.style_share, self.kinds = 0.5, 0.6, KINDS
+        self.describes = False
+        """Whether art outside the world is told in words; else it has no caption."""
         self.only: tuple[str, ...] = ()
         """Where set: which values of `World.held_out` a picture may have, as ("",) for what is not held out."""
 
-    def teach(self, hold_out: bool) -> Planner:
-        """Plan lessons for a backbone: more crowds, things that came later twice as often, and nothing held out."""
+    def teach(self, hold_out: bool, share: float = 0.0) -> Planner:
+        """Plan lessons for a backbone: more crowds, things that came later twice as often, and nothing held out.
+
+        ``share`` is that of pictures with art outside the world, where the planner has any.
+        """
         self.kinds, self.only = LESSONS, ("",) if hold_out else ()
+        self.describes, self.other_share = True, share
         self.known += [name for name in self.known if name in self.world.later]
         return self
+
+    def allowed(self, row: dict[str, str], place: str) -> bool:
+        """Whether `only` allows this art in a scene or on a colour."""
+        return not self.only or self.world.held_out(row["name"], row["design"], place) in self.only
+
+    def can_plan(self) -> bool:
+        """Whether there is any picture that `only` allows; `plan` would look for one without end."""
+        return any(self.allowed(row, place) for row in self.rows for place in (*SCENES, *COLOURS))
 
     def plan(self, rng: np.random.Generator) -> Plan:
         """Choose a picture; things are equally likely whatever their number of drawings."""
         while True:
             plan = self._any_plan(rng)
-            row = self.rows[plan.cut]
-            if not self.only or self.world.held_out(row["name"], row["design"], plan.context()) in self.only:
+            if self.allowed(self.rows[plan.cut], plan.context()):
                 return plan
 
     def _any_plan(self, rng: np.random.Generator) -> Plan:
         names = self.others if self.others and rng.random() < self.other_share else self.known
         name = names[rng.integers(len(names))]
-        cut = int(rng.choice(self.by_thing[name]))
+        return self.plan_of(int(rng.choice(self.by_thing[name])), rng)
+
+    def plan_of(self, cut: int, rng: np.random.Generator) -> Plan:
+        """Choose a picture of one cut-out."""
+        name = self.rows[cut]["name"]
         thing = self.names.index(name) if name in self.things else -1
         out = Plan(cut, thing, world.DESIGNS.index(self.rows[cut]["design"]))
         kind = rng.choice(list(self.kinds), p=list(self.kinds.values()))
@@ -143,13 +157,27 @@ class Planner:
     def caption(self, plan: Plan, rng: np.random.Generator) -> str:
         """The sentence for a plan; synonyms and the style word come and go. Art outside the world has none."""
         if plan.thing < 0:
-            return ""
+            return self._description(plan, rng) if self.describes else ""
         thing = self.things[self.rows[plan.cut]["name"]]
         noun = thing.many() if plan.count > 1 else thing.name
         if plan.count == 1 and thing.also and rng.random() < 0.2:
             noun = str(rng.choice(thing.also))
         style = f", {world.DESIGNS[plan.style]} style" if rng.random() < self.style_share else ""
         return sentence(plan, noun) + style
+
+    def _description(self, plan: Plan, rng: np.random.Generator) -> str:
+        """What anybody would call art outside the world; sometimes nothing at all."""
+        row, chance = self.rows[plan.cut], rng.random(5)
+        if chance[0] < SILENT:
+            return ""
+        nouns = (row["class"], "thing", row["label"] or row["class"])
+        noun = nouns[int(np.searchsorted(NOUNS, chance[1], side="right"))]
+        if plan.count > 1:
+            noun = shapes.PLURALS.get(noun, noun + "s")
+        words = ["round"] if row["round"] and chance[2] < 0.5 else []
+        words += [row["colour"]] if row["colour"] and plan.tint < 0 and chance[3] < 0.65 else []
+        style = f", {row['design']} style" if chance[4] < 0.4 else ""
+        return sentence(plan, noun, tuple(words)) + style
 
     def order(self, plans: list[Plan], rng: np.random.Generator) -> Order:
         """Settle the background and the place of every copy."""
@@ -209,9 +237,17 @@ class Planner:
         return scale, np.stack(mats).astype(np.float32)
 
 
-def sentence(plan: Plan, noun: str) -> str:
-    """The caption with this noun, without a style."""
+def is_taught(row: dict[str, str], known: world.World) -> bool:
+    """Whether the backbone of a world is taught a cut-out: its things' drawings, and art that is not held out."""
+    if row["part"] == "world":
+        return row["design"] in known.designs and known.drawings.get(row["name"]) == row["code"]
+    return not shapes.held_shape(row["code"])
+
+
+def sentence(plan: Plan, noun: str, more: tuple[str, ...] = ()) -> str:
+    """The caption with this noun and what ``more`` is said of it, without a style."""
     words = ["small"] if plan.small else []
+    words += more
     words += [world.TINTS[plan.tint]] if plan.tint >= 0 else []
     words.append(noun)
     words.insert(0, world.NUMBERS[plan.count - 1] if plan.count > 1 else world.article(words[0]))

@@ -1,13 +1,14 @@
-"""Step 8: a pool of encoded pictures, so that the backbone never waits for the autoencoder.
+"""Step 8: a pool of encoded pictures, so that the backbone never waits for the autoencoder or the text tower.
 
-Shards of latents (the mean, float16), captions and what things cover are written one by one; more may be added
-at any time, also while the backbone trains, and it picks them up when it next looks.
+Shards of latents (the mean, float16), captions with their token states, labels and what things cover are written
+one by one; more may be added at any time, also while the backbone trains, and it picks them up when it next looks.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,9 +17,28 @@ from diffusers import AutoencoderKL
 
 from workshop.common import agree, log_line, options, save_atomic, settle, step_seed
 from workshop.compose import Batch, Composer, composer
+from workshop.shapes import PARTS, SHARE
+from workshop.words import Words
 
 SEED = 303
 SHARD = 1024
+
+
+@dataclass
+class Lesson:
+    """The pictures of one step."""
+
+    latents: torch.Tensor
+    """(n, 16, 8, 8)"""
+    cover: torch.Tensor
+    """(n, 1, 8, 8): the share of each cell under a thing."""
+    captions: list[str]
+    states: torch.Tensor
+    """(n, length, width): what the text tower makes of the captions."""
+
+    def to(self, device: torch.device) -> Lesson:
+        """The same on a device."""
+        return Lesson(self.latents.to(device), self.cover.to(device), self.captions, self.states.to(device))
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -32,42 +52,58 @@ def encode(vae: AutoencoderKL, batch: Batch) -> tuple[torch.Tensor, torch.Tensor
     return latents, F.avg_pool2d(batch.cover, batch.cover.shape[-1] // latents.shape[-1])
 
 
-def encode_shard(vae: AutoencoderKL, known: Composer, number: int, size: int) -> dict[str, object]:
-    """One shard: latents, captions and cover of ``size`` pictures."""
-    latents, captions, cover = [], [], []
-    for k in range(0, size, 64):
-        batch = known.batch(min(64, size - k), step_seed(SEED + number, k))
-        parts = encode(vae, batch)
-        latents.append(parts[0].half().cpu())
-        cover.append(parts[1].half().cpu())
-        captions += batch.captions
-    return {"latents": torch.cat(latents), "captions": captions, "cover": torch.cat(cover)}
+def lesson(vae: AutoencoderKL, words: Words, batch: Batch) -> Lesson:
+    """A batch as the backbone sees it."""
+    return Lesson(*encode(vae, batch), batch.captions, words(batch.captions))
+
+
+def encode_shard(
+    vae: AutoencoderKL, words: Words, known: Composer, number: int, size: int
+) -> dict[str, object]:
+    """One shard of ``size`` pictures."""
+    parts = [
+        lesson(vae, words, known.batch(min(64, size - k), step_seed(SEED + number, k)))
+        for k in range(0, size, 64)
+    ]
+    return {
+        "latents": torch.cat([part.latents for part in parts]).half().cpu(),
+        "cover": torch.cat([part.cover for part in parts]).half().cpu(),
+        "states": torch.cat([part.states for part in parts]).half().cpu(),
+        "captions": [caption for part in parts for caption in part.captions],
+    }
 
 
 class Pool:
-    """All shards on disk, for steps of ``n`` pictures; ``refresh`` looks for new ones."""
+    """All shards on disk, for steps of ``n`` pictures; ``refresh`` looks for new ones.
+
+    Shards are mapped, not read, so that several workers share what the system keeps of them in memory.
+    """
 
     def __init__(self, folder: Path, n: int) -> None:
-        self.folder, self.n, self.read = folder, n, 0
-        self.latents = self.cover = torch.empty(0)
+        self.folder, self.n = folder, n
+        self.shards: list[dict[str, torch.Tensor]] = []
         self.captions: list[str] = []
+        self.places: list[tuple[int, int]] = []
         self.refresh()
 
     def refresh(self) -> int:
-        shards = [{"latents": self.latents, "cover": self.cover}] if len(self.latents) else []
-        while shard_path(self.folder, self.read).exists():
-            shard = torch.load(shard_path(self.folder, self.read))
-            self.captions += shard.pop("captions")
-            shards.append(shard)
-            self.read += 1
-        if len(shards) > 1 or not len(self.latents):
-            self.latents, self.cover = (torch.cat([s[k] for s in shards]) for k in ("latents", "cover"))
+        while (path := shard_path(self.folder, len(self.shards))).exists():
+            shard = torch.load(path, mmap=True)
+            captions = shard.pop("captions")
+            self.places += [(len(self.shards), row) for row in range(len(captions))]
+            self.captions += captions
+            self.shards.append(shard)
         return len(self.captions)
 
-    def draw(self, step: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-        """Latents (n, 16, 8, 8), cover (n, 1, 8, 8) and captions of a random choice."""
-        rows = torch.randint(len(self.captions), (self.n,), generator=generator)
-        return self.latents[rows].float(), self.cover[rows].float(), [self.captions[i] for i in rows.tolist()]
+    def draw(self, step: int, generator: torch.Generator) -> Lesson:
+        """A random choice."""
+        rows = torch.randint(len(self.captions), (self.n,), generator=generator).tolist()
+        chosen = [(self.shards[shard], row) for shard, row in (self.places[i] for i in rows)]
+        latents, cover, states = (
+            torch.stack([shard[key][row] for shard, row in chosen]).float()
+            for key in ("latents", "cover", "states")
+        )
+        return Lesson(latents, cover, [self.captions[i] for i in rows], states)
 
 
 class Fresh:
@@ -76,17 +112,16 @@ class Fresh:
     For an accelerator, where the backbone would go through a pool of any size many times.
     """
 
-    def __init__(self, vae: AutoencoderKL, known: Composer, n: int) -> None:
-        self.vae, self.batches = vae, known.batches(n, SEED)
+    def __init__(self, vae: AutoencoderKL, words: Words, known: Composer, n: int) -> None:
+        self.vae, self.words, self.batches = vae, words, known.batches(n, SEED)
 
     def refresh(self) -> int:
         """None is ever kept."""
         return 0
 
-    def draw(self, step: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-        """Latents, cover and captions that follow from the step."""
-        batch = self.batches(step)
-        return (*encode(self.vae, batch), batch.captions)
+    def draw(self, step: int, generator: torch.Generator) -> Lesson:
+        """What follows from the step."""
+        return lesson(self.vae, self.words, self.batches(step))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -94,28 +129,33 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=60, help="how many shards of 1024 there should be")
     parser.add_argument("--first", type=int, default=0, help="number of the first, to share the work out")
     parser.add_argument("--hold-out", action="store_true", help="leave combinations out (World.held_out)")
+    parser.add_argument("--shapes", type=float, default=SHARE, help="share of pictures of what has no name")
+    parser.add_argument("--rest", type=float, default=0.0, help="wait so many times as long as a shard took")
     args = settle(parser, argv)
     folder = args.folder
     (folder / "pool").mkdir(exist_ok=True)
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(args.device)
-    known = composer(args, taught=True)
-    known.teach(args.hold_out)
+    known = composer(args, ("world", *PARTS) if args.shapes else ("world",), taught=True)
+    known.teach(args.hold_out, args.shapes)
     plan, lessons = folder / "pool.plan.json", {"hold_out": args.hold_out, "kinds": known.kinds}
-    lessons |= {"drawings": known.world.drawings, "designs": list(known.world.designs)}
+    lessons |= {"drawings": known.world.drawings, "designs": list(known.world.designs), "shapes": args.shapes}
     if plan.exists():
         agree(json.loads(plan.read_text(encoding="utf-8")), lessons, plan)
     plan.write_text(json.dumps(lessons) + "\n", encoding="utf-8")
+    words = Words(folder, args.device)
     for number in range(args.first, 1 if args.smoke else args.shards):
         if not shard_path(folder, number).exists():
             began = time.time()
-            shard = encode_shard(vae, known, number, 16 if args.smoke else SHARD)
+            shard = encode_shard(vae, words, known, number, 16 if args.smoke else SHARD)
             save_atomic(shard, shard_path(folder, number))
+            spent = time.time() - began
             log_line(
                 folder / "pool.jsonl",
                 shard=number,
-                speed=len(shard["captions"]) / (time.time() - began),
+                speed=len(shard["captions"]) / spent,
                 spread=float(shard["latents"].float().std()),
             )
+            time.sleep(args.rest * spent)
 
 
 if __name__ == "__main__":

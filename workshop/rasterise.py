@@ -1,11 +1,12 @@
 """Step 2: draw the chosen emoji as 128 px RGBA cut-outs.
 
-Three sets are written to one file: the things of a world, other emoji that the judge and the autoencoder's decoder
-see besides, and the held-out cat faces that nothing trains on.
+Four sets are written to one file: the things of a world, other emoji that the judge, the autoencoder's decoder and
+the backbone see besides, more that the backbone alone sees, and the held-out cat faces that nothing trains on.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import tarfile
@@ -16,7 +17,7 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-from workshop import world
+from workshop import shapes, world
 from workshop.common import options, settle
 from workshop.fetch import obtain, sources
 
@@ -89,14 +90,31 @@ def code_names() -> dict[str, str]:
 
 
 def other_codes(limit: int, things: tuple[world.Thing, ...]) -> list[str]:
-    """Emoji outside the world, for the judge's sense of identity."""
+    """Emoji outside the world, some of those that show a thing."""
+    known = {c for t in things for c in t.codes} | set(world.HELD_OUT)
+    codes = [code for code, facts in emoji().items() if facts.get("group") in (3, 4, 5, 6, 7)]
+    codes = [c for c in codes if c not in known and "200d" not in c]
+    return codes[:: max(1, len(codes) // limit)][:limit]
+
+
+def more_codes(things: tuple[world.Thing, ...]) -> list[str]:
+    """All emoji outside the world that have a shape to learn, without the smiling cats."""
+    known = {c for t in things for c in t.codes} | set(world.HELD_OUT)
+    codes = [
+        code
+        for code, facts in emoji().items()
+        if facts.get("group") in shapes.GROUPS and facts.get("subgroup") != shapes.CATS
+    ]
+    return [c for c in codes if c not in known and "200d" not in c]
+
+
+@functools.cache
+def emoji() -> dict[str, dict[str, Any]]:
+    """What emojibase says of each code point."""
     row = next(r for r in sources() if r["form"] == "names")
     with tarfile.open(obtain(row)) as tar:
         rows = json.load(tar.extractfile("package/en/data.json"))
-    known = {c for t in things for c in t.codes} | set(world.HELD_OUT)
-    codes = [r["hexcode"].lower().replace("-fe0f", "") for r in rows if r.get("group") in (3, 4, 5, 6, 7)]
-    codes = [c for c in codes if c not in known and "200d" not in c]
-    return codes[:: max(1, len(codes) // limit)][:limit]
+    return {r["hexcode"].lower().replace("-fe0f", ""): r for r in rows}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -108,18 +126,22 @@ def main(argv: list[str] | None = None) -> None:
     names, rows, pictures = code_names(), [], []
     wanted = [("world", t.name, c) for t in things for c in t.codes]
     wanted += [("held", "cat", c) for c in world.HELD_OUT]
-    wanted += [("other", c, c) for c in other_codes(8 if args.smoke else 420, args.world.things)]
+    few = 8 if args.smoke else None
+    others = other_codes(few or 420, args.world.things)
+    more = [code for code in more_codes(args.world.things) if code not in others]
+    wanted += [("other", c, c) for c in others] + [("more", c, c) for c in more[:few]]
     for row in designs:
         art = Art(row, names)
         for part, name, code in wanted:
             picture = None if f"{row['design']} {code}" in world.DROPPED else art.draw(code)
             cut = cut_out(picture) if picture else None
             if cut is not None:
-                rows.append({"part": part, "name": name, "code": code, "design": row["design"]})
+                said = shapes.describe(cut, emoji()[code]) if part in shapes.PARTS else {}
+                rows.append({"part": part, "name": name, "code": code, "design": row["design"], **said})
                 pictures.append(cut)
     np.save(args.folder / "cutouts.npy", np.stack(pictures))
     (args.folder / "cutouts.json").write_text(json.dumps(rows), encoding="utf-8")
-    print({part: sum(r["part"] == part for r in rows) for part in ("world", "held", "other")})
+    print({part: sum(r["part"] == part for r in rows) for part in ("world", "held", "other", "more")})
 
 
 if __name__ == "__main__":

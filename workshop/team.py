@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-MEET = 16  # steps between two averages
+MEET = 8  # steps between two averages
 
 
 class Team:

@@ -1,6 +1,6 @@
 """Step 9: the denoiser, v-prediction on latents with the text tower frozen.
 
-Safe to kill at any time and to start again, with any number of threads; the cosine runs over
+Safe to kill at any time and to start again, with any number of threads; the course of the rate runs over
 ``--samples`` (or ``--minutes``), which must stay the same from start to end, as must ``--workers``. Latents come from the pool, or with
 ``--fresh`` from pictures composed for each step, as an accelerator wants it.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import time
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTokenizer
 
 from workshop.common import (
     GUIDANCE,
@@ -31,15 +31,22 @@ from workshop.common import (
     step_seed,
 )
 from workshop.compose import composer, sheet
-from workshop.pool import Fresh, Pool
-from workshop.steady import insert, run_tower
+from workshop.pool import Fresh, Lesson, Pool
+from workshop.shapes import PARTS, SHARE
 from workshop.team import MEET, Team, gather
+from workshop.words import Words
 
 SEED = 404
 GAMMA = 5.0
 # Arguments that must be the same from start to end.
-ASKED = ("samples", "minutes", "batch", "rate", "workers", "strange", "fresh", "hold_out")
-LOOK = 50  # steps between two lines of the log
+ASKED = ("samples", "minutes", "batch", "rate", "form", "workers", "strange", "fresh", "hold_out", "shapes")
+LOOK = 20  # steps between two lines of the log
+WARM = 100  # steps until the rate is there
+BLANK = 0.1  # share of captions that are not told
+# Averages that are kept: in how many pictures a weight of old has fallen to 1/e. The longer one forgives a higher
+# rate, the shorter one follows a falling one; which is best is measured afterwards (`validate`).
+LENGTHS = {"short": 16_000, "middle": 64_000, "long": 256_000}
+AVERAGE = "middle"
 PLAIN, MEAN_COVER = 0.4, 0.2  # weight of a cell without a thing; share of a picture that things cover
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -88,41 +95,6 @@ def build() -> UNet2DConditionModel:
     )
 
 
-class Words:
-    """Token states of captions from the frozen text tower, worked out once for each caption.
-
-    At most ``KEPT`` captions are kept, in half precision (about a gigabyte), on the tower's device.
-    """
-
-    KEPT = 30_000
-
-    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        self.tower = CLIPModel.from_pretrained(folder / "clip").text_model.eval().requires_grad_(False)
-        self.tower.to(device)
-        self.states: dict[str, torch.Tensor] = {}
-
-    @torch.no_grad()
-    def __call__(self, captions: list[str]) -> torch.Tensor:
-        new = [c for c in dict.fromkeys(captions) if c not in self.states]
-        if len(self.states) + len(new) > self.KEPT:
-            self.states, new = {}, list(dict.fromkeys(captions))
-        if new:
-            ids = self.tokenizer(new, padding="max_length", truncation=True, return_tensors="pt").input_ids
-            states = self.tower(ids.to(self.tower.device)).last_hidden_state.half()
-            self.states |= dict(zip(new, states, strict=True))
-        return torch.stack([self.states[c] for c in captions]).float()
-
-    @torch.no_grad()
-    def strange(self, captions: list[str], generator: torch.Generator) -> torch.Tensor:
-        """States of captions with vectors of no word put into them."""
-        ids = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        ids = ids.to(self.tower.device)
-        words = self.tower.embeddings.token_embedding(ids)
-        rows, _, _ = insert(ids, words, self.tokenizer.eos_token_id, generator)
-        return run_tower(self.tower, rows, ids)
-
-
 @torch.no_grad()
 def sample(
     unet: UNet2DConditionModel,
@@ -145,37 +117,50 @@ def sample(
     return latents
 
 
-def loss_of(
+def errors_of(
     unet: torch.nn.Module,
-    latents: torch.Tensor,
-    states: torch.Tensor,
-    cover: torch.Tensor,
+    lesson: Lesson,
     alphas: torch.Tensor,
-    generator: torch.Generator,
+    times: torch.Tensor,
+    noise: torch.Tensor,
 ) -> torch.Tensor:
-    """Error of the predicted velocity with stratified times, mostly where things are.
+    """Error of the predicted velocity of each picture (n,), mostly where things are.
 
     The weight of a time is min-SNR (Hang et al. 2023, arXiv:2303.09556) with one added, (min(snr, 5) + 1) / (snr + 1): on 8 x 8 latents what and
     where is settled at low signal, which plain min-SNR would all but leave out. The weight of a cell
     grows with the share of it that a thing covers: scenes are learned early, things cost the samples.
     """
-    n, device = len(latents), latents.device
+    alpha = alphas[times].view(-1, 1, 1, 1)
+    noisy = alpha.sqrt() * lesson.latents + (1 - alpha).sqrt() * noise
+    target = alpha.sqrt() * noise - (1 - alpha).sqrt() * lesson.latents
+    snr = alphas[times] / (1 - alphas[times])
+    focus = PLAIN + (1 - PLAIN) / MEAN_COVER * lesson.cover
+    with autocast(noisy.device):
+        guess = unet(noisy.contiguous(memory_format=torch.channels_last), times, lesson.states).sample
+    error = ((guess.float() - target).square() * focus).mean((1, 2, 3))
+    return error * (snr.clamp(max=GAMMA) + 1) / (snr + 1)
+
+
+def loss_of(
+    unet: torch.nn.Module, lesson: Lesson, alphas: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Mean error with stratified times."""
+    n, device = len(lesson.latents), lesson.latents.device
     spread = (torch.rand(n, generator=generator, device=device) + torch.arange(n, device=device)) / n
     times = (spread * len(alphas)).long().clamp(max=len(alphas) - 1)
-    noise = torch.randn(latents.shape, generator=generator, device=device)
-    alpha = alphas[times].view(-1, 1, 1, 1)
-    noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-    target = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
-    snr = alphas[times] / (1 - alphas[times])
-    focus = PLAIN + (1 - PLAIN) / MEAN_COVER * cover
-    with autocast(device):
-        guess = unet(noisy, times, states).sample
-    error = ((guess.float() - target).square() * focus).mean((1, 2, 3))
-    return (error * (snr.clamp(max=GAMMA) + 1) / (snr + 1)).mean()
+    noise = torch.randn(lesson.latents.shape, generator=generator, device=device)
+    return errors_of(unet, lesson, alphas, times, noise).mean()
+
+
+def averages(unet: torch.nn.Module, batch: int, team: Team) -> dict[str, Average]:
+    """Averages of all `LENGTHS`; only who leads a team keeps any."""
+    every, pictures = 5 if team.size == 1 else MEET, batch * team.size
+    kept = LENGTHS if team.leads else {}
+    return {name: Average(unet, math.exp(-pictures / length), every) for name, length in kept.items()}
 
 
 class Trainer:
-    """Model, average and optimiser with their checkpoint, on the device of the arguments."""
+    """Model, averages and optimiser with their checkpoint, on the device of the arguments."""
 
     def __init__(self, args: argparse.Namespace, team: Team | None = None) -> None:
         self.args, self.folder, self.point = args, args.folder, args.folder / "backbone.pt"
@@ -188,22 +173,24 @@ class Trainer:
                 "samples_seen"
             ]
         self.unet.to(args.device)
-        if args.device.type != "cpu":
-            self.unet.to(memory_format=torch.channels_last)
+        self.unet.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
-        self.average = Average(self.unet, 0.999, every=5 if self.team.size == 1 else MEET)
-        self.course = Course(args.samples // (args.batch * self.team.size), args.minutes)
+        self.averages = averages(self.unet, args.batch, self.team)
+        self.course = Course(args.samples // (args.batch * self.team.size), args.minutes, args.form)
         self.alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(args.device)
-        self.words, self.pictures = Words(self.folder, args.device), self.source()
+        self.words = Words(self.folder, args.device)
+        self.pictures = self.source()
         self.asked = {name: getattr(args, name) for name in ASKED} | {"init": str(args.init)}
         if self.point.exists():
             state = torch.load(self.point, map_location=args.device)
             agree(state.get("asked", {}), self.asked, self.point)
             self.unet.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.average.state, self.average.step, self.step = state["average"], state["step"], state["step"]
+            self.step = state["step"]
+            for name, average in self.averages.items():
+                average.state, average.step = state["averages"][name], self.step
             self.before = state["samples"] - self.samples
             self.course.resume(state)
 
@@ -216,15 +203,15 @@ class Trainer:
         """Where latents come from."""
         if not self.args.fresh:
             return Pool(self.folder, self.args.batch)
-        known = composer(self.args, taught=True)
-        known.teach(self.args.hold_out)
+        known = composer(self.args, ("world", *PARTS) if self.args.shapes else ("world",), taught=True)
+        known.teach(self.args.hold_out, self.args.shapes)
         vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval().to(self.args.device)
-        return Fresh(vae, known, self.args.batch)
+        return Fresh(vae, self.words, known, self.args.batch)
 
     def save(self) -> None:
         state = {
             "model": self.unet.state_dict(),
-            "average": self.average.state,
+            "averages": {name: average.state for name, average in self.averages.items()},
             "optimizer": self.optimizer.state_dict(),
             **self.course.state(),
         }
@@ -236,19 +223,17 @@ class Trainer:
         number, device = self.team.number(self.step), self.args.device
         seed = step_seed(SEED, number)
         generator = torch.Generator().manual_seed(seed)
-        latents, cover, captions = self.pictures.draw(number, generator)
-        blank = torch.rand(len(captions), generator=generator) < 0.1
-        captions = ["" if b else c for b, c in zip(blank.tolist(), captions, strict=False)]
-        states = self.words(captions)
-        odd = round(self.args.strange * len(captions))
+        lesson = self.pictures.draw(number, generator).to(device)
+        odd = round(self.args.strange * len(lesson.captions))
         if odd:
-            states[:odd] = self.words.strange(captions[:odd], generator)
+            lesson.states[:odd] = self.words.strange(lesson.captions[:odd], generator)
+        blank = torch.rand(len(lesson.captions), generator=generator) < BLANK
+        lesson.states[blank.to(device)] = self.words([""])
         if device.type != "cpu":  # noise of a large batch is drawn where it is used
             generator = torch.Generator(device).manual_seed(seed)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.course.rate(self.step, self.args.rate, 300, 0.02)
-        latents, cover = latents.to(device), cover.to(device)
-        loss = loss_of(self.unet, latents, states, cover, self.alphas, generator)
+            group["lr"] = self.course.rate(self.step, self.args.rate, WARM, 0.02)
+        loss = loss_of(self.unet, lesson, self.alphas, generator)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
@@ -256,13 +241,14 @@ class Trainer:
         self.step += 1
         if self.team.meets(self.step) or self.course.share(self.step) >= 1:
             self.team.meet(list(self.unet.parameters()), self.optimizer)
-        self.average.update(self.unet)
+        for average in self.averages.values():
+            average.update(self.unet)
         return loss.detach()
 
     def show(self) -> None:
         """A contact sheet of the fixed prompts from the averaged weights."""
         smooth = build().eval().to(self.args.device)
-        smooth.load_state_dict(self.average.state)
+        smooth.load_state_dict(self.averages[AVERAGE].state)
         vae = AutoencoderKL.from_pretrained(self.folder / "vae").eval().to(self.args.device)
         with torch.no_grad():
             pixels = vae.decode(sample(smooth, self.words, PROMPTS)).sample
@@ -315,10 +301,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--init", type=Path, default=None, help="go on from the unet folder of an exported model"
     )
+    parser.add_argument("--form", choices=Course.FORMS, default="cosine", help="how the rate goes")
     parser.add_argument("--fresh", action="store_true", help="compose pictures for each step, without a pool")
     parser.add_argument(
         "--hold-out", action="store_true", help="with --fresh: leave combinations out (World.held_out)"
     )
+    parser.add_argument("--shapes", type=float, default=SHARE, help="with --fresh: as of the pool")
     parser.add_argument(
         "--workers", type=int, default=1, help="processes that learn together, each with --threads"
     )

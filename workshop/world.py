@@ -223,12 +223,13 @@ def held_out(thing: str, design: str, context: str) -> str:
     in this scene or on this colour (one of ten of the rest). Empty: it is taught. A rule of the names alone,
     so that it holds for every world, process and version.
     """
-    if _one_of(25, thing, design):
+    if one_of(25, thing, design):
         return "style"
-    return "combination" if _one_of(10, thing, design, context) else ""
+    return "combination" if one_of(10, thing, design, context) else ""
 
 
-def _one_of(count: int, *words: str) -> bool:
+def one_of(count: int, *words: str) -> bool:
+    """Whether words are among one in ``count``, by their checksum."""
     return zlib.crc32(" ".join(words).encode()) % count == 0
 
 
