@@ -55,6 +55,36 @@ def test_class_pictures_are_never_pictures_of_the_concept(
     assert [row["file"] for row in found.to_json()["class_pictures"]] == [f"class{n}.png" for n in range(5)]
 
 
+@pytest.mark.parametrize("images", ["img", "", "deep/img"])
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_what_training_programs_made_is_not_learned(tmp_path: Path, images: str, packed: bool) -> None:
+    source = make(tmp_path / "project", f"{images}/10_sks dog".strip("/"), "reg/1_dog")
+    for seed, name in enumerate(["log/run/a.png", "Model/sample/b.png", "samples/c.jpg"], 20):
+        draw(source / name, seed)
+    draw(source / "reg" / "samples" / "of class.png", 30)
+    draw(source / "extra" / "d.png", 31)
+    draw(source / images / "10_sks dog" / "samples" / "e.png", 32)
+    if packed:
+        files = {p.relative_to(source).as_posix(): p.read_bytes() for p in sorted(source.rglob("*.*g"))}
+        source = pack(tmp_path / "project.zip", files)
+    found = intake.read(source)
+    learned = {name.rsplit("/", 1)[-1] for name in found.names}
+    assert learned == {"own0.png", "own1.png", "own2.png", "d.png", "e.png"}
+    assert class_names(found) == {"of class.png", *(f"class{n}.png" for n in range(5))}
+    said = [note for note in found.notes if "not learned, as" in note]
+    assert said == [
+        "3 pictures in Model, log, samples not learned, as training programs write there"
+    ]
+
+
+def test_folders_of_samples_are_learned_where_none_counts_repeats(tmp_path: Path) -> None:
+    draw(tmp_path / "samples" / "a.png", 1)
+    draw(tmp_path / "model" / "b.png", 2)
+    assert intake.read(tmp_path).names == ("model/b.png", "samples/a.png")
+    draw(tmp_path / "reg" / "1_dog" / "c.png", 3)
+    assert intake.read(tmp_path).names == ("model/b.png", "samples/a.png")
+
+
 def test_class_pictures_in_a_list_of_folders_and_zips(tmp_path: Path) -> None:
     make(tmp_path, "instance_images", "class_images")
     both = intake.read([tmp_path / "instance_images", tmp_path / "class_images"])
