@@ -55,6 +55,34 @@ def test_class_pictures_are_never_pictures_of_the_concept(
     assert [row["file"] for row in found.to_json()["class_pictures"]] == [f"class{n}.png" for n in range(5)]
 
 
+@pytest.mark.parametrize("images", ["img", "", "deep/img"])
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_what_training_programs_made_is_not_learned(tmp_path: Path, images: str, packed: bool) -> None:
+    source = make(tmp_path / "project", f"{images}/10_sks dog".strip("/"), "reg/1_dog")
+    for seed, name in enumerate(["log/run/a.png", "Model/sample/b.png", "samples/c.jpg"], 20):
+        draw(source / name, seed)
+    draw(source / "reg" / "samples" / "of class.png", 30)
+    draw(source / "extra" / "d.png", 31)
+    draw(source / images / "10_sks dog" / "samples" / "e.png", 32)
+    if packed:
+        files = {p.relative_to(source).as_posix(): p.read_bytes() for p in sorted(source.rglob("*.*g"))}
+        source = pack(tmp_path / "project.zip", files)
+    found = intake.read(source)
+    learned = {name.rsplit("/", 1)[-1] for name in found.names}
+    assert learned == {"own0.png", "own1.png", "own2.png", "d.png", "e.png"}
+    assert class_names(found) == {"of class.png", *(f"class{n}.png" for n in range(5))}
+    said = [note for note in found.notes if "not learned, as" in note]
+    assert said == ["3 pictures in Model, log, samples not learned, as training programs write there"]
+
+
+def test_folders_of_samples_are_learned_where_none_counts_repeats(tmp_path: Path) -> None:
+    draw(tmp_path / "samples" / "a.png", 1)
+    draw(tmp_path / "model" / "b.png", 2)
+    assert intake.read(tmp_path).names == ("model/b.png", "samples/a.png")
+    draw(tmp_path / "reg" / "1_dog" / "c.png", 3)
+    assert intake.read(tmp_path).names == ("model/b.png", "samples/a.png")
+
+
 def test_class_pictures_in_a_list_of_folders_and_zips(tmp_path: Path) -> None:
     make(tmp_path, "instance_images", "class_images")
     both = intake.read([tmp_path / "instance_images", tmp_path / "class_images"])
@@ -81,6 +109,47 @@ def test_class_pictures_from_a_place_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConceptError, match="no usable class picture"):
         intake.read(tmp_path / "photos", tmp_path / "empty")
+
+
+@pytest.mark.parametrize("way", ["same", "link", "zip"])
+def test_class_pictures_that_are_the_concept_are_refused(tmp_path: Path, way: str) -> None:
+    own = source = make(tmp_path, "dog", "reg") / "dog"
+    of_class = own
+    if way == "link":
+        of_class = tmp_path / "link"
+        of_class.symlink_to(own)
+    if way == "zip":
+        files = {p.name: p.read_bytes() for p in sorted(own.iterdir())}
+        source = of_class = pack(tmp_path / "dog.zip", files)
+    with pytest.raises(ConceptError, match="are those of the concept") as caught:
+        intake.read(source, class_pictures=of_class)
+    assert "\n" not in str(caught.value)
+    assert "give a folder of other pictures" in (caught.value.hint or "")
+
+
+def test_class_pictures_that_are_partly_the_concept_are_counted(tmp_path: Path) -> None:
+    own = make(tmp_path, "both/dog", "both/more") / "both" / "dog"
+    found = intake.read(own, class_pictures=own.parent)
+    assert class_names(found) == {f"class{n}.png" for n in range(5)}
+    said = [note for note in found.notes if "not used as class pictures" in note]
+    assert said == [
+        "3 pictures of the concept not used as class pictures: dog/own0.png, dog/own1.png, dog/own2.png"
+    ]
+
+
+def test_class_pictures_that_are_read_already_are_no_mistake(tmp_path: Path) -> None:
+    make(tmp_path, "dog", "reg")
+    found = intake.read(tmp_path, class_pictures=tmp_path / "reg")
+    assert (len(found.examples), len(found.class_pictures)) == (3, 5)
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["beside", "named"])
+def test_copies_of_the_concept_among_class_pictures_are_said(tmp_path: Path, named: bool) -> None:
+    make(tmp_path, "dog", "reg")
+    (tmp_path / "reg" / "x.png").write_bytes((tmp_path / "dog" / "own1.png").read_bytes())
+    found = intake.read(tmp_path / "dog", tmp_path / "reg") if named else intake.read(tmp_path)
+    said = [note for note in found.notes if "cop" in note]
+    assert said == ["1 class picture is a copy of what the concept has, so the class is taught as it: x.png"]
 
 
 def test_class_pictures_beside_what_was_pointed_at_are_mentioned(tmp_path: Path) -> None:

@@ -192,6 +192,13 @@ def test_an_empty_caption_is_named(folder: Path, name: str, content: str, said: 
     assert f"{said} has an empty caption for a.png, so a.txt is used;" in reasons(found)[name]
 
 
+def test_an_entry_that_stands_twice_is_named(folder: Path) -> None:
+    (folder / "x.json").write_text('{"a.png": "1", "b.jpg": "b", "a.png": "2"}')
+    found = intake.read(folder)
+    assert captions(found) == {"a.png": "2", "b.jpg": "b"}
+    assert "entry 'a.png' stands there several times, and the last one is used;" in reasons(found)["x.json"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -6,6 +6,7 @@ do, what nothing reads is noted, and the rest go on. Nothing is changed or unpac
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -119,9 +120,10 @@ def read(source: Source, class_pictures: Source | None = None) -> Intake:
         listing.layout = "kohya" if any(words[name] for name in seen) else shape
     rest = _class_pictures(of_class, listing, texts)
     if class_pictures is not None:
-        rest += _named_class_pictures(class_pictures, {*examples, *rest}, listing)
-    if class_pictures is None:
+        rest += _named_class_pictures(class_pictures, examples, rest, listing)
+    else:
         layouts.say_beside(listing)
+    _say_copies(examples, rest, listing)
     layouts.say_dates(names, listing)
     layouts.say_rest(listing)
     return Intake(
@@ -182,23 +184,52 @@ def _class_pictures(names: Sequence[str], listing: Listing, texts: dict[str, str
     return found
 
 
-def _named_class_pictures(source: Source, known: set[Example], listing: Listing) -> list[Example]:
-    """Class pictures from a place of their own. Raises ConceptError where it has none that can be used.
+def _named_class_pictures(
+    source: Source, own: Sequence[Example], known: Sequence[Example], listing: Listing
+) -> list[Example]:
+    """Class pictures from a place of their own, without those of the concept and those that are known already.
 
-    Those that are pictures of the concept as well, or known as class pictures already, are left out.
+    Raises ConceptError where it has none that can be used, or only pictures of the concept.
     """
     other = list_files(source)
     names = layouts.pictures(other)
-    taken = {(example.path, example.member) for example in known}
-    shared = [name for name in names if (other.files[name].path, other.files[name].member) in taken]
+    places = {name: _place(other.files[name]) for name in names}
+    learned, taken = set(map(_place, own)), set(map(_place, known))
+    shared = [name for name in names if places[name] in learned]
     texts = captions.read(names, other)
-    found = _class_pictures([name for name in names if name not in set(shared)], other, texts)
-    if not found and not shared:
+    fresh = [name for name in names if places[name] not in learned | taken]
+    found = _class_pictures(fresh, other, texts)
+    if not found and not taken & set(places.values()):
+        if shared and not fresh:
+            hint = "give a folder of other pictures, or leave --class-pictures out"
+            raise ConceptError(f"the class pictures in {other.source} are those of the concept", hint)
         raise ConceptError(f"no usable class picture in {other.source}: found {_found(other)}", USABLE)
+    if shared:
+        counted = layouts.plural(len(shared), "picture")
+        other.note(f"{counted} of the concept not used as class pictures: {some(shared)}")
     layouts.say_rest(other)
     listing.problems += other.problems
     listing.notes += other.notes
     return found
+
+
+def _place(example: Example) -> tuple[str, str | None]:
+    """Where a picture lies, whatever links lead there."""
+    return os.path.realpath(example.path), example.member
+
+
+def _say_copies(own: Sequence[Example], of_class: Sequence[Example], listing: Listing) -> None:
+    """Note class pictures whose bytes are those of a picture of the concept: they teach that the class is the concept."""
+    if not of_class:
+        return
+    learned = {example.digest() for example in own}
+    copies = [example.name for example in of_class if example.digest() in learned]
+    if copies:
+        verb = "is a copy" if len(copies) == 1 else "are copies"
+        counted = layouts.plural(len(copies), "class picture")
+        listing.note(
+            f"{counted} {verb} of what the concept has, so the class is taught as it: {some(copies)}"
+        )
 
 
 def _only_class(names: Sequence[str], listing: Listing) -> ConceptError:

@@ -29,6 +29,8 @@ _CLASS_REST = {
     "image", "images", "img", "imgs", "picture", "pictures", "pic", "pics", "photo", "photos", "data", "dataset", "dir",
     "folder", "set", "preservation", "generated",
 }  # fmt: skip
+_MADE = {"log", "logs", "model", "models", "output", "outputs", "sample", "samples"}
+"""Folders that training programs write into, beside the one with the pictures."""
 _MASK_FOLDERS = {"mask", "masks"}
 _MASK = re.compile(r"(.+)[-_ ]mask(?:label)?", re.IGNORECASE)
 _HEAD = re.compile(
@@ -53,7 +55,29 @@ def pictures(listing: Listing) -> list[str]:
         chosen.remove(name)
         listing.refuse(name, "a mask; masks are not used, nothing to do")
     listing.read.update(chosen)
-    return sorted(chosen, key=counting)
+    return sorted(_given(chosen, listing), key=counting)
+
+
+def _given(names: Sequence[str], listing: Listing) -> list[str]:
+    """`names` without what training programs made: samples in `log/` or `model/` while others lie in `10_sks dog/`.
+
+    Such folders are learned like any other where no folder counts repeats.
+    """
+    if not any(kohya(name, "") and not _class_folder(name) for name in names):
+        return list(names)
+    made = {
+        name: folder
+        for name in names
+        if not (kohya(name, listing.root) or _class_folder(name))
+        for folder in reversed(name.split("/")[:-1])  # the outermost is named
+        if folder.casefold() in _MADE
+    }
+    if made:
+        shown = some(sorted(set(made.values())))
+        listing.note(
+            f"{plural(len(made), 'picture')} in {shown} not learned, as training programs write there"
+        )
+    return [name for name in names if name not in made]
 
 
 def _looks_like_one(name: str, listing: Listing) -> bool:

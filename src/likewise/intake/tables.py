@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ def parse(text: str, names: Names, *, json_kind: bool) -> list[Row]:
     if not json_kind:
         return list(_separated(text, names))
     try:
-        whole = json.loads(text)
+        whole = json.loads(text, object_pairs_hook=_Object)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except ValueError as error:
@@ -60,6 +61,15 @@ def parse(text: str, names: Names, *, json_kind: bool) -> list[Row]:
             raise ValueError(str(error)) from None
         return rows
     return list(_from_json(whole, names))
+
+
+class _Object(dict[str, Any]):
+    """An object of JSON that knows which keys it has several times; the last value counts, as everywhere."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(key for key, _ in pairs) if len(pairs) > len(self) else {}
+        self.repeated = [key for key, count in counts.items() if count > 1]
 
 
 def _lines(text: str, names: Names) -> Iterator[Row]:
@@ -100,6 +110,8 @@ def _from_json(whole: Any, names: Names) -> Iterator[Row]:
         place = f"entry {str(key)[:60]!r}"
         inner = value if isinstance(value, Mapping) else {"text": value}
         yield _row({"file": key, **{k: v for k, v in inner.items() if _fold(k) not in FILES}}, place, names)
+    for key in getattr(whole, "repeated", ()):
+        yield Row(f"entry {key[:60]!r}", key, fault="stands there several times, and the last one is used")
 
 
 def _joined(lists: Sequence[Any]) -> list[Any]:
