@@ -72,7 +72,7 @@ def test_what_training_programs_made_is_not_learned(tmp_path: Path, images: str,
     assert learned == {"own0.png", "own1.png", "own2.png", "d.png", "e.png"}
     assert class_names(found) == {"of class.png", *(f"class{n}.png" for n in range(5))}
     said = [note for note in found.notes if "not learned, as" in note]
-    assert said == ["3 pictures in Model, log, samples not learned, as training programs write there"]
+    assert said == ["3 pictures in Model, log, samples are not learned, as training programs write there"]
 
 
 def test_folders_of_samples_are_learned_where_none_counts_repeats(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_class_pictures_that_are_partly_the_concept_are_counted(tmp_path: Path) 
     assert class_names(found) == {f"class{n}.png" for n in range(5)}
     said = [note for note in found.notes if "not used as class pictures" in note]
     assert said == [
-        "3 pictures of the concept not used as class pictures: dog/own0.png, dog/own1.png, dog/own2.png"
+        "3 pictures of the concept are not used as class pictures: dog/own0.png, dog/own1.png, dog/own2.png"
     ]
 
 
@@ -149,7 +149,9 @@ def test_copies_of_the_concept_among_class_pictures_are_said(tmp_path: Path, nam
     (tmp_path / "reg" / "x.png").write_bytes((tmp_path / "dog" / "own1.png").read_bytes())
     found = intake.read(tmp_path / "dog", tmp_path / "reg") if named else intake.read(tmp_path)
     said = [note for note in found.notes if "cop" in note]
-    assert said == ["1 class picture is a copy of what the concept has, so the class is taught as it: x.png"]
+    assert said == [
+        "1 class picture is a copy of the concept's own; leave out what is not of the class at large: x.png"
+    ]
 
 
 def test_class_pictures_beside_what_was_pointed_at_are_mentioned(tmp_path: Path) -> None:

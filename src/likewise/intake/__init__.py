@@ -205,8 +205,9 @@ def _named_class_pictures(
             raise ConceptError(f"the class pictures in {other.source} are those of the concept", hint)
         raise ConceptError(f"no usable class picture in {other.source}: found {_found(other)}", USABLE)
     if shared:
+        verb = "is" if len(shared) == 1 else "are"
         counted = layouts.plural(len(shared), "picture")
-        other.note(f"{counted} of the concept not used as class pictures: {some(shared)}")
+        other.note(f"{counted} of the concept {verb} not used as class pictures: {some(shared)}")
     layouts.say_rest(other)
     listing.problems += other.problems
     listing.notes += other.notes
@@ -228,7 +229,7 @@ def _say_copies(own: Sequence[Example], of_class: Sequence[Example], listing: Li
         verb = "is a copy" if len(copies) == 1 else "are copies"
         counted = layouts.plural(len(copies), "class picture")
         listing.note(
-            f"{counted} {verb} of what the concept has, so the class is taught as it: {some(copies)}"
+            f"{counted} {verb} of the concept's own; leave out what is not of the class at large: {some(copies)}"
         )
 
 

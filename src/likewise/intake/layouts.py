@@ -73,9 +73,10 @@ def _given(names: Sequence[str], listing: Listing) -> list[str]:
         if folder.casefold() in _MADE
     }
     if made:
+        verb = "is" if len(made) == 1 else "are"
         shown = some(sorted(set(made.values())))
         listing.note(
-            f"{plural(len(made), 'picture')} in {shown} not learned, as training programs write there"
+            f"{plural(len(made), 'picture')} in {shown} {verb} not learned, as training programs write there"
         )
     return [name for name in names if name not in made]
 
