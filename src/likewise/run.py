@@ -124,8 +124,7 @@ class Run:
 
     @property
     def _again(self) -> str:
-        option = f"--more-steps {self.more}" if self.more else "--resume"
-        return f"likewise teach {option} {shlex.quote(str(self.folder))}"
+        return f"likewise teach --resume {shlex.quote(str(self.folder))}"
 
     def _with_checkpoint(self, hint: str | None) -> str | None:
         """The way out, and what is left where there is a checkpoint."""
