@@ -55,6 +55,7 @@ class DreamBoothAdapter(Adapter):
         self._others = [module for name, module in base.components().items() if name not in parts]
         self._before, self._resting = Snapshot(self._named(), aside=aside), Resting(())
         self._taught: dict[str, Tensor] = {}
+        self._learning: set[str] = set()
         for _, p in self._named():
             p.data = p.data.float()  # a weight that learns needs all its digits, whatever its file kept
         self._strength = 1.0
@@ -71,9 +72,18 @@ class DreamBoothAdapter(Adapter):
             return
         if self._strength == 1.0:
             self._taught = {name: p.data for name, p in self._named()}
+            self._learning = {name for name, p in self._named() if p.requires_grad}
         for name, p in self._named():
-            taught = self._taught[name]
-            p.data = taught if value == 1.0 else _mixed(self._before[name], taught, value)
+            # At 0 they are as they came, narrow where their file was; what learns is wide.
+            p.requires_grad_(False)
+            if value == 0.0:
+                p.data = self._before[name]
+            else:
+                taught = self._taught[name]
+                p.data = (
+                    taught if value == 1.0 else torch.lerp(self._before[name].to(taught.dtype), taught, value)
+                )
+                p.requires_grad_(value == 1.0 and name in self._learning)
         self._strength = value
 
     def groups(self) -> list[Group]:
@@ -134,11 +144,6 @@ class DreamBoothAdapter(Adapter):
     def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
         for weights in self._weights.values():
             yield from weights.items()
-
-
-def _mixed(before: Tensor, taught: Tensor, strength: float) -> Tensor:
-    before = before.to(taught.dtype)
-    return torch.lerp(before, taught, strength) if strength else before
 
 
 class DreamBooth(Method[DreamBoothRecipe]):
