@@ -186,4 +186,7 @@ def test_any_setting_is_a_recipe_or_a_recipe_error(key: str, value: str) -> None
         made = TrainingRecipe().override([f"{key}={value}"])
     except RecipeError:
         return
-    assert TrainingRecipe().override(json.loads(made.model_dump_json())) == made
+    again = json.loads(made.model_dump_json())
+    if made.epochs is not None:
+        del again["steps"]  # it stands for the default beside the epochs, and both together are refused
+    assert TrainingRecipe().override(again) == made

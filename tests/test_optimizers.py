@@ -153,13 +153,6 @@ def test_prodigy_has_one_rate_for_all() -> None:
         step(optimizers.build(two(1, second), [prodigy], stacked=True), 0, [1.0])
 
 
-def test_prodigy_at_the_rate_of_another_optimizer_is_warned_of() -> None:
-    (said,) = optimizers.warnings(recipe(optimizer="prodigy", learning_rate="2e-3:5, 1e-4"))
-    assert "learning_rate=0.002" in said
-    assert optimizers.warnings(recipe(optimizer="prodigy", learning_rate="1:100, 0.1")) == []
-    assert optimizers.warnings(recipe()) == []
-
-
 @pytest.mark.parametrize(
     ("name", "said", "hint"),
     [("adamw8bit", "needs a CUDA GPU", "optimizer=adamw"), ("prodigy", "prodigyopt is not", "pip install")],

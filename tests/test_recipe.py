@@ -162,7 +162,13 @@ def test_so_many_epochs_see_every_picture_so_often_and_no_step_longer(
     assert isinstance(recipe, TrainingRecipe)
     assert recipe.epochs is None
     times = tuple(repeats * (1 + flip))
-    own = Materials(torch.zeros(len(times), 2, 1), ("",) * len(times), ("",) * len(times), times)
+    own = Materials(
+        torch.zeros(len(times), 2, 1),
+        torch.zeros(len(times), 6),
+        ("",) * len(times),
+        ("",) * len(times),
+        times,
+    )
 
     def seen(steps: int) -> Counter[int]:
         return Counter(n for step in range(steps) for n in own.order(recipe, step, "own"))
