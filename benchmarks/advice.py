@@ -1,4 +1,6 @@
-"""Which learning rate and how many steps suit a base? For the recipes that its makers advise (workshop/likewise.toml).
+"""The learning rate and the number of steps that suit a base, for the recipes that its makers advise.
+
+The recipes of the pocket model stand in workshop/likewise.toml.
 
 A small grid per method on the bundled concept. Nothing that a comparison scores is looked at: its held-out pictures are
 left out altogether, two of its training pictures take their place, and the prompts and seeds are others. The rates of a

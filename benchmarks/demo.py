@@ -1,4 +1,4 @@
-"""How long does `python3 go.py demo` take for someone who has just cloned the repository?
+"""The time of `python3 go.py demo` for someone who has just cloned the repository.
 
 Clones what is committed into a temporary folder, runs the one command there, and divides its time where go.py says
 that it is ready: setting up (making .venv, installing) before, comparing after. Needs the package registry.

@@ -1,4 +1,4 @@
-"""How much do the scores of a method change when it is taught again with another seed?
+"""The change of a method's scores when it is taught again with another seed.
 
 The whole comparison on the bundled concept once per training seed, pictures' seeds unchanged: mean and standard
 deviation over training seeds of subject fidelity (0: untaught base, 1: real pictures) and of prompt following.

@@ -1,4 +1,4 @@
-"""How long does a picture take, alone and in a batch?
+"""The time of a picture, alone and in a batch.
 
 Seconds per picture at 20 guided steps: text, denoising and decoding together, without loading the model.
 """

@@ -1,7 +1,7 @@
-"""How long does `likewise --help` take, and what does it load?
+"""The time of `likewise --help`, and what it loads.
 
-The median of nine processes beside Python doing nothing, and for each module that must stay light: is torch in
-sys.modules after importing it?
+The median of nine processes beside Python doing nothing, and for each module that must stay light, whether
+torch is in sys.modules after importing it.
 """
 
 from __future__ import annotations

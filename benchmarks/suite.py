@@ -1,4 +1,4 @@
-"""What does each method make of the benchmark suite's objects and styles, where the true picture of every prompt is known?
+"""Scores of every method on the benchmark suite's objects and styles, where the true picture of every prompt is known.
 
 Every concept is taught by every method with several training seeds, with the settings that the base advises. Drawn with
 the same noise: the suite's prompts with the token in them, and the same prompts for the class alone. The judge

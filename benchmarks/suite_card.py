@@ -49,7 +49,7 @@ class Subject:
 
     @property
     def seeds(self) -> list[int]:
-        """Of each prompt's noise, the same for every method and for prompts with and without the token."""
+        """The seed of each prompt's noise, the same for every method and for prompts with and without the token."""
         return [noise_seed(slug(ask["class_prompt"]), 0) for ask in self.asks]
 
     def pictures(self) -> tuple[list[Image.Image], list[Image.Image]]:

@@ -70,7 +70,7 @@ class Scorer:
         return found
 
     def asked(self, drawn: Reading) -> dict[str, float | None]:
-        """Of pictures that answer the prompts, one each."""
+        """Scores of pictures that answer the prompts, one each."""
         return {
             "subject": self.share(drawn, "vectors"),
             "picture": self.share(drawn, "appearance"),
@@ -111,13 +111,13 @@ class Scorer:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are known."""
+    """The mean of the values that are known; None where none is."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
 
 def summary(found: Found, trial: str, concepts: Sequence[str]) -> dict[str, Any]:
-    """Of each axis the mean over concepts, and its mean and spread over training seeds."""
+    """The mean of each axis over concepts and training seeds, and its spread over training seeds."""
     line: dict[str, Any] = {}
     seeds = min(len(found[trial, name]) for name in concepts)
     for axis in AXES:

@@ -1,4 +1,4 @@
-"""How long does the community survey take, and in how much memory?
+"""Time and memory of the community survey.
 
 A rehearsal site of known size is asked for every id over HTTP, as a sample of all there is. Then a process of its own
 reads the pages into a store, analyses it and writes the report: seconds, processor seconds and peak memory, stage by
@@ -23,7 +23,7 @@ from benchmarks.common import finish, numbers, parse, parser, table
 from likewise.meter import Meter
 
 MOST_SECONDS, MOST_MEGABYTES = 60, 1000
-"""Of reading, analysing and reporting 100,000 models on two cores; of any number of models."""
+"""Goals: reading, analysing and reporting 100,000 models on two cores; any number of models."""
 SAMPLED = 1500
 """Ids of each sample whose interval is checked."""
 SHAPES = ("lognormal", "heavier lognormal", "Pareto of index 2", "gamma")

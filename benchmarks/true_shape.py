@@ -1,4 +1,4 @@
-"""How much memory and time does every method take on a model of Stable Diffusion 1.5's true shape?
+"""Memory and time of every method on a model of Stable Diffusion 1.5's true shape.
 
 The model is random, in half precision (2 GB), and made by diffusers' own classes: miniatures hide what a whole model costs.
 Each method takes two steps at 64 pixels in a process of its own, its class pictures, checks and file included. `peak` is
@@ -94,7 +94,7 @@ def measure(words: list[str], base: Path | str, out: Path, settings: list[str]) 
 
 
 def _free(seconds: int) -> bool:
-    """Is enough memory free, or does it become so?"""
+    """Wait until enough memory is free; False if it is not after `seconds`."""
     until = time.monotonic() + seconds
     while psutil.virtual_memory().available < NEEDED and time.monotonic() < until:
         time.sleep(5)

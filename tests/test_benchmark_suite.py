@@ -35,7 +35,7 @@ def drawn(folder: Path, pictures: list[Image.Image], plain: list[Image.Image] | 
 
 @pytest.fixture(scope="module")
 def scorer(subject: suite.Subject, tmp_path_factory: pytest.TempPathFactory) -> suite_scores.Scorer:
-    """Of a base that draws other things in other places."""
+    """The scorer of a base that draws other things in other places."""
     _, true = subject.pictures()
     other = [true[(3 * n + 18) % len(true)] for n in range(len(subject.asks))]
     return suite_scores.Scorer(load("judge"), subject, drawn(tmp_path_factory.mktemp("floor"), other))

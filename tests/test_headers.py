@@ -93,7 +93,7 @@ def test_a_header_is_read_exactly_where_the_library_reads_it(
 
 @pytest.mark.parametrize("double", ["tensor", "metadata", "field"])
 def test_doubled_names_are_refused(double: str, tmp_path: Path) -> None:
-    """Of two entries the library takes the last, and other readers may take the first."""
+    """The library takes the last of two entries, and other readers may take the first."""
     entry = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
     text = {
         "tensor": f'{{"a":{entry},"a":{entry}}}',

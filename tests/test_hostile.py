@@ -42,7 +42,7 @@ def call(*words: object) -> Result:
 
 
 def exact(result: Result) -> bool:
-    """Does the answer of `inspect --json` promise anything?"""
+    """Whether the answer of `inspect --json` promises anything."""
     if result.exit_code:
         return False
     return any(how.startswith("exact") for how in json.loads(result.stdout)["portability"].values())

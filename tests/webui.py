@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 MEMBERS = r"[^/]+/(data/\d+|version|data\.pkl)"
-"""Of an archive, by the stricter rule (May 2023); later ones also let `byteorder` pass."""
+"""Members of an archive, by the stricter rule (May 2023); later ones also let `byteorder` pass."""
 STORAGES = ("Float", "Half", "BFloat16", "Int", "Long", "Double", "Byte")
 GLOBALS = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"} | {
     f"torch {s}Storage" for s in STORAGES

@@ -140,7 +140,7 @@ def premultiplied(pictures: np.ndarray, kept: list[int], size: int) -> torch.Ten
 
 
 def straight(cut: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of premultiplied cut-outs [..., 4, h, w]: colours, lightness, and how far each pixel is coloured at all."""
+    """Colours and lightness of premultiplied cut-outs [..., 4, h, w], and how far each pixel is coloured at all."""
     rgb = cut[..., :3, :, :] / cut[..., 3:, :, :].clamp(min=1e-3)
     bright = 0.299 * rgb[..., 0, :, :] + 0.587 * rgb[..., 1, :, :] + 0.114 * rgb[..., 2, :, :]
     return rgb, bright, ((rgb.amax(-3) - rgb.amin(-3) - 0.10) / 0.2).clamp(0, 1)

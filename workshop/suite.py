@@ -139,7 +139,7 @@ class Studio:
 
 
 def digest(picture: np.ndarray) -> str:
-    """Of the pixels, not of the file, which depends on the compressor."""
+    """The digest of the pixels, not of the file, which depends on the compressor."""
     return hashlib.sha256(picture.tobytes()).hexdigest()[:24]
 
 

@@ -360,7 +360,7 @@ def arithmetic(device: torch.device, wanted: Literal["auto", "fp32", "bf16"]) ->
 
 
 def native_bf16(device: torch.device) -> bool:
-    """Does this hardware compute in bfloat16, rather than emulate it many times slower?"""
+    """Whether this hardware computes in bfloat16, rather than emulates it many times slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

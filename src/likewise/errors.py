@@ -33,7 +33,7 @@ class Error(Exception):
 
 
 def is_of_memory(error: BaseException) -> bool:
-    """Did the memory run out? torch has a type of its own for a full GPU; a full machine is told from its words alone."""
+    """Whether the memory ran out. torch has an error type for a full GPU; a full machine is told from the words alone."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

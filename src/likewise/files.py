@@ -62,7 +62,7 @@ def printable(text: str) -> str:
 
 
 def encodable(text: str) -> bool:
-    """Can this be written as UTF-8? A file's name cannot where its bytes are no letters of the system's encoding."""
+    """Whether this can be written as UTF-8. A file's name cannot where its bytes are no letters of the system's encoding."""
     return not any(0xD800 <= ord(letter) <= 0xDFFF for letter in text)
 
 
@@ -158,7 +158,7 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def is_full(error: BaseException) -> bool:
-    """Is a full disk behind `error`?"""
+    """Whether a full disk is behind `error`."""
     found = storage_failure(error)
     return found is not None and found.errno in _FULL
 

@@ -40,7 +40,7 @@ def keep_narrow(module: nn.Module) -> nn.Module:
 
 
 def _as_usual(layer: Any, x: Tensor) -> bool:
-    """Does nothing have to be widened: autocast chooses the precision, or the weight is wide or learns?"""
+    """Whether nothing has to be widened: autocast chooses the precision, or the weight is wide or learns."""
     return (
         layer.weight.dtype not in NARROW
         or layer.weight.requires_grad

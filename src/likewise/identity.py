@@ -27,7 +27,7 @@ from likewise.picture import Example
 from likewise.stack import Job
 
 SCHEMA = 2
-"""Of run.toml. Version 1 knew pictures by their paths and the base by its name."""
+"""The version of run.toml's layout. Version 1 knew pictures by their paths and the base by its name."""
 
 
 def described(jobs: Sequence[Job], method: str, base: str, fingerprint: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def refuse_other(folder: Path, stored: Mapping[str, Any], asked: Mapping[str, An
 
 
 def base_differs(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Are these two bases? Weights decide; a run of version 1 knows only a name."""
+    """Whether these are two different bases. Weights decide; a run of version 1 knows only a name."""
     then, now = stored.get("base_fingerprint"), asked.get("base_fingerprint")
     return then != now if then and now else bool(stored["base"] != asked["base"])
 

@@ -77,7 +77,7 @@ class Inspection:
     alphas: Mapping[float, int] = field(default_factory=dict)
     """How many layers of each alpha; layers without one scale by 1."""
     vectors: int = 0
-    """Of an embedding."""
+    """The number of an embedding's vectors."""
     trigger_words: Sequence[str] = ()
     base: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -202,7 +202,7 @@ def _kind(contents: Contents, layout: Layout | None, identity: Identity | None) 
 
 
 def _family(identity: Identity | None, contents: Contents) -> str:
-    """Of a file that is not read, what its names tell: a whole model's version."""
+    """The version of a whole model that is not read, as its names tell it."""
     if identity is None:
         return version_of(contents.shapes) or ""
     return identity.version or _version(identity.family, contents)

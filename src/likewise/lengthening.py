@@ -43,7 +43,7 @@ def refuse_lengthening(folder: Path, jobs: Sequence[Job], more: int) -> None:
 
 
 def is_finished(result: Mapping[str, Any] | None, jobs: Sequence[Job]) -> bool:
-    """Does the result belong to all steps of the jobs, or only to those before they were lengthened?"""
+    """Whether the result belongs to all steps of the jobs, and not only to those before they were lengthened."""
     steps = max((job.recipe.steps for job in jobs if isinstance(job.recipe, TrainingRecipe)), default=0)
     return result is not None and int(result.get("steps", 0)) >= steps
 

@@ -28,10 +28,10 @@ class Frame(NamedTuple):
     """How a square was cut from its picture, in pixels: what SDXL is told of each (Podell et al. 2023, 2.2)."""
 
     height: int
-    """Of the whole picture, before it was resized."""
+    """Size of the whole picture, before it was resized."""
     width: int
     top: int
-    """Of the square, in the resized picture."""
+    """Corner of the square, in the resized picture."""
     left: int
     target_height: int
     target_width: int

@@ -43,9 +43,9 @@ class Adapter(ABC):
     span: Span | None = None
     """Which slots of a batch are its own; None where all of them are."""
     stacked: bool = True
-    """Do the parameters lead with a slot dimension?"""
+    """Whether the parameters lead with a slot dimension."""
     trains_text: bool = False
-    """Must prompts be encoded anew at each step?"""
+    """Whether prompts must be encoded anew at each step."""
     spare: int = 0
     """Bytes in memory that `before_steps` gives back."""
     strength: float = 1.0

@@ -139,7 +139,7 @@ def _decode(file: BinaryIO, background: str, at_least: int) -> Look:
 
 
 def _moves(image: Image.Image) -> bool:
-    """Are there further frames or pages? Phones put small helpers behind a JPEG (MPO), which are none."""
+    """Whether there are further frames or pages. Phones put small helpers behind a JPEG (MPO), which are none."""
     try:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
     except _DECODE_ERRORS:  # what is damaged behind the first frame is not used anyway

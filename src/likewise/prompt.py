@@ -24,7 +24,7 @@ WEIGHTS = (
 
 
 def says(word: str, text: str) -> bool:
-    """Does `text` hold `word` as a word of its own? The case does not matter, as towers read in lower case."""
+    """Whether `text` holds `word` as a word of its own. The case does not matter, as towers read in lower case."""
     return bool(_whole(word).search(text))
 
 

@@ -249,7 +249,7 @@ def setting(pair: str) -> tuple[str, Any]:
 
 
 def _empty(value: Any, field: Any) -> bool:
-    """Does this text mean that an optional setting is left out?"""
+    """Whether this text means that an optional setting is left out."""
     return value in ("", "none", "None") and type(None) in get_args(field.annotation)
 
 

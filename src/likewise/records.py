@@ -128,7 +128,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
 
 
 def is_run(folder: Path) -> bool:
-    """Does a run folder lie here, finished or not?"""
+    """Whether a run folder lies here, finished or not."""
     return any((Path(folder) / name).is_file() for name in ("run.toml", "result.json"))
 
 
@@ -200,7 +200,7 @@ def ask_to_stop(folder: Path) -> None:
 
 
 def stop_asked(folder: Path) -> bool:
-    """Was that asked?"""
+    """Whether the run was asked to stop."""
     return (Path(folder) / STOP).exists()
 
 

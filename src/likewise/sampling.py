@@ -278,7 +278,7 @@ def remarks(prompts: Sequence[str], taught: Sequence[tuple[Path, Artifact]], sam
 
 
 def _needs_token(artifact: Artifact) -> bool:
-    """Does nothing that was taught show without the token? So it is with embeddings, and with what likewise trained."""
+    """Whether nothing that was taught shows without the token: so with embeddings, and with what likewise trained."""
     if artifact.method == "textual_inversion":
         return True
     known = artifact.method in methods.names() and methods.get(artifact.method).trains

@@ -100,7 +100,7 @@ class Span:
 
     @property
     def whole(self) -> bool:
-        """Does it cover every slot?"""
+        """Whether it covers every slot."""
         return self.count == self.of
 
 

@@ -335,7 +335,7 @@ def average_decay(decay: float, update: int) -> float:
 
 
 def _finite(value: Tensor) -> bool:
-    """Are all numbers finite? Both ends are looked at, which takes no memory beside the tensor."""
+    """Whether all numbers are finite. Both ends are looked at, which takes no memory beside the tensor."""
     return bool(torch.isfinite(torch.stack(torch.aminmax(value))).all())
 
 

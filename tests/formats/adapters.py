@@ -100,7 +100,7 @@ def weight_error(
 
 
 def same(one: Artifact, other: Artifact) -> bool:
-    """Are all tensors the same, to the last bit?"""
+    """Whether all tensors are the same, to the last bit."""
     return one.tensors.keys() == other.tensors.keys() and all(
         torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items()
     )

@@ -20,7 +20,7 @@ WIDE = 128
 
 
 def unet(version: str) -> UNet2DConditionModel:
-    """Of two or, for XL, three levels; XL has one without attention and different depths, as published."""
+    """A UNet of two or, for XL, three levels; XL has one without attention and different depths, as published."""
     options: dict = {
         "sample_size": {"sd1": 64, "sd2": 96, "sdxl": 128}[version], "layers_per_block": 2, "norm_num_groups": 32,
         "cross_attention_dim": 64, "attention_head_dim": 8,

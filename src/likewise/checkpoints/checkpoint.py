@@ -39,9 +39,9 @@ class Checkpoint:
     origin: Path
     """The file or folder that it is read from."""
     velocity: bool = False
-    """Does it predict velocity rather than noise?"""
+    """Whether it predicts velocity rather than noise."""
     zero_snr: bool = False
-    """Does its last level hold no signal?"""
+    """Whether its last level holds no signal."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What had to be guessed, in sentences."""
@@ -152,7 +152,7 @@ def cast(one: Pending, dtype: str) -> Pending:
 
 
 def _infinite(tensor: Tensor) -> bool:
-    """Is its least or largest number infinite? `isinf` would need the memory of the tensor once more."""
+    """Whether its least or largest number is infinite. `isinf` would need the memory of the tensor once more."""
     return tensor.numel() > 0 and any(bool(end.isinf()) for end in tensor.aminmax())
 
 

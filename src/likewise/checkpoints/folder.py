@@ -31,7 +31,7 @@ WEIGHTS = re.compile(r".*\.(safetensors|bin|ckpt|pt|pth|msgpack|h5|onnx)(\.index
 
 
 def is_model_folder(path: Path) -> bool:
-    """Does it look like what a diffusers pipeline is saved as?"""
+    """Whether the folder looks like what a diffusers pipeline is saved as."""
     return (path / "model_index.json").is_file() and (path / "unet" / "config.json").is_file()
 
 

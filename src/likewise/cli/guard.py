@@ -55,7 +55,7 @@ _QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
-"""Of a folder that is not there, or not the person's."""
+"""Errors of a folder that is not there, or not the person's."""
 _OURS: set[str] = set()
 """Variables that were not set before."""
 

@@ -27,7 +27,7 @@ def prepare(command: Any) -> None:
 
 
 def is_place(parameter: Any) -> bool:
-    """Does this parameter name a place?"""
+    """Whether this parameter names a place."""
     found = re.match(r"\[?([A-Z]+)", parameter.metavar or "")
     return found is not None and found[1] in PLACES
 

@@ -21,7 +21,7 @@ PIPED_WIDTH = 4000
 
 
 def fancy() -> bool:
-    """May stderr have bars and colours?"""
+    """Whether stderr may have bars and colours."""
     quiet = any(os.environ.get(name) for name in ("NO_COLOR", "CI")) or os.environ.get("TERM") == "dumb"
     return sys.stderr.isatty() and not quiet
 

@@ -15,7 +15,7 @@ from likewise.page.wording import Row, finite, interval, time_text
 _Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 _Place = tuple[str, float, float, float, float]
-"""Of a name: its anchor, that anchor's x and y, and from where to where it reaches."""
+"""The place of a name: its anchor, that anchor's x and y, and from where to where it reaches."""
 _NAMED = 600
 """Pixels of a plane that has room for names; on a narrower one the key below says whose the marks are."""
 

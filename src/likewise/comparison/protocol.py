@@ -97,7 +97,7 @@ class Protocol:
         ]
 
     def digest(self) -> str:
-        """Of what every picture depends on. Methods and the description belong to single trials."""
+        """The digest of what every picture depends on. Methods and the description belong to single trials."""
         return results.digest(self.prompts, self.seeds, asdict(self.sampler), self.hold_out)
 
     def to_json(self) -> Mapping[str, Any]:

@@ -43,7 +43,7 @@ class Row:
     strip: Sequence[Mapping[str, Any]] = ()
     """`{"step", "file"}` of pictures drawn while it learned."""
     digest: str = ""
-    """Of protocol, concept, base, trial, recipe and version."""
+    """The digest of protocol, concept, base, trial, recipe and version."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not a finite number becomes null."""

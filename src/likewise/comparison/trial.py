@@ -64,15 +64,15 @@ class Place:
     """Where and with what a trial happens."""
 
     folder: Path
-    """Of the comparison."""
+    """The folder of the comparison."""
     base: Base
     base_name: str
     concept: Concept
     protocol: Protocol
     digest: str
-    """Of everything the trial depends on."""
+    """The digest of everything that the trial depends on."""
     stop: Callable[[], bool]
-    """Has the person asked to stop?"""
+    """Whether the person has asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _draw(trial: Trial, place: Place, folder: Path) -> None:
 
 
 def whole(trial: Trial, place_folder: Path, protocol: Protocol) -> bool:
-    """Are all of the trial's pictures there?"""
+    """Whether all of the trial's pictures are there."""
     if trial.words is None:
         return True
     gallery = Gallery(place_folder / "trials" / trial.name / "gallery")

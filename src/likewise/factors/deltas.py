@@ -69,7 +69,7 @@ def check_factors(shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def needs_weight(tensors: Tensors) -> bool:
-    """Does the change depend on the weight that it is added to?"""
+    """Whether the change depends on the weight that it is added to."""
     return "dora_scale" in tensors or algorithm(tensors) in ("oft", "boft", "glora", "ia3")
 
 

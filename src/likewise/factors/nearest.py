@@ -16,7 +16,7 @@ from likewise.errors import FormatError
 from likewise.factors.lowrank import Pair, folded
 
 OVERSAMPLING, POWER_ITERATIONS = 10, 2
-"""Of the randomised decomposition (Halko et al. 2011, arXiv 0909.4061)."""
+"""Settings of the randomised decomposition (Halko et al. 2011, arXiv 0909.4061)."""
 PLAIN = {"down", "up", "alpha"}
 
 
@@ -63,7 +63,7 @@ class Cut:
     errors: Mapping[str, float]
     """By layer: norm of the difference over the norm of the change."""
     error: float
-    """Of all these layers together."""
+    """The relative error of all these layers together."""
     left_out: Mapping[str, float] = field(default_factory=dict)
     """Changes without a low-rank form (biases, norms, embeddings) -> their norm over that of all changes."""
 

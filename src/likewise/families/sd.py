@@ -86,7 +86,7 @@ class StableDiffusion(LatentUNet):
 
     @classmethod
     def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        """Are these the names of a single file of this family?"""
+        """Whether these are the names of a single file of this family."""
         return version_of(shapes) in ("sd1", "sd2")
 
     @classmethod

@@ -93,7 +93,7 @@ class Parts:
     """The scheduler's configuration as the folder has it."""
     twins: Sequence[Callable[[], VisionHalf]]
     zeros: bool = True
-    """Is an empty negative prompt all zeros, rather than read? As `force_zeros_for_empty_prompt` of the pipeline."""
+    """Whether an empty negative prompt is all zeros, rather than read: `force_zeros_for_empty_prompt` of the pipeline."""
     advice: Advice = field(default_factory=Advice)
 
 
@@ -133,7 +133,7 @@ class StableDiffusionXL(LatentUNet):
 
     @classmethod
     def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        """Are these the names of a single file of this family?"""
+        """Whether these are the names of a single file of this family."""
         return version_of(shapes) == "sdxl"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Check: is a file that was just written the concept that was taught?"""
+"""The check that a file which was just written is the concept that was taught."""
 
 from __future__ import annotations
 

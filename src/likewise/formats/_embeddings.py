@@ -26,7 +26,7 @@ SECOND_TOWER = 1280
 
 
 def embeds(shape: tuple[int, ...]) -> bool:
-    """Can a tensor of this shape be word vectors: [d] or [n, d]?"""
+    """Whether a tensor of this shape can be word vectors: [d] or [n, d]."""
     return (
         len(shape) in (1, 2)
         and 0 < shape[-1] <= MOST_WIDTH

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 def is_flat(names: Iterable[str]) -> bool:
-    """Do all names start with a known part of a model, embeddings that ride along aside?"""
+    """Whether all names start with a known part of a model, embeddings that ride along aside."""
     own = [name for name in names if not name.startswith(BUNDLED)]
     return bool(own) and all(flat_part(name.partition(".")[0]) for name in own)
 

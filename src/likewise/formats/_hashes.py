@@ -29,11 +29,11 @@ class FileHashes:
     """Lower-case hexadecimal, full length where nothing else is said."""
 
     sha256: str
-    """Of the whole file; editing metadata changes it."""
+    """The hash of the whole file; editing metadata changes it."""
     auto_v1: str
     """8 digits, of the 64 KiB at 1 MiB: the web UI's old model hash. `e3b0c442` for files that end before."""
     payload: str = ""
-    """Of what follows a safetensors header: `sshs_model_hash`, `modelspec.hash_sha256`. Empty for other files."""
+    """The hash of what follows a safetensors header (`sshs_model_hash`, `modelspec.hash_sha256`); else empty."""
 
     @property
     def auto_v2(self) -> str:

@@ -44,7 +44,7 @@ class Spelled:
     layers: Mapping[str, Published]
     """The canonical paths of each."""
     shapes: Mapping[str, Mapping[str, Shape]]
-    """Of each one's tensors, by our suffix."""
+    """Shapes of each layer's tensors, by our suffix."""
     notes: Mapping[str, str] = field(default_factory=dict)
 
     def identity(self, method: str) -> Identity:

@@ -81,7 +81,7 @@ class Scales:
     ranks: Mapping[str, Any]
     alphas: Mapping[str, Any]
     root: bool
-    """Is the scale `alpha / sqrt(rank)`?"""
+    """Whether the scale is `alpha / sqrt(rank)`, rather than `alpha / rank`."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any], source: object) -> Scales:

@@ -30,7 +30,7 @@ class Contents:
     path: Path
     kind: Literal["safetensors", "pickled", "picture", "folder"]
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Of every named tensor; nested names are joined by dots, a bare tensor is called "". Empty for pictures and folders."""
+    """Shapes of all named tensors. Dots join nested names, a bare tensor is called "". Empty for pictures and folders."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
     """As safetensors spells them: `F16`, `BF16`, ... Empty for pictures and folders."""
@@ -48,9 +48,9 @@ class Identity:
     method: str
     family: str
     version: str = ""
-    """Of a whole model: `sd1`, `sd2` or `sdxl`."""
+    """The version of a whole model: `sd1`, `sd2` or `sdxl`."""
     layers: Mapping[str, Mapping[str, Shape]] = field(default_factory=dict)
-    """Of low-rank files: the shapes of each layer's tensors, by our suffix."""
+    """Shapes of each layer's tensors in a low-rank file, by our suffix."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """What was left out, guessed or is worth knowing, in words."""
 
@@ -83,7 +83,7 @@ class Layout(ABC):
     """As in `likewise convert --to NAME`; the module is called the same."""
     title: ClassVar[str]
     suffix: ClassVar[str]
-    """Of the files it writes; empty for folders."""
+    """The suffix of the files that it writes; empty for folders."""
     methods: ClassVar[frozenset[str]]
     """Methods whose artifacts it can hold. `lycoris` stands for the family of other factorisations."""
     usual: ClassVar[Dtype] = "float16"
@@ -93,7 +93,7 @@ class Layout(ABC):
 
     @abstractmethod
     def sniff(self, contents: Contents) -> bool:
-        """Is this file of this layout? Only names and shapes count, never the file's name. At most one layout says yes."""
+        """Whether a file is of this layout: by names and shapes, never by the file's name. At most one layout says yes."""
 
     def identify(self, contents: Contents) -> Identity:
         """What the file is: without its numbers and without torch where they are many, else by reading it.

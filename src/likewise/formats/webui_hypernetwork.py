@@ -42,7 +42,7 @@ INITS = {
 }  # fmt: skip
 NAME = re.compile(r"linear\.(?P<place>\d{1,4})\.(?P<kind>weight|bias)")
 OLD_NAME = re.compile(r"linear(?P<place>[1-9])\.(?P<kind>weight|bias)")
-"""Of the first files, whose two layers were counted from 1."""
+"""Names in the first files, whose two layers were counted from 1."""
 CANONICAL = re.compile(r"hypernetwork\.(?P<width>\d+)\.(?P<part>key|value)\.(?P<rest>.+)")
 SDXL_TEXT = 2048
 """Width of SDXL's text states; no other family's attention has it."""

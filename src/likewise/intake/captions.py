@@ -16,7 +16,7 @@ from likewise.intake.layouts import TABLES, plural
 from likewise.intake.listing import CAPTIONS, READ_ERRORS, Listing, fold, some
 
 MOST_TEXT_BYTES = 64 << 20
-"""Of a table; a caption may have a thousandth of it."""
+"""The most bytes of a table; a caption may have a thousandth of it."""
 MOST_FAULTS = 3
 """So many rows of a table are named one by one."""
 
@@ -116,7 +116,7 @@ class _Places:
         )
 
     def names(self, file: str) -> bool:
-        """Does it mean any picture?"""
+        """Whether it means any picture."""
         return bool(file.strip()) and bool(self.find(file.strip()))
 
 

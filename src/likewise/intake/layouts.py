@@ -82,7 +82,7 @@ def _given(names: Sequence[str], listing: Listing) -> list[str]:
 
 
 def _looks_like_one(name: str, listing: Listing) -> bool:
-    """Is it a picture by its first bytes? A picture that was given by itself is one in any case."""
+    """Whether it is a picture by its first bytes. A picture that was given by itself is one in any case."""
     alone = listing.layout == "files" and len(listing.files) == 1
     return (alone and not name.lower().endswith(".zip")) or bool(_HEAD.match(listing.head(name, 32)))
 
@@ -150,7 +150,7 @@ def _class_folder(name: str) -> bool:
 
 
 def is_class(folder: str) -> bool:
-    """Is a folder (or zip) called as people call one of class pictures: `reg`, `class_images`, `Regularization-Images`?"""
+    """Whether a folder or zip has a name of class pictures: `reg`, `class_images`, `Regularization-Images`."""
     if _KOHYA.fullmatch(folder):  # `10_reg dog` is a concept whose token is reg
         return False
     plain = folder[:-4] if folder.lower().endswith(".zip") else folder
@@ -183,7 +183,7 @@ def class_repeats(name: str) -> int:
 
 
 def _counts(number: int) -> bool:
-    """Is it a count of repeats, and not a year (`2024_holiday`) or a date (`20240131_holiday`)?"""
+    """Whether it is a count of repeats, and not a year (`2024_holiday`) or a date (`20240131_holiday`)."""
     return 1 <= number <= MOST_REPEATS and not 1900 <= number <= 2099
 
 

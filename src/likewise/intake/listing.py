@@ -197,7 +197,7 @@ def _walk(root: Path, prefix: str, listing: Listing) -> None:
 
 
 def _hides(part: str, name: str, listing: Listing) -> bool:
-    """Is this part of a path hidden? What systems leave behind is not even mentioned."""
+    """Whether this part of a path is hidden. What systems leave behind is not even mentioned."""
     if part.casefold() in _RUBBISH or part.startswith("._"):
         return True
     if part.startswith("."):

@@ -69,7 +69,7 @@ class Pulled:
     """One prompt after its gradient steps."""
 
     output: TextOutput
-    """Of one row, in place of the tower's own."""
+    """The output of one row, in place of the tower's own."""
     similarity: tuple[float, ...]
     """Cosine between the prompt's feature and the target before each step, and after the last."""
 

@@ -1,4 +1,4 @@
-"""Copying: does a method hand back its training pictures? Read beside fidelity, never part of an average.
+"""Copying: whether a method hands back its training pictures. Read beside fidelity, never part of an average.
 
 A fixed threshold is wrong on a set of like pictures, so it comes from the person's own: a drawn picture is
 flagged when it is nearer to a training picture than any two real pictures are to one another. With few

@@ -1,4 +1,4 @@
-"""Diversity: does another seed give another picture? A model that has collapsed draws the same one again.
+"""Diversity: whether another seed gives another picture. A model that has collapsed draws the same one again.
 
 The Vendi score (Friedman & Dieng 2022, arXiv 2210.02410): the exponential of the entropy of the eigenvalues
 of K / n, with K the cosines of one prompt's pictures. It counts how many different pictures there are, from 1

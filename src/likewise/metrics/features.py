@@ -42,7 +42,7 @@ class Features(ABC):
     ceilings: Mapping[str, float] = {}
     """How often each head is right on true pictures, for backends with `labels`."""
     reads_text: bool = False
-    """Do `texts` and `images` share one space?"""
+    """Whether `texts` and `images` share one space."""
 
     @abstractmethod
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
@@ -79,7 +79,7 @@ def read(features: Features, pictures: Sequence[Image.Image]) -> Reading:
 
 
 def blank(picture: Image.Image) -> bool:
-    """Is there nothing to see? Samplers write black where the numbers broke."""
+    """Whether there is nothing to see. Samplers write black where the numbers broke."""
     return int(np.asarray(upright(picture)).max()) <= DARKEST
 
 

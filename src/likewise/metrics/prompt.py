@@ -1,4 +1,4 @@
-"""Prompt following: does the picture show what the prompt asked for, besides the subject?
+"""Prompt following: whether the picture shows what the prompt asked for, besides the subject.
 
 With a judge that has heads, the prompt's own words are looked up in the judge's phrases ("on a beach" is
 scene: beach) and the share that the picture shows is the score. With features that read text it is CLIP-T:

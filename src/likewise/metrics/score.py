@@ -130,5 +130,5 @@ def normalise(score: Score, floor: Score | None, ceiling: Score | None) -> float
 
 
 def distinguishable(floor: Score, ceiling: Score) -> bool:
-    """Is the ceiling above the floor by three standard errors? An anchor without an error counts as exact."""
+    """Whether the ceiling is above the floor by three standard errors. An anchor without an error counts as exact."""
     return ceiling.mean - floor.mean > max(1e-9, 3 * math.hypot(floor.error or 0.0, ceiling.error or 0.0))

@@ -1,4 +1,4 @@
-"""Subject fidelity: does the drawn thing look like the pictured one, in pictures kept out of training?
+"""Subject fidelity: whether the drawn thing looks like the pictured one, in pictures kept out of training.
 
 Held-out references, because scores against the training pictures reward copying (arXiv 2503.06632). The
 ceiling is real against real, the floor the untrained base with the class noun.

@@ -104,7 +104,7 @@ def belonging(source: object, layers: Mapping[str, Layer], metadata: Mapping[str
 
 
 def has_layer(family: str, path: str) -> bool:
-    """Does `family` have a layer with this canonical path? Numbers of blocks count."""
+    """Whether `family` has a layer with this canonical path. Numbers of blocks count."""
     part, _, rest = path.partition(".")
     pattern = _grammar(family).get(part)
     return pattern is not None and pattern.fullmatch(rest) is not None
@@ -152,7 +152,7 @@ def _placed(layers: Mapping[str, Layer], family: str) -> tuple[dict[str, Publish
 
 
 def _is_itself(dotted: str, path: str, family: str) -> bool:
-    """Does a published UNet name lead back to itself? Blocks that halve or double have fixed numbers."""
+    """Whether a published UNet name leads back to itself. Blocks that halve or double have fixed numbers."""
     rest = path.removeprefix("backbone.")
     if family in TRANSFORMERS or rest == dotted:
         return True

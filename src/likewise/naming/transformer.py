@@ -85,7 +85,7 @@ class Published:
         return [width * _WIDTHS.get(path.rpartition(".")[2], 1) for path in self.paths]
 
     def swaps(self, rows: int, columns: int) -> bool:
-        """Do its output halves change places? SD 3's context norms do so only in the last block, where all are two high."""
+        """Whether its output halves change places. SD 3's context norms do so only in the last block, all two high."""
         return self.turned and rows == 2 * columns
 
 

@@ -93,5 +93,5 @@ def from_original(name: str) -> str:
 
 
 def is_original(name: str) -> bool:
-    """Is this dotted name spelled as published, not as in diffusers?"""
+    """Whether this dotted name is spelled as published, not as in diffusers."""
     return name in _OUTSIDE_BACK or _ORIGINAL.fullmatch(name) is not None

@@ -21,7 +21,7 @@ from likewise.formats.layout import PICTURES
 from likewise.operations.subjects import Subject
 
 SIDE = 512
-"""Of a preview, in pixels; programs show cards of about this size."""
+"""The side of a preview, in pixels; programs show cards of about this size."""
 SD_VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sd2-v": "SD2", "sdxl": "SDXL", "flux": "Flux"}
 """As the web UIs call them; the others' files are shown as of an unknown version."""
 READ_NOTES = frozenset({"AUTOMATIC1111", "Forge"})

@@ -71,7 +71,7 @@ class Changes(Adapter):
 
 
 def is_plain(base: Base, artifact: Artifact) -> bool:
-    """Are all layers that a LoRA changes among those that the LoRA method itself reaches on this base?"""
+    """Whether the LoRA method itself reaches every layer on this base that the LoRA changes."""
     reached = base.targets("all", "backbone")
     for part in base.text_parts:
         reached |= base.targets("all", part)

@@ -38,7 +38,7 @@ class Baked:
     cut: Cut | None = None
     """What no weight or low-rank pair holds; None where everything has a place."""
     missed: Mapping[str, float] = field(default_factory=dict)
-    """Of an aesthetic embedding, by prompt: see `misses`."""
+    """What an aesthetic embedding misses, by prompt: see `misses`."""
     notes: tuple[str, ...] = ()
     """What else is to be known of it, in sentences."""
 

@@ -1,4 +1,4 @@
-"""Comparing: do two files change a model in the same way, and where do they differ? Names and factors do not count."""
+"""Comparing: where and how much two files change a model differently. Names and factors do not count."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from likewise.weights.streaming import Pending
 ROUNDING = 1e-6
 """Relative differences up to this are what float32 leaves when factors are rewritten."""
 Norms = tuple[float, float, float]
-"""Of the first change, of the second, and of their difference."""
+"""Norms of the first change, of the second, and of their difference."""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,6 @@ def extract(
 
 
 def _fits(name: str, shape: tuple[int, ...]) -> bool:
-    """Is it the weight of a linear layer or a convolution of the backbone or a text tower?"""
+    """Whether it is the weight of a linear layer or a convolution of the backbone or a text tower."""
     layer = name.endswith(".weight") and len(shape) in (2, 4)
     return layer and not name.startswith("vae.") and not _TABLES.fullmatch(name)

@@ -124,7 +124,7 @@ def _precision(artifacts: Sequence[Artifact]) -> str:
 
 
 def _leading(model: Checkpoint, parts: Sequence[tuple[Subject, float]]) -> tuple[bool, bool]:
-    """Does the sum predict velocity, and does its last level hold no signal? As what it consists of for the most part.
+    """Whether the sum predicts velocity, and whether its last level holds no signal: what most of its weight says.
 
     A model of weight 1 takes the place of `model` altogether.
     """

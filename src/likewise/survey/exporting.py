@@ -13,7 +13,7 @@ EXPORTS = ("xlsx", "csv", "parquet")
 FORMULA = r"^'*[=+\-@\t\r]"
 """Text that a spreadsheet program would compute, were it not for the apostrophes before it."""
 MOST_LINES = 1_048_576
-"""Of a sheet; more is what spreadsheet programs cannot open."""
+"""The most lines of a sheet; spreadsheet programs cannot open more."""
 
 
 def export(store: Store, path: Path, kind: str, snapshot: int | None = None) -> Path:

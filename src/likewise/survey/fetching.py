@@ -86,7 +86,7 @@ class Outcome:
     """Requests that failed and can be made up for, by reason."""
     probe: probing.Probe | None = None
     open_ended: bool = False
-    """Did a list end where the site could not read its cursor, at what may be the end?"""
+    """Whether a list ended where the site could not read its cursor, at what may be the end."""
     notes: list[str] = field(default_factory=list)
 
     @property

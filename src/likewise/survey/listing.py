@@ -38,7 +38,7 @@ class Source:
         self.began: datetime | None = None
         """When the first page was answered, UTC by the site's clock."""
         self.rehearsal = False
-        """Has a page said that it is invented?"""
+        """Whether a page has said that it is invented."""
 
     def ask(self, parameters: Asked) -> Page:
         """One page; one from the site is kept first."""
@@ -66,9 +66,9 @@ class Listing:
         self.broken: str | None = None
         """Why the list broke off; None while it has not."""
         self.full = False
-        """Was the last page full? Then more must follow where the list broke off."""
+        """Whether the last page was full. Then more must follow where the list broke off."""
         self.begun_again = False
-        """Did the site change its cursors on the way?"""
+        """Whether the site changed its cursors on the way."""
         self._failed: list[str | None] = []
         self._start()
 
@@ -87,7 +87,7 @@ class Listing:
 
     @property
     def hides(self) -> bool:
-        """Did it break off where more must follow, and not at what may be the end?"""
+        """Whether it broke off where more must follow, and not at what may be the end."""
         return self.broken is not None and (self.full or self.broken != UNREADABLE)
 
     def __iter__(self) -> Iterator[Page]:

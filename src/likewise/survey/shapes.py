@@ -247,5 +247,5 @@ class Page:
 
     @property
     def rehearsal(self) -> bool:
-        """Does the site say that what it lists is invented?"""
+        """Whether the site says that what it lists is invented."""
         return _mapping(self.answer.get("metadata")).get("rehearsal") is True

@@ -85,7 +85,7 @@ class Snapshot:
 
     @property
     def rehearsal(self) -> bool:
-        """Is it of an invented site?"""
+        """Whether it is of an invented site."""
         return bool(self.parameters.get("rehearsal"))
 
 

@@ -1,4 +1,4 @@
-"""Numbers as bytes: is every one of them finite? Looked at without torch, a piece at a time."""
+"""Numbers as bytes: whether every one of them is finite. torch is not needed, and a piece is looked at at a time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def infinite(name: str) -> FormatError:
 
 
 def finite(data: Any, dtype: str) -> bool:
-    """Are all numbers of this type (as safetensors spells it) in `data` finite? Checkpoint numbers always are."""
+    """Whether all numbers of this type (as safetensors spells it) in `data` are finite. Checkpoint numbers always are."""
     if dtype not in EXPONENTS:
         return True
     import numpy as np

@@ -36,7 +36,7 @@ class Header:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Does the file open like safetensors? Its name does not count. Raises `FormatError` if unreadable."""
+    """Whether the file opens like safetensors. Its name does not count. Raises `FormatError` if unreadable."""
     start = _start(path)
     for magic, what in MAGIC.items():
         if start.startswith(magic):

@@ -97,7 +97,7 @@ class Place:
     length: int
     begin: int = 0
     crc: int | None = None
-    """Of all of them, where the file has it."""
+    """The checksum of all of them, where the file has it."""
 
     def nbytes(self) -> int:
         """As torch's storages tell it."""
@@ -126,7 +126,7 @@ class Unread:
     place: Place
     dtype: Type
     offset: int
-    """Of the first number in `place`, in numbers."""
+    """The place of the first number in `place`, counted in numbers."""
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 

@@ -137,7 +137,7 @@ def _check_format(source: object, name: str, read: Callable[[str], bytes]) -> No
 
 
 def any_companion(names: Collection[str]) -> bool:
-    """Does any of these names stand beside a quantised weight?"""
+    """Whether any of these names stands beside a quantised weight."""
     return any(
         pattern.fullmatch(name) for name in names for pattern in (_SCALE, _INPUT, _MARKER, _FORMAT, _OTHER)
     )

@@ -97,7 +97,7 @@ class Opened:
 
     tensors: Mapping[str, Pending]
     metadata: Mapping[str, str]
-    """Of a safetensors file; pickled ones have none."""
+    """Metadata of a safetensors file; pickled ones have none."""
     dtypes: Mapping[str, str]
     """As the file keeps each tensor, where `Pending.dtype` is what is made of it."""
     scaled: frozenset[str] = frozenset()

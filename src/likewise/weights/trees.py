@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MOST_LEVELS, MOST_NODES = 8, 100_000
-"""Of a pickled tree. A few bytes can spell one without end."""
+"""The most of a pickled tree that is read. A few bytes can spell one without end."""
 
 
 def tensors_in(tree: Any, path: Path) -> dict[str, Tensor]:

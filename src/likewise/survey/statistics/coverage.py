@@ -185,20 +185,20 @@ def completing(store: Store, snapshot: Snapshot) -> dict[str, Snapshot]:
 
 
 def _belong(one: Snapshot, other: Snapshot) -> bool:
-    """Were two taken of the same site, at about the same time, with the same setting for adult content?"""
+    """Whether two were taken of the same site, at about the same time, with the same setting for adult content."""
     near = abs((one.taken - other.taken).total_seconds()) < LEAST_DAYS * _A_DAY
     return near and one.nsfw == other.nsfw and _same_site(one, other)
 
 
 def _same_site(one: Snapshot, other: Snapshot) -> bool:
-    """Do the ids of two mean the same models? Invented sites count as one, since their ports change."""
+    """Whether the ids of two mean the same models. Invented sites count as one, since their ports change."""
     if one.rehearsal or other.rehearsal:
         return one.rehearsal and other.rehearsal
     return bool(one.parameters.get("url") == other.parameters.get("url"))
 
 
 def _comparable(one: Snapshot, other: Snapshot) -> bool:
-    """May counts of two be subtracted? A file that was imported does not say which site it is of."""
+    """Whether counts of two may be subtracted. A file that was imported does not say which site it is of."""
     imported = "import" in (one.mode, other.mode) and one.rehearsal == other.rehearsal
     return imported or _same_site(one, other)
 

@@ -86,7 +86,7 @@ class Resampled:
 
     @property
     def enough(self) -> bool:
-        """Are there creators enough for an interval?"""
+        """Whether there are creators enough for an interval."""
         return self.creators >= self.ratio.least
 
     @property
