@@ -159,10 +159,9 @@ def tokenizer(checkpoint: Checkpoint, part: str) -> Any:
     origin, tail = checkpoint.origin, part.removeprefix("text")
     if origin.is_dir():
         return read_tokenizer(origin / f"tokenizer{tail}")
-    beside = next(
-        (f for f in (origin.parent / f"tokenizer{tail}",) if f.is_dir()), origin.parent / "tokenizer"
-    )
-    own = beside.is_dir() and beside.name == f"tokenizer{tail}"
+    named = origin.parent / f"tokenizer{tail}"
+    own = named.is_dir()
+    beside = named if own else origin.parent / "tokenizer"
     padded = configuration(checkpoint, FOLDERS[part])["pad_token_id"] == 0  # OpenCLIP's towers pad with "!"
     changes = {"pad_token": "!"} if padded and not own else {}
     try:

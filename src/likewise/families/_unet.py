@@ -6,13 +6,16 @@ the scheduler's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Self
 
+import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from likewise.base import Base, Site
+from likewise.checkpoints.single_file import version_of
 from likewise.errors import BaseError
 from likewise.families._clip import clip_path
 from likewise.objective import DenoisingObjective, check_prediction
@@ -52,6 +55,10 @@ def target_sets(*text_parts: str) -> dict[str, dict[str, str]]:
 class LatentUNet(Base):
     """A base with a UNet and an autoencoder. A family adds its towers and what it tells the UNet of them."""
 
+    versions: ClassVar[tuple[str, ...]]
+    """The versions of single files that the family reads, as `checkpoints.single_file.version_of` tells them."""
+    miniatures: ClassVar[Mapping[str, bool]]
+    """Names of the family's miniatures, and whether each predicts velocity. The first is `tiny`."""
     target_sets: ClassVar[Mapping[str, Mapping[str, str]]] = target_sets("text")
 
     def __init__(self, name: str, unet: Any, vae: Any, schedule: Mapping[str, Any]) -> None:
@@ -67,6 +74,29 @@ class LatentUNet(Base):
         self.objective = DenoisingObjective(
             self.scheduler(1).alphas_cumprod, check_prediction(self._schedule["prediction_type"])
         )
+
+    @classmethod
+    def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether these are the names of a single file of this family."""
+        return version_of(shapes) in cls.versions
+
+    @classmethod
+    def tiny(cls, seed: int = 0) -> Self:
+        """The first of `tiny_variants`."""
+        return next(iter(cls.tiny_variants().values()))(seed)
+
+    @classmethod
+    def tiny_variants(cls) -> dict[str, Callable[[int], Self]]:
+        """Random miniatures by name, each a function of a seed."""
+        return {name: partial(cls._miniature, name) for name in cls.miniatures}
+
+    @classmethod
+    def _miniature(cls, name: str, seed: int = 0) -> Self:
+        family: Any = cls  # a family is made of parts of its own, not of what this class is made of
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made: Self = family(f"tiny:{name}", family.tiny_parts(cls.miniatures[name]))
+        return made
 
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [B, C, h, w] of the latents of `pixels` [B, 3, H, W] in [-1, 1]."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,7 +19,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 
 from likewise import families
 from likewise.base import Weights
-from likewise.checkpoints.single_file import version_of
 from likewise.families._clip import (
     ClipTwin,
     TextStates,
@@ -67,6 +65,8 @@ class StableDiffusion(LatentUNet):
 
     family: ClassVar[str] = "sd"
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
+    versions: ClassVar[tuple[str, ...]] = ("sd1", "sd2")
+    miniatures: ClassVar[Mapping[str, bool]] = {"sd1": False, "sd2": True}
 
     def __init__(self, name: str, parts: Parts, device: str = "cpu") -> None:
         super().__init__(name, parts.unet, parts.vae, parts.schedule)
@@ -84,26 +84,10 @@ class StableDiffusion(LatentUNet):
         """Load a diffusers folder, a single file or a Hub id; raises `BaseError` saying what is wrong."""
         return cls(source, _read(families.locate(source), weights), device)
 
-    @classmethod
-    def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        """Whether these are the names of a single file of this family."""
-        return version_of(shapes) in ("sd1", "sd2")
-
-    @classmethod
-    def tiny(cls, seed: int = 0) -> Self:
-        """A random SD 1 miniature (0.26 M weights, 64 px); `tiny_variants` has the others."""
-        return cls._miniature(seed, "sd1")
-
-    @classmethod
-    def tiny_variants(cls) -> dict[str, Callable[[int], Self]]:
-        """Miniatures by name: `sd1`, and `sd2` with velocity, linear projections and a cut text tower."""
-        return {kind: partial(cls._miniature, kind=kind) for kind in ("sd1", "sd2")}
-
-    @classmethod
-    def _miniature(cls, seed: int = 0, kind: str = "sd1") -> Self:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls("tiny:sd" if kind == "sd1" else f"tiny:{kind}", _tiny_parts(velocity=kind == "sd2"))
+    @staticmethod
+    def tiny_parts(velocity: bool) -> Parts:
+        """Random parts of SD 1's layout (0.26 M weights, 64 px), or of SD 2's: linear projections and a cut text tower."""
+        return _tiny_parts(velocity)
 
     def condition(self, outputs: Sequence[TextOutput]) -> TextStates:
         """The tower's states [B, T, d]: the last hidden layer after the final norm (SD 2's tower is cut)."""

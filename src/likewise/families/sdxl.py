@@ -27,7 +27,6 @@ from transformers import (
 
 from likewise import families
 from likewise.base import Weights
-from likewise.checkpoints.single_file import version_of
 from likewise.errors import BaseError
 from likewise.families._clip import ClipTwin, VisionHalf, hub_twin, plain_tokenizer
 from likewise.families._components import (
@@ -102,6 +101,8 @@ class StableDiffusionXL(LatentUNet):
 
     family: ClassVar[str] = "sdxl"
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionXLPipeline",)
+    versions: ClassVar[tuple[str, ...]] = ("sdxl",)
+    miniatures: ClassVar[Mapping[str, bool]] = {"sdxl": False, "sdxl_v": True}
     target_sets: ClassVar[Mapping[str, Mapping[str, str]]] = target_sets("text", "text_2")
 
     def __init__(self, name: str, parts: Parts, device: str = "cpu") -> None:
@@ -131,26 +132,10 @@ class StableDiffusionXL(LatentUNet):
         """Load a diffusers folder, a single file or a Hub id; raises `BaseError` saying what is wrong."""
         return cls(source, _read(families.locate(source), weights), device)
 
-    @classmethod
-    def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        """Whether these are the names of a single file of this family."""
-        return version_of(shapes) == "sdxl"
-
-    @classmethod
-    def tiny(cls, seed: int = 0) -> Self:
-        """A random miniature with noise prediction; `tiny_variants` has the other."""
-        return cls._miniature(seed, "sdxl")
-
-    @classmethod
-    def tiny_variants(cls) -> dict[str, Callable[[int], Self]]:
-        """Miniatures by name: `sdxl`, and `sdxl_v` with velocity and zero terminal signal, as NoobAI has it."""
-        return {kind: partial(cls._miniature, kind=kind) for kind in ("sdxl", "sdxl_v")}
-
-    @classmethod
-    def _miniature(cls, seed: int = 0, kind: str = "sdxl") -> Self:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls(f"tiny:{kind}", _tiny_parts(velocity=kind == "sdxl_v"))
+    @staticmethod
+    def tiny_parts(velocity: bool) -> Parts:
+        """Random parts of a miniature; one of velocity has zero terminal signal, as NoobAI has it."""
+        return _tiny_parts(velocity)
 
     def condition(self, outputs: Sequence[TextOutput]) -> TextAndFrames:
         """The states of both towers side by side, and the second one's projection."""
