@@ -24,7 +24,7 @@ from likewise.formats._metadata import base_of, trigger_words
 from likewise.naming.recognition import TITLES
 from likewise.weights import read_header
 from likewise.weights.finite import refuse_infinite
-from likewise.weights.streaming import TensorFile, pieces
+from likewise.weights.streaming import TensorFile, open_tensors, pieces
 
 KINDS = {
     "lora": "LoRA",
@@ -132,7 +132,7 @@ def _layout(contents: Contents) -> Layout | None:
 def _identity(contents: Contents, layout: Layout | None) -> tuple[Identity | None, FormatError | None]:
     """What the layout that knows the file makes of it, or why likewise does not read it."""
     try:
-        return formats.recognise(contents).identify(contents), None
+        return (layout or formats.recognise(contents)).identify(contents), None
     except FormatError as error:
         return None, None if layout is None and not formats.foreign(contents) else error
 
@@ -281,8 +281,9 @@ def _with_hashes(found: Inspection, layout: Layout | None) -> Inspection:
     if made.payload:
         hashes |= {"payload": made.payload, "AutoV3": made.lora}
     if found.kind == KINDS["textual_inversion"] and layout is not None:
-        vectors = layout.read(formats.examine(found.path)).tensors.get("vectors")
         hashes["embedding"] = made.embedding
+        refused = found.portability.get("likewise") == "refuses it"
+        vectors = None if refused else layout.read(formats.examine(found.path)).tensors.get("vectors")
         if vectors is not None:
             hashes["checksum"] = embedding_checksum(vectors)
     claimed = {
@@ -295,10 +296,11 @@ def _with_hashes(found: Inspection, layout: Layout | None) -> Inspection:
 
 def _read_numbers(path: Path, layout: Layout) -> None:
     """Raise `FormatError` for numbers that are not finite, tensor by tensor where they are many."""
-    if "dreambooth" not in layout.methods or layout.name == "native":
+    if "dreambooth" not in layout.methods:
         layout.read(formats.examine(path))
         return
-    for name, one in open_checkpoint(path).tensors.items():
+    opened = open_tensors(path) if layout.name == "native" else open_checkpoint(path)
+    for name, one in opened.tensors.items():
         for data in pieces(one, name):
             refuse_infinite(data, one.dtype, name)
 

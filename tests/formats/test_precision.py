@@ -18,8 +18,6 @@ from likewise.weights import read_header
 from tests.formats.words import embedding
 from tests.operations.changes import lora
 
-FINEST = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
-
 
 def kept(path: Path) -> str:
     """The precision of the numbers in a file or folder, alphas aside."""

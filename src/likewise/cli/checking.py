@@ -20,7 +20,6 @@ from likewise.files import expand
 if TYPE_CHECKING:
     from likewise.intake import Intake
 
-POCKET = Path(__file__).parents[1] / "pocket" / "model"
 POCKET_TOKEN = "sks"
 """The word that the bundled base keeps free; `teach` takes it where nobody names one."""
 MOST_ROWS = 24
@@ -105,6 +104,8 @@ def _trained(found: Intake, token: str, noun: str, base: str) -> tuple[list[str]
 
 def _window(base: str) -> tuple[int, Callable[[str], int]] | None:
     """How many tokens the base reads, and how to count them; None where that takes more than a tokenizer's file."""
+    from likewise.families import POCKET
+
     folder = POCKET if base == "pocket" else expand(base)
     try:
         shape = json.loads((folder / "text_encoder" / "config.json").read_text(encoding="utf-8"))

@@ -88,7 +88,12 @@ def convert(
     notes = _warn(subject, as_json)
     if base is not None and not (isinstance(subject, Artifact) and subject.method == "dreambooth"):
         raise FormatError(f"{source} needs no base", "--base is for weights that DreamBooth taught")
-    if base is None and to in subjects.WHOLE and isinstance(subject, Artifact):
+    if (
+        base is None
+        and to in subjects.WHOLE
+        and isinstance(subject, Artifact)
+        and subject.method == "dreambooth"
+    ):
         wish = replace(wish, saving=replace(saving, base=_own_base(source, subject)))
     target = placing.save(subject, source.stem, wish)
     beside = accompanying.accompany(target, subject, picture, program)

@@ -11,8 +11,6 @@ import typer
 from likewise.cli import terminal
 from likewise.cli.app import RUNS, Json, app
 
-POCKET = Path(__file__).parents[1] / "pocket" / "model"
-
 if TYPE_CHECKING:
     from likewise.method import Method
 

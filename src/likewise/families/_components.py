@@ -110,10 +110,8 @@ def build(
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)}, where {tuple(wanted[name].shape)} was expected"
             raise BaseError(f"{what}: {name} is {shapes}: its weights do not belong to its configuration")
-    try:
+    with as_base():
         kept = {name: _tensor(one, weights) for name, one in given.items()}
-    except FormatError as error:
-        raise BaseError(error.message, error.hint) from error
     module.load_state_dict(kept, assign=True, strict=False)
     _fill_positions(module, what)
     return keep_narrow(module) if weights == "file" else module

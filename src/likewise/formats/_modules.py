@@ -123,12 +123,13 @@ def adopt(
 
 
 @contextmanager
-def at(contents: Contents, layer: str) -> Iterator[None]:
-    """Say in a `FormatError` which file and layer it is about."""
+def at(contents: Contents, layer: str = "") -> Iterator[None]:
+    """Say in a `FormatError` which file, and which layer if one is named, it is about."""
     try:
         yield
     except FormatError as error:
-        raise FormatError(f"{contents.path}: {layer}: {error.message}", error.hint) from None
+        place = f"{contents.path}: {layer}" if layer else str(contents.path)
+        raise FormatError(f"{place}: {error.message}", error.hint) from None
 
 
 def check_types(contents: Contents) -> None:
@@ -177,18 +178,12 @@ def refuse_double(contents: Contents, layer: Published, seen: set[str]) -> None:
         seen.add(path)
 
 
-def paired(contents: Contents, modules: Modules) -> Modules:
-    """Checked low-rank pairs: `down` [r, in, ...], `up` [out, r] and a scalar `alpha`.
+def paired(modules: Modules) -> Modules:
+    """Low-rank pairs that `check_pairs` has let pass: `down` [r, in, ...], `up` [out, r] and a scalar `alpha`.
 
-    A missing alpha is the rank (kohya's rule, which all readers share). Raises `FormatError` as `check_pairs` does.
+    A missing alpha is the rank (kohya's rule, which all readers share).
     """
-    check_pairs(contents, shapes_of(modules))
     return {path: _pair(own) for path, own in modules.items()}
-
-
-def shapes_of(modules: Modules) -> dict[str, dict[str, Shape]]:
-    """The shape of each tensor."""
-    return {path: {name: tuple(t.shape) for name, t in own.items()} for path, own in modules.items()}
 
 
 def _pair(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -198,10 +193,13 @@ def _pair(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"down": own["down"], "up": own["up"].flatten(1), "alpha": alpha.float().reshape(())}
 
 
-def canonical(contents: Contents, pairs: Modules, layers: Mapping[str, Published]) -> Modules:
-    """Checked pairs by canonical path: layers that a file keeps as one are taken apart, halves put in our order."""
+def canonical(pairs: Modules, layers: Mapping[str, Published]) -> Modules:
+    """Pairs that `check_pairs` has let pass, by canonical path.
+
+    Layers that a file keeps as one are taken apart, and swapped halves are put in our order.
+    """
     found: Modules = {}
-    for name, pair in paired(contents, pairs).items():
+    for name, pair in paired(pairs).items():
         layer = layers[name]
         if layer.swaps(pair["up"].shape[0], pair["down"].shape[1]):
             pair = _lowrank.swapped(pair)

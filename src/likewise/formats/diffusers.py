@@ -20,6 +20,7 @@ from likewise.formats._modules import (
     Spelled,
     adopt,
     as_tensor,
+    at,
     canonical,
     check_layers,
     check_pairs,
@@ -79,15 +80,13 @@ class Diffusers(Layout):
         }
         for name, alpha in alphas.items():
             pairs[name]["alpha"] = as_tensor(alpha)
-        return adopt(contents, canonical(contents, pairs, found.layers), "lora", found.family, found.notes)
+        return adopt(contents, canonical(pairs, found.layers), "lora", found.family, found.notes)
 
     def _spelled(self, contents: Contents) -> tuple[Spelled, dict[str, float]]:
         """The layers of a file, and the alphas that its configuration gives; raises `FormatError`."""
         check_types(contents)
-        try:
+        with at(contents):
             keyed = by_layer(contents.shapes)
-        except FormatError as error:
-            raise FormatError(f"{contents.path}: {error.message}", error.hint) from None
         if any("dora_scale" in own for own in keyed.values()):
             raise FormatError(
                 f"{contents.path} is a DoRA, which has no exact form in other layouts",
@@ -147,7 +146,8 @@ def _alphas(contents: Contents, layers: Mapping[tuple[str, str], Mapping[str, Sh
                     "other programs refuse it as well; remove one of the two",
                 )
             if own == component:
-                found[f"{own}.{path}".removeprefix(".")] = scales.effective(path, shapes["down"][0])
+                with at(contents):
+                    found[f"{own}.{path}".removeprefix(".")] = scales.effective(path, shapes["down"][0])
     return found
 
 

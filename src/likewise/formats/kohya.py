@@ -68,7 +68,7 @@ class Kohya(Layout):
     def read(self, contents: Contents) -> Artifact:
         """Layers that a file keeps as one (SD 3, Flux) are taken apart; embeddings that ride along are left out."""
         found = self._spelled(contents)
-        modules = canonical(contents, _flat.by_layer(read_finite(contents)), found.layers)
+        modules = canonical(_flat.by_layer(read_finite(contents)), found.layers)
         return adopt(contents, modules, "lora", found.family, found.notes)
 
     def _spelled(self, contents: Contents) -> Spelled:

@@ -70,7 +70,7 @@ class Native(Layout):
             for name, tensor in read_tensors(contents.path).items()
         }
         if facts["likewise.method"] == "lora":
-            tensors = ungroup(paired(contents, group(tensors)))
+            tensors = ungroup(paired(group(tensors)))
         return Artifact(
             method=facts["likewise.method"],
             family=facts["likewise.family"],

@@ -23,6 +23,7 @@ from likewise.formats._modules import (
     Spelled,
     adopt,
     as_tensor,
+    at,
     canonical,
     check_layers,
     check_pairs,
@@ -76,7 +77,7 @@ class Peft(Layout):
         for name, alpha in alphas.items():
             pairs[name]["alpha"] = as_tensor(alpha)
         whole = Contents(contents.path, "folder", metadata=metadata)
-        return adopt(whole, canonical(whole, pairs, found.layers), "lora", found.family, found.notes)
+        return adopt(whole, canonical(pairs, found.layers), "lora", found.family, found.notes)
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         names = component_names(artifact.family)
@@ -123,7 +124,8 @@ def _survey(contents: Contents) -> tuple[Spelled, dict[str, float], dict[str, st
         metadata |= inner.metadata
         if isinstance(base := config.get("base_model_name_or_path"), str):
             metadata["base_model_name_or_path"] = base
-        keyed = by_layer(inner.shapes)
+        with at(inner):
+            keyed = by_layer(inner.shapes)
         if sum(len(own) for own in keyed.values()) != len(inner.shapes):
             raise FormatError(
                 f"{inner.path} holds tensors that are of no low-rank pair", "save it without them"
@@ -133,10 +135,11 @@ def _survey(contents: Contents) -> tuple[Spelled, dict[str, float], dict[str, st
             shapes[name] = own
             part, dotted = name.partition(".")[::2]
             layers[name] = Layer(COMPONENTS[part], dotted, sides(own)[1])
-        check_pairs(inner, shapes)
+        check_pairs(inner, {_named(component, key): own for key, own in keyed.items()})
         for key, own in keyed.items():
             path = ".".join(filter(None, key))
-            alphas[_named(component, key)] = scales.effective(path, own["down"][0])
+            with at(inner):
+                alphas[_named(component, key)] = scales.effective(path, own["down"][0])
     belongs = belonging(contents.path, layers, metadata)
     found = Spelled(belongs.family, belongs.layers, shapes, belongs.notes)
     check_layers(contents, found)

@@ -75,7 +75,8 @@ def is_plain(base: Base, artifact: Artifact) -> bool:
     reached = base.targets("all", "backbone")
     for part in base.text_parts:
         reached |= base.targets("all", part)
-    return all(path in reached or path not in _modules(base) for path in group(artifact.tensors))
+    modules = _modules(base)
+    return all(path in reached or path not in modules for path in group(artifact.tensors))
 
 
 def _modules(base: Base) -> dict[str, nn.Module]:

@@ -128,15 +128,19 @@ def _leading(model: Checkpoint, parts: Sequence[tuple[Subject, float]]) -> tuple
 
     A model of weight 1 takes the place of `model` altogether.
     """
-    shares = [(1.0, model.velocity, model.zero_snr)]
-    for part, weight in parts:
-        if isinstance(part, Checkpoint) or part.method == "dreambooth":
-            velocity = (_prediction(part) or model.prediction) == "v_prediction"
-            zero = part.zero_snr if isinstance(part, Checkpoint) else model.zero_snr
-            shares.append((weight, velocity, zero))
-    own = 1 - sum(weight for weight, *_ in shares[1:])
-    _, velocity, zero = max([(own, *shares[0][1:]), *shares[1:]], key=lambda share: share[0])
-    return velocity, zero
+    shares = [
+        (
+            weight,
+            (_prediction(part) or model.prediction) == "v_prediction",
+            part.zero_snr if isinstance(part, Checkpoint) else model.zero_snr,
+        )
+        for part, weight in parts
+        if isinstance(part, Checkpoint) or part.method == "dreambooth"
+    ]
+    own = 1 - sum(weight for weight, *_ in shares)
+    shares.append((own, model.velocity, model.zero_snr))
+    velocity, zero = (sum(share[0] for share in shares if share[n]) for n in (1, 2))
+    return velocity > 0.5, zero > 0.5
 
 
 def _refuse_other(artifact: Artifact) -> None:
