@@ -105,7 +105,7 @@ class Planner:
         self.only: tuple[str, ...] = ()
         """Where set: which values of `World.held_out` a picture may have, as ("",) for what is not held out."""
 
-    def teach(self, hold_out: bool, share: float = 0.0) -> Planner:
+    def teach(self, hold_out: bool, share: float = 0.0) -> None:
         """Plan lessons for a backbone: more crowds, things that came later twice as often, and nothing held out.
 
         ``share`` is that of pictures with art outside the world, where the planner has any.
@@ -113,7 +113,6 @@ class Planner:
         self.kinds, self.only = LESSONS, ("",) if hold_out else ()
         self.describes, self.other_share = True, share
         self.known += [name for name in self.known if name in self.world.later]
-        return self
 
     def allowed(self, row: dict[str, str], place: str) -> bool:
         """Whether `only` allows this art in a scene or on a colour."""
@@ -121,7 +120,8 @@ class Planner:
 
     def can_plan(self) -> bool:
         """Whether there is any picture that `only` allows; `plan` would look for one without end."""
-        return any(self.allowed(row, place) for row in self.rows for place in (*SCENES, *COLOURS))
+        rows = [self.rows[cut] for name in (*self.known, *self.others) for cut in self.by_thing[name]]
+        return any(self.allowed(row, place) for row in rows for place in (*SCENES, *COLOURS))
 
     def plan(self, rng: np.random.Generator) -> Plan:
         """Choose a picture; things are equally likely whatever their number of drawings."""

@@ -1,6 +1,6 @@
 """Step 8: a pool of encoded pictures, so that the backbone never waits for the autoencoder or the text tower.
 
-Shards of latents (the mean, float16), captions with their token states, labels and what things cover are written
+Shards of latents (the mean, float16), captions with their token states and what things cover are written
 one by one; more may be added at any time, also while the backbone trains, and it picks them up when it next looks.
 """
 
@@ -22,6 +22,8 @@ from workshop.words import Words
 
 SEED = 303
 SHARD = 1024
+BATCH = 64  # pictures that are painted and encoded at a time
+TENSORS = ("latents", "cover", "states")
 
 
 @dataclass
@@ -57,20 +59,23 @@ def lesson(vae: AutoencoderKL, words: Words, batch: Batch) -> Lesson:
     return Lesson(*encode(vae, batch), batch.captions, words(batch.captions))
 
 
+def lessons(vae: AutoencoderKL, words: Words, known: Composer, count: int, seed: int) -> Lesson:
+    """So many pictures as one lesson."""
+    parts = [
+        lesson(vae, words, known.batch(min(BATCH, count - k), step_seed(seed, k)))
+        for k in range(0, count, BATCH)
+    ]
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in TENSORS}
+    return Lesson(**joined, captions=[caption for part in parts for caption in part.captions])
+
+
 def encode_shard(
     vae: AutoencoderKL, words: Words, known: Composer, number: int, size: int
 ) -> dict[str, object]:
     """One shard of ``size`` pictures."""
-    parts = [
-        lesson(vae, words, known.batch(min(64, size - k), step_seed(SEED + number, k)))
-        for k in range(0, size, 64)
-    ]
-    return {
-        "latents": torch.cat([part.latents for part in parts]).half().cpu(),
-        "cover": torch.cat([part.cover for part in parts]).half().cpu(),
-        "states": torch.cat([part.states for part in parts]).half().cpu(),
-        "captions": [caption for part in parts for caption in part.captions],
-    }
+    made = lessons(vae, words, known, size, SEED + number)
+    tensors = {name: getattr(made, name).half().cpu() for name in TENSORS}
+    return {**tensors, "captions": made.captions}
 
 
 class Pool:
@@ -137,11 +142,15 @@ def main(argv: list[str] | None = None) -> None:
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(args.device)
     known = composer(args, ("world", *PARTS) if args.shapes else ("world",), taught=True)
     known.teach(args.hold_out, args.shapes)
-    plan, lessons = folder / "pool.plan.json", {"hold_out": args.hold_out, "kinds": known.kinds}
-    lessons |= {"drawings": known.world.drawings, "designs": list(known.world.designs), "shapes": args.shapes}
+    plan, settings = folder / "pool.plan.json", {"hold_out": args.hold_out, "kinds": known.kinds}
+    settings |= {
+        "drawings": known.world.drawings,
+        "designs": list(known.world.designs),
+        "shapes": args.shapes,
+    }
     if plan.exists():
-        agree(json.loads(plan.read_text(encoding="utf-8")), lessons, plan)
-    plan.write_text(json.dumps(lessons) + "\n", encoding="utf-8")
+        agree(json.loads(plan.read_text(encoding="utf-8")), settings, plan)
+    plan.write_text(json.dumps(settings) + "\n", encoding="utf-8")
     words = Words(folder, args.device)
     for number in range(args.first, 1 if args.smoke else args.shards):
         if not shard_path(folder, number).exists():

@@ -77,7 +77,8 @@ def rebuild(unet: UNet2DConditionModel, args: argparse.Namespace) -> dict[str, f
     vae = AutoencoderKL.from_pretrained(args.folder / "vae").eval().to(args.device)
     words = Words(args.folder, args.device)
     latents = encode(vae, batch)[0]
-    true, found, shown = vae.decode(latents).sample, {}, [vae.decode(latents).sample[:32]]
+    true = vae.decode(latents).sample
+    found, shown = {}, [true[:32]]
     for level, left in LEVELS.items():
         for told, texts in (("told", captions), ("untold", [""] * len(captions))):
             drawn = vae.decode(restore(unet, latents, words(texts), left, SEED)).sample

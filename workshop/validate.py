@@ -8,22 +8,21 @@ and which average is the best is seen here.
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-from workshop.common import log_line, options, settle, step_seed
+from workshop.common import log_line, options, settle
 from workshop.compose import Composer, composer
-from workshop.pool import Lesson, lesson
+from workshop.pool import BATCH, TENSORS, Lesson, lessons
 from workshop.shapes import PARTS, held_shape
 from workshop.train_backbone import SCHEDULE, build, errors_of
 from workshop.words import Words
 
 SEED = 505
 LEVELS = 4  # levels of noise for each picture
-BATCH = 64
 
 
 def of_held_shapes(args: argparse.Namespace) -> Composer:
@@ -44,17 +43,6 @@ def composers(args: argparse.Namespace) -> dict[str, Composer]:
     return {name: planner for name, planner in known.items() if planner.can_plan()}
 
 
-def lessons(vae: AutoencoderKL, words: Words, known: Composer, count: int, seed: int) -> Lesson:
-    """So many pictures as one lesson."""
-    parts = [
-        lesson(vae, words, known.batch(min(BATCH, count - k), step_seed(seed, k)))
-        for k in range(0, count, BATCH)
-    ]
-    tensors = [field.name for field in fields(Lesson) if field.name != "captions"]
-    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}
-    return Lesson(**joined, captions=[caption for part in parts for caption in part.captions])
-
-
 @torch.no_grad()
 def error_of(unet: UNet2DConditionModel, told: Lesson) -> float:
     """Mean error over all levels, with noise that is the same for every model."""
@@ -66,7 +54,7 @@ def error_of(unet: UNet2DConditionModel, told: Lesson) -> float:
         noise = torch.randn(told.latents.shape, generator=generator).to(alphas.device)
         for k in range(0, count, BATCH):
             rows = slice(k, k + BATCH)
-            tensors = {field.name: getattr(told, field.name)[rows] for field in fields(Lesson)}
+            tensors = {name: getattr(told, name)[rows] for name in TENSORS}
             errors.append(errors_of(unet, replace(told, **tensors), alphas, times[rows], noise[rows]))
     return float(torch.cat(errors).mean())
 

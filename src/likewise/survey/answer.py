@@ -22,7 +22,7 @@ REHEARSAL = (
 def sentences(found: Row) -> list[str]:
     """How many, how liked, how sure: a sentence for each."""
     rows = {row["method"]: row for row in found["methods"] if row["method"] in COMPARED}
-    return [_how_many(found, rows), _how_liked(found, rows), _how_sure(found, rows)]
+    return [_how_many(found), _how_liked(found, rows), _how_sure(found)]
 
 
 def estimates(found: Row) -> dict[str, Row]:
@@ -61,7 +61,7 @@ def listed(parts: Sequence[str]) -> str:
     return " and ".join([*([", ".join(parts[:-1])] if parts[:-1] else []), *parts[-1:]])
 
 
-def _how_many(found: Row, rows: dict[str, Row]) -> str:
+def _how_many(found: Row) -> str:
     numbers = {name: one for name, one in estimates(found).items() if one["known"] != "untold"}
     if not numbers and not _unknown_origin(found):
         return "This snapshot holds no model of any of the methods that likewise teaches."
@@ -152,7 +152,7 @@ def _likes_decided(found: Row) -> str:
     return f"{len(told)} of {len(pairs)} pairs surely differ in likes per download ({shown}{rest})"
 
 
-def _how_sure(found: Row, rows: dict[str, Row]) -> str:
+def _how_sure(found: Row) -> str:
     taken = found["snapshot"]
     date = datetime.fromisoformat(taken["taken"])
     day = f"{date.day} {date:%B} {date.year}"

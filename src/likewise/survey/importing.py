@@ -272,8 +272,10 @@ def _row(number: int, cells: Mapping[str, str | None], reading: _Reading) -> dic
         cell = (cells.get(column) or "").strip()
         if cell.startswith("'") and re.match(FORMULA, cell):  # as `exporting` writes it
             cell = cell[1:]
+        if cell.lower() in _NOTHING:
+            cell = ""
         row[column] = _cell(column, kind, cell)
-        if row[column] is None and cell.lower() not in _NOTHING:
+        if row[column] is None and cell:
             reading.misread(column, cell)
     address = re.search(r"/models/(\d+)", cells.get("address") or "")
     row["id"] = row["id"] or (count(address[1]) if address else None) or -number

@@ -108,8 +108,10 @@ class Listing:
     def _page(self) -> Page | None:
         """The page where the list stands, or where its cursor fails what is got in its place; None where nothing is."""
         page = self._ask(self._cursor)
+        if page.status == 200 and page.cursor is not None and page.cursor in self._led:
+            page = self._ask(self._cursor)
         if page.status == 200:
-            return self._ask(self._cursor) if page.cursor is not None and page.cursor in self._led else page
+            return page
         if self._cursor not in self._failed and len(self._failed) < MOST_BROKEN:
             self._failed.append(self._cursor)
             self._led.discard(self._cursor)

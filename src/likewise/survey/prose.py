@@ -15,9 +15,9 @@ def sentences(found: Row) -> dict[str, str]:
     rows = {row["method"]: row for row in found["methods"]}
     compared = {name: rows[name] for name in COMPARED if name in rows}
     return {
-        "unrated": _unrated(found, compared),
+        "unrated": _unrated(compared),
         "merges": _merges(rows),
-        "ages": _ages(found, compared),
+        "ages": _ages(compared),
         "growth": _growth_with_age(found),
         "order": _order(found),
         "votes": _votes(compared),
@@ -36,7 +36,7 @@ def left_out(found: Row) -> dict[str, str]:
     return words
 
 
-def _unrated(found: Row, rows: dict[str, Row]) -> str:
+def _unrated(rows: dict[str, Row]) -> str:
     """How far counting what nobody rated as zero moves the mean that it moves most."""
     starred = [row for row in rows.values() if (row["stars"] or {}).get("left_out") is not None]
     key = ("stars", "unrated_as_zero") if len(starred) >= 2 else ("votes", "unvoted_as_zero")
@@ -75,7 +75,7 @@ def _merges(rows: dict[str, Row]) -> str:
     return f"{text} Counting every checkpoint as DreamBooth would give {more:.2g} times as many."
 
 
-def _ages(found: Row, rows: dict[str, Row]) -> str:
+def _ages(rows: dict[str, Row]) -> str:
     """Which method's models are the oldest and the youngest."""
     ages = sorted(
         (row["age_days"]["median"], name)

@@ -19,7 +19,7 @@ from likewise.page.wording import count_text, size_text
 from likewise.survey import answer, drawings, prose
 from likewise.survey.exporting import defused
 from likewise.survey.statistics.exposure import BASES, FITTED_ON
-from likewise.survey.statistics.members import COMPARED, PLURALS, TITLES
+from likewise.survey.statistics.members import COMPARED, TITLES
 from likewise.survey.statistics.ratings import FITTED_ON as VOTES_ON
 from likewise.survey.statistics.resampling import LEAST_CREATORS, LEAST_OF_SUMS
 from likewise.survey.statistics.summary import Row
@@ -118,7 +118,7 @@ def _view(found: Row) -> Row:
         "answer": answer.sentences(found), "rehearsal": answer.REHEARSAL, "on_site": answer.estimates(found),
         "round": answer.round_text, "prose": prose.sentences(found), "left_out": prose.left_out(found),
         "estimated": bool(found["totals"] or found["completed_by"]), "held": _HELD.get(snapshot["mode"], _HELD["import"]),
-        "few": LEAST_CREATORS, "many": LEAST_OF_SUMS, "plurals": PLURALS,
+        "few": LEAST_CREATORS, "many": LEAST_OF_SUMS,
         "rows": [row for row in rows if row["part_of"] != "mistake"],
         "by_name": by_name, "compared": compared, "titles": TITLES, "warning": WARNING, "missing": MISSING,
         "hues": {name: k for k, name in enumerate(COMPARED)}, "date": f"{taken.day} {taken:%B} {taken.year}",
