@@ -59,7 +59,7 @@ def test_what_a_step_keeps_grows_with_area_and_rows_as_foreseen(
         return tensor
 
     with methods.get("dreambooth").attach(base, jobs) as adapter:
-        foreseen = sum(memory.activations(base, adapter, jobs))
+        foreseen = sum(memory.activations(base, jobs))
         training = Training(base, adapter, jobs, cache=Cache(tmp_path / "cache"))
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             losses = training._losses(training._batches()[0])

@@ -196,12 +196,11 @@ def test_the_average_over_steps_is_diffusers_and_is_what_is_shown_and_kept(tmp_p
         with training.averaged():
             shown = adapter.state(0)
         assert all(torch.equal(value, last[name]) for name, value in adapter.state(0).items())
-        training.finish()
-        kept = adapter.state(0)
         wanted = [p.clone() for p in theirs.shadow_params]
-        assert all(torch.allclose(p, w, atol=1e-7) for p, w in zip(training.parameters, wanted, strict=True))
-    assert all(torch.equal(value, shown[name]) for name, value in kept.items())
-    assert apart(last, kept) > 1e-3, "the average must not be the last"
+        with training.averaged():
+            pairs = zip(training.parameters, wanted, strict=True)
+            assert all(torch.allclose(p, w, atol=1e-7) for p, w in pairs)
+    assert apart(last, shown) > 1e-3, "the average must not be the last"
 
 
 def test_a_short_training_is_not_lost_in_its_average(tmp_path: Path) -> None:
@@ -215,8 +214,8 @@ def test_a_short_training_is_not_lost_in_its_average(tmp_path: Path) -> None:
             pass
         ups = [p for p in training.parameters if p.shape[-1] == 2]  # zero at the start
         last = torch.cat([p.detach().flatten() for p in ups])
-        training.finish()
-        kept = torch.cat([p.detach().flatten() for p in ups])
+        with training.averaged():
+            kept = torch.cat([p.detach().flatten() for p in ups])
     assert 0.6 < float(kept.norm() / last.norm()) < 1.0
 
 
@@ -230,8 +229,8 @@ def test_the_average_of_a_job_that_is_done_stands_still(tmp_path: Path) -> None:
             training = Training(base, adapter, part, cache=Cache(tmp_path / "cache"))
             for _ in training:
                 pass
-            training.finish()
-            return adapter.state(0)
+            with training.averaged():
+                return adapter.state(0)
 
     assert apart(kept(jobs), kept(Stack((short,)))) <= 1e-4
 

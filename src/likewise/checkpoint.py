@@ -39,8 +39,9 @@ class Checkpoint:
         self.path = self.folder / "state.safetensors"
         self._room = self.folder / "room"
         self._states = self._size = self._result = 0
-        self._wish: bool | None = None
         """How many states to have room for, the bytes of one, and those of the result."""
+        self._wish: bool | None = None
+        """What the recipe says of `keep_state`."""
 
     @property
     def step(self) -> int | None:

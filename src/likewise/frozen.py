@@ -23,7 +23,7 @@ def keep_narrow(module: nn.Module) -> nn.Module:
     Returns `module`. A layer whose weight is float32, or learns, computes as it always does.
     """
     for layer in module.modules():
-        forward = next((forward for kind, forward in _FORWARD.items() if type(layer) is kind), None)
+        forward = _FORWARD.get(type(layer))
         if forward is not None and layer.weight.dtype in NARROW:
             layer.forward = MethodType(forward, layer)
             own = [name for name, _ in layer.named_parameters(recurse=False) if name != "weight"]

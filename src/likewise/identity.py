@@ -6,11 +6,9 @@ that was moved, renamed or copied together with its pictures and its base finds 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,6 +21,8 @@ from likewise.checkpoint import Checkpoint
 from likewise.concept import Concept
 from likewise.errors import RunError
 from likewise.files import expand
+from likewise.intake.listing import READ_ERRORS
+from likewise.lengthening import is_finished, lengthened
 from likewise.picture import Example
 from likewise.stack import Job
 
@@ -111,12 +111,12 @@ def opened(folder: Path, pictures: intake.Source | None = None) -> tuple[dict[st
     )
     if pictures is not None:
         every = [example for job in jobs for example in _pictures(job.concept)]
-        if other := [example for example in every if _sha256(example) not in there]:
+        if other := [example for example in every if _digest(example) not in there]:
             raise RunError(
                 f"{len(other)} of the {len(every)} pictures of {folder} are not among those given ({other[0].name})",
                 "a run goes on with its own pictures; teach others in a new run",
             )
-    if records.read_result(folder) is None:
+    if not is_finished(records.read_result(folder), lengthened(jobs, int(plan.get("more_steps", 0)))):
         refuse_lost(folder, jobs, "--resume")
     return plan, jobs
 
@@ -144,11 +144,11 @@ def _settings(plan: Mapping[str, Any]) -> Any:
     return [plan["method"], jobs]
 
 
-def _digest(concept: Concept) -> str | None:
+def _digest(of: Concept | Example) -> str | None:
     """None where pictures cannot be read, of which training says more."""
     try:
-        return concept.digest()
-    except (OSError, LookupError, zipfile.BadZipFile):
+        return of.digest()
+    except (*READ_ERRORS, LookupError):
         return None
 
 
@@ -158,7 +158,7 @@ def _placed(concept: Concept) -> dict[str, Any]:
     for part, rows in _rows(head):
         for row, example in zip(rows, getattr(concept, part), strict=True):
             row["path"] = str(expand(row["path"]).absolute())
-            row["sha256"] = row.get("sha256") or _sha256(example)
+            row["sha256"] = row.get("sha256") or _digest(example)
     return head
 
 
@@ -175,7 +175,7 @@ def _found(head: Mapping[str, Any], moved: records.Moved, there: Mapping[str, Ex
             if (given := there.get(row.get("sha256", ""))) is not None:
                 places.insert(0, (given.path, given.member))
             same = (
-                place for place in places if _sha256(Example(place[0], member=place[1])) == row.get("sha256")
+                place for place in places if _digest(Example(place[0], member=place[1])) == row.get("sha256")
             )
             existing = (place for place in places if place[0].exists())
             path, row["member"] = next(same, None) or next(existing, places[0])
@@ -198,14 +198,5 @@ def _by_content(pictures: intake.Source | None) -> dict[str, Example]:
     if pictures is None:
         return {}
     found = intake.read(pictures)
-    every = (*found.examples, *getattr(found, "class_pictures", ()))
-    return {digest: replace(e, caption=None) for e in every if (digest := _sha256(e))}
-
-
-def _sha256(example: Example) -> str | None:
-    """None where it cannot be read."""
-    try:
-        with example.stream() as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except (OSError, LookupError, zipfile.BadZipFile):
-        return None
+    every = (*found.examples, *found.class_pictures)
+    return {digest: replace(e, caption=None) for e in every if (digest := _digest(e))}

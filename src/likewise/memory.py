@@ -57,7 +57,7 @@ def check(base: Base, adapter: Adapter, stack: Stack, title: str) -> None:
 def parts(base: Base, adapter: Adapter, stack: Stack) -> Parts:
     """Bytes that training will take beside what is in memory once `adapter` is attached."""
     recipe, weights = stack.recipes[0], _trained(adapter)
-    fixed, growing = activations(base, adapter, stack)
+    fixed, growing = activations(base, stack)
     # Activations are let go while gradients come; about half of those that grow are those of the last gradients.
     kept = max(fixed + growing - weights, growing / 2)
     return {
@@ -68,7 +68,7 @@ def parts(base: Base, adapter: Adapter, stack: Stack) -> Parts:
     }
 
 
-def activations(base: Base, adapter: Adapter, stack: Stack) -> tuple[float, float]:
+def activations(base: Base, stack: Stack) -> tuple[float, float]:
     """Bytes that one step keeps for its backward pass, foreseen from a small picture: a fixed share, such as weights in
     another precision, and what grows with rows and area."""
     recipe = stack.recipes[0]
@@ -191,7 +191,7 @@ def _changes(base: Base, adapter: Adapter, stack: Stack) -> Iterator[Change]:
         yield "batch_size=1", fewer(1 / recipe.batch_size)
     if recipe.prior != "none":
         yield "prior=none", fewer(0.5)
-    if not recipe.checkpointing and (share := _recomputed(base, adapter, stack)) < 1:
+    if not recipe.checkpointing and (share := _recomputed(base, stack)) < 1:
         yield "checkpointing=true", fewer(share)
     size = recipe.resolution or base.resolution
     if (less := size // 2 // base.grid * base.grid) >= base.grid * SMALL:
@@ -205,11 +205,11 @@ def _changes(base: Base, adapter: Adapter, stack: Stack) -> Iterator[Change]:
         yield "--method lora", lambda found: {"activations": found["activations"]}
 
 
-def _recomputed(base: Base, adapter: Adapter, stack: Stack) -> float:
+def _recomputed(base: Base, stack: Stack) -> float:
     """The share of activations that is left where they are computed again; 1 where this base cannot do so."""
     jobs = tuple(replace(j, recipe=j.recipe.override({"checkpointing": True})) for j in stack.jobs)
     try:
-        fewer, all_of_them = (sum(activations(base, adapter, s)) for s in (Stack(jobs), stack))
+        fewer, all_of_them = (sum(activations(base, s)) for s in (Stack(jobs), stack))
     except UnsupportedError:
         return 1.0
     return fewer / max(all_of_them, 1.0)

@@ -163,7 +163,7 @@ class Run:
         checkpoint = Checkpoint(self.folder, records.read_plan(self.folder).get("identity"))
         with ExitStack() as held:
             with meter:
-                if any(recipe.prior == "pictures" for recipe in stack.recipes):
+                if any(prior.missing(job.recipe, job.concept) for job in stack.jobs):
                     with method.attach(base, stack) as tried:  # before minutes go into class pictures
                         memory.check(base, tried, stack, method.title)
                 class_pictures = [list(self._class_pictures(base, job)) for job in stack.jobs]

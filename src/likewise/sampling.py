@@ -27,8 +27,6 @@ from likewise.prompt import foreign, says
 
 logger = logging.getLogger(__name__)
 
-logger = logging.getLogger(__name__)
-
 
 def draw(
     base: Base,
@@ -196,7 +194,7 @@ def sample(
     )
     try:
         with attached(loaded, taught, weights):
-            gallery = Gallery(out, _concepts(sources, weights))
+            gallery = Gallery(out, _concepts([source for source, _ in named], weights))
             return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, gallery)
     except (FormatError, UnsupportedError) as error:
         if not assumed:
@@ -248,7 +246,7 @@ def _concepts(sources: Sequence[Path], weights: Sequence[float] | None) -> dict[
     """What was attached, by the names of files or runs."""
     strengths = weights or [1.0] * len(sources)
     named = [source.absolute().name if source.is_dir() else source.stem for source in sources]
-    called = [f"{name}:{strength:g}" for name, strength in zip(named, strengths, strict=False)]
+    called = [f"{name}:{strength:g}" for name, strength in zip(named, strengths, strict=True)]
     return {"Concepts": ", ".join(called)} if called else {}
 
 

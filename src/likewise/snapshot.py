@@ -17,10 +17,10 @@ from torch.utils.hooks import RemovableHandle
 
 from likewise.cache import home
 from likewise.files import storing
+from likewise.frozen import NARROW
 
 LARGE = 1 << 28
 """Bytes of full precision. Less than this is not worth a file."""
-NARROW = (torch.float16, torch.bfloat16)
 
 
 class Snapshot:

@@ -309,12 +309,6 @@ class Training:
             for parameter, data in zip(self.parameters, last, strict=True):
                 parameter.data = data
 
-    def finish(self) -> None:
-        """Leave the adapter with what is to be kept: the average where there is one, and no gradients."""
-        for parameter, shadow in zip(self.parameters, self.average, strict=False):
-            parameter.data.copy_(shadow)
-        self._drop_gradients()
-
 
 def _after(own: Draw, prior: Draw) -> Draw:
     """`prior`'s rows behind `own`'s."""

@@ -28,7 +28,6 @@ LEAST_SIDE = 32
 class Intake:
     """What a source holds; `names` (unique, inside the source) and `sizes` (upright) go with `examples`."""
 
-    source: str
     layout: str
     """flat folder, nested folders, kohya, the name of a table such as metadata.jsonl, zip or files."""
     examples: tuple[Example, ...]
@@ -127,7 +126,6 @@ def read(source: Source, class_pictures: Source | None = None) -> Intake:
     layouts.say_dates(names, listing)
     layouts.say_rest(listing)
     return Intake(
-        source=listing.source,
         layout=listing.layout,
         examples=tuple(examples),
         names=tuple(seen),

@@ -140,9 +140,7 @@ class LoRAAdapter(Adapter):
             dropout = self.dropout if torch.is_grad_enabled() else 0.0
             scale = layer.scale * self.strength
             delta = _convolve if isinstance(module, nn.Conv2d) else _multiply
-            if self.span is None or self.span.whole:
-                return output + delta(module, layer, inputs[0], scale, dropout).to(output.dtype)
-            own = self.span.rows(len(output))
+            own = slice(None) if self.span is None else self.span.rows(len(output))
             change = delta(module, layer, inputs[0][own], scale, dropout).to(output.dtype)
             return self.on_own_rows(output, lambda rows: rows + change)
 
