@@ -86,15 +86,11 @@ def convert(
     program = placing.program_at(install).name if install and not no_metadata else ""
     subject = open_checkpoint(source, averaged=averaged) if averaged else subjects.open_subject(source)
     notes = _warn(subject, as_json)
-    if base is not None and not (isinstance(subject, Artifact) and subject.method == "dreambooth"):
+    taught = subject if isinstance(subject, Artifact) and subject.method == "dreambooth" else None
+    if base is not None and taught is None:
         raise FormatError(f"{source} needs no base", "--base is for weights that DreamBooth taught")
-    if (
-        base is None
-        and to in subjects.WHOLE
-        and isinstance(subject, Artifact)
-        and subject.method == "dreambooth"
-    ):
-        wish = replace(wish, saving=replace(saving, base=_own_base(source, subject)))
+    if base is None and taught is not None and to in subjects.WHOLE:
+        wish = replace(wish, saving=replace(saving, base=_own_base(source, taught)))
     target = placing.save(subject, source.stem, wish)
     beside = accompanying.accompany(target, subject, picture, program)
     if not as_json:

@@ -270,10 +270,10 @@ def _row(number: int, cells: Mapping[str, str | None], reading: _Reading) -> dic
     row: dict[str, Any] = {}
     for column, kind in MODELS.items():
         cell = (cells.get(column) or "").strip()
-        if cell.startswith("'") and re.match(FORMULA, cell):  # as `exporting` writes it
-            cell = cell[1:]
         if cell.lower() in _NOTHING:
             cell = ""
+        elif cell.startswith("'") and re.match(FORMULA, cell):  # as `exporting` writes it
+            cell = cell[1:]
         row[column] = _cell(column, kind, cell)
         if row[column] is None and cell:
             reading.misread(column, cell)
