@@ -18,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from likewise.concept import Concept, article, held_out_for, slug
+from likewise.concept import Concept, Fold, article, held_out_for, slug
 from likewise.errors import ConceptError
 from likewise.picture import Example, fingerprint, near_duplicates
 
@@ -339,6 +339,34 @@ def test_near_duplicates_stay_on_one_side(folder: Callable[[int], Path]) -> None
         sides = [{e.name for e in side} & {"0.png", "0 again.png"} for side in (read.examples, read.held_out)]
         assert sorted(map(len, sides)) == [0, 2]
         assert 1 <= len(read.held_out) <= 2
+
+
+def test_a_fold_keeps_everything_but_the_split(folder: Callable[[int], Path]) -> None:
+    where = folder(5)
+    (where / "reg").mkdir()
+    scene(9).save(where / "reg" / "other.png")
+    (where / "2.txt").write_text("asleep")
+    whole = Concept.read(where, token="sks", noun="dog", background="#102030")
+    assert sorted(whole.groups) == [(0,), (1,), (2,), (3,), (4,)]
+    folded = whole.fold(Fold(1, (0, 2, 3), (1, 4)))
+    assert [example.name for example in folded.examples] == ["0.png", "2.png", "3.png"]
+    assert [example.name for example in folded.held_out] == ["1.png", "4.png"]
+    assert folded.examples[1].caption == "asleep"
+    assert all(example.sha256 for example in (*folded.examples, *folded.held_out))
+    kept = ("name", "token", "noun", "background", "class_pictures")
+    assert all(getattr(folded, name) == getattr(whole, name) for name in kept)
+    assert len(folded.class_pictures) == 1
+    assert folded.groups == ()
+    assert Concept.from_json(folded.to_json()) == folded
+
+
+def test_a_fold_of_other_pictures_is_refused(folder: Callable[[int], Path]) -> None:
+    whole = Concept.read(folder(4), token="sks", noun="dog")
+    for fold in (Fold(0, (0, 1), (2,)), Fold(0, (0, 1, 2), (2, 3)), Fold(0, (0, 1, 2, 3), (4,))):
+        with pytest.raises(ConceptError, match="fold 0 does not split the pictures of my-dog"):
+            whole.fold(fold)
+    with pytest.raises(ConceptError, match="does not split"):
+        whole.fold(Fold(0, (0, 1, 2), (3,))).fold(Fold(1, (0, 1), (2,)))
 
 
 @pytest.mark.parametrize("hold_out", [-1, 3, 9])

@@ -10,7 +10,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +23,19 @@ from likewise.prompt import says, spelled
 
 _PLACES = r"\[(?:trigger|name|filewords)\]|\{\}"
 """Where ai-toolkit, the web UI and likewise itself put the concept into a caption."""
+
+
+Groups = Sequence[Sequence[int]]
+"""Positions of pictures that stay on one side of every split, in the order in which they are held out."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One way to split a concept's pictures: positions in reading order, rising."""
+
+    number: int
+    train: tuple[int, ...]
+    held_out: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,8 @@ class Concept:
     """What transparency was laid on; set on every example."""
     class_pictures: tuple[Example, ...] = ()
     """Own pictures of the class, for a prior of `pictures`; never learned as the concept."""
+    groups: Groups = field(default=(), compare=False)
+    """Near-duplicates by position, where all pictures were read as `examples`; empty once they are split."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "token", check_token(self.token))
@@ -110,16 +125,26 @@ class Concept:
         token, noun = check_token(token), _check_noun(noun)
         found = intake.read(source, class_pictures)
         examples = _digested(found.renamed(token, noun))
-        kept = _hold_out(found.names, found.duplicates, hold_out, seed)
-        return cls(
+        groups = _groups(found.names, found.duplicates, seed)
+        whole = cls(
             name=slug(found.title) or slug(f"{token} {noun}") or "concept",
             token=token,
             noun=noun,
-            examples=tuple(e for e, name in zip(examples, found.names, strict=True) if name not in kept),
-            held_out=tuple(e for e, name in zip(examples, found.names, strict=True) if name in kept),
+            examples=examples,
             background=background,
             class_pictures=_digested(found.class_pictures),
+            groups=groups,
         )
+        held = choose_held_out(groups, hold_out)
+        return whole.fold(split(groups, held)) if held else whole
+
+    def fold(self, fold: Fold) -> Self:
+        """The same concept with some of its `examples` held out. Raises ConceptError unless it was read whole."""
+        if self.held_out or sorted((*fold.train, *fold.held_out)) != list(range(len(self.examples))):
+            hint = "read it with hold_out=0, and plan its folds from its own groups"
+            raise ConceptError(f"fold {fold.number} does not split the pictures of {self.name}", hint)
+        train, held = (tuple(self.examples[i] for i in part) for part in (fold.train, fold.held_out))
+        return replace(self, examples=train, held_out=held, groups=())
 
     def digest(self) -> str:
         """sha256 over all that training sees: bytes, captions, repeats, split, token, noun, background, class pictures.
@@ -179,26 +204,42 @@ def _digested(examples: Sequence[Example]) -> tuple[Example, ...]:
     return tuple(replace(example, sha256=example.digest()) for example in examples)
 
 
-def _hold_out(
-    names: Sequence[str], duplicates: Sequence[Sequence[str]], wanted: int | None, seed: int
-) -> frozenset[str]:
-    count = held_out_for(len(names)) if wanted is None else wanted
-    if not 0 <= count < max(len(names), 1):
-        hint = f"0 to {len(names) - 1} leave something to learn from"
-        raise ConceptError(f"cannot hold out {count} of {len(names)} usable pictures", hint)
+def _groups(names: Sequence[str], duplicates: Sequence[Sequence[str]], seed: int) -> Groups:
     group = {name: tuple(names) for names in duplicates for name in names}
-    groups = {group.get(name, (name,)) for name in names}
-    kept: set[str] = set()
+    found = {group.get(name, (name,)) for name in names}
+    places = {name: place for place, name in enumerate(names)}
     # Ordered by a hash rather than a generator: the same on every platform and version of Python.
-    for members in sorted(
-        groups, key=lambda g: hashlib.sha256(f"{seed}/{g[0]}".encode("utf-8", "surrogateescape")).digest()
-    ):
-        if len(kept) + len(members) <= count:
-            kept.update(members)
-    if wanted and not kept:
+    ordered = sorted(
+        found, key=lambda g: hashlib.sha256(f"{seed}/{g[0]}".encode("utf-8", "surrogateescape")).digest()
+    )
+    return tuple(tuple(places[name] for name in members) for members in ordered)
+
+
+def choose_held_out(groups: Groups, wanted: int | None = None) -> Groups:
+    """The first of `groups` that together have at most `wanted` pictures, or as many as the protocol says.
+
+    Raises ConceptError where so many cannot be held out, or the pictures are all alike.
+    """
+    pictures = sum(map(len, groups))
+    count = held_out_for(pictures) if wanted is None else wanted
+    if not 0 <= count < max(pictures, 1):
+        hint = f"0 to {pictures - 1} leave something to learn from"
+        raise ConceptError(f"cannot hold out {count} of {pictures} usable pictures", hint)
+    held: list[Sequence[int]] = []
+    for members in groups:
+        if sum(map(len, held)) + len(members) <= count:
+            held.append(members)
+    if wanted and not held:
         hint = "add pictures that differ, or hold out none"
         raise ConceptError(f"cannot hold out {wanted}: the pictures are near-duplicates of one another", hint)
-    return frozenset(kept)
+    return held
+
+
+def split(groups: Groups, held: Groups, number: int = 0) -> Fold:
+    """The fold that keeps `held` from training, of all `groups`."""
+    kept = sorted(place for members in held for place in members)
+    rest = sorted({place for members in groups for place in members}.difference(kept))
+    return Fold(number, tuple(rest), tuple(kept))
 
 
 def held_out_for(pictures: int) -> int:
