@@ -18,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from likewise.concept import Concept, Fold, article, held_out_for, slug
+from likewise.concept import Concept, Fold, article, held_out_for, plural, slug
 from likewise.errors import ConceptError
 from likewise.picture import Example, fingerprint, near_duplicates
 
@@ -427,3 +427,15 @@ def test_neither_file_imports_torch() -> None:
     heavy = "{'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     command = f"import sys, likewise.concept, likewise.intake; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("noun", "many"),
+    [
+        ("cat", "cats"), ("bus", "buses"), ("toy box", "toy boxes"), ("puppy", "puppies"), ("toy", "toys"),
+        ("fish", "fish"), ("woman", "women"), ("policewoman", "policewomen"), ("human", "humans"), ("German", "Germans"),
+        ("old man", "old men"), ("person", "people"), ("brush", "brushes"), ("dwarf", "dwarfs"), ("mouse", "mice"),
+    ],
+)  # fmt: skip
+def test_several_of_a_noun(noun: str, many: str) -> None:
+    assert plural(noun) == many

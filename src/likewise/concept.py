@@ -278,6 +278,27 @@ def article(noun: str) -> str:
     return "an" if _AN.match(noun) and not _A.match(noun) else "a"
 
 
+_MANY = {
+    "man": "men", "woman": "women", "person": "people", "child": "children", "mouse": "mice", "goose": "geese",
+    "foot": "feet", "tooth": "teeth", "leaf": "leaves", "wolf": "wolves", "calf": "calves", "knife": "knives",
+    "loaf": "loaves", "shelf": "shelves", "scarf": "scarves", "elf": "elves", "thief": "thieves", "ox": "oxen",
+    "fish": "fish", "sheep": "sheep", "deer": "deer", "potato": "potatoes", "tomato": "tomatoes", "hero": "heroes",
+}  # fmt: skip
+
+
+def plural(noun: str) -> str:
+    """Several of what `noun` names, by its last word: `garden gnomes`, `toy buses`, `policewomen`."""
+    rest, blank, last = noun.rpartition(" ")
+    many = _MANY.get(last.lower())
+    if many is None and re.search(r"(?<!hu)(?<!ger)(?<!sha)(?<!ro)man$", last, re.IGNORECASE):
+        many = f"{last[:-3]}men"
+    if many is None and re.search(r"(?:s|x|z|ch|sh)$", last):
+        many = f"{last}es"
+    if many is None and re.search(r"[^aeiou]y$", last):
+        many = f"{last[:-1]}ies"
+    return rest + blank + (many or f"{last}s")
+
+
 def slug(text: str) -> str:
     """A folder name: lower case, ASCII where the text has any, 60 characters at most; may be empty."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from likewise.comparison.banks import load
 from likewise.comparison.folds import plan_folds
+from likewise.comparison.kinds import KINDS, Kind
 from likewise.comparison.split import check_split
 from likewise.concept import Concept
 from likewise.errors import ConceptError, RecipeError
@@ -109,3 +111,9 @@ def test_a_test_prompt_that_was_tuned_on_stops(concept: Concept) -> None:
 def test_a_development_prompt_in_the_test_stops(concept: Concept) -> None:
     with pytest.raises(RecipeError, match=r"the prompt 'A {} on a beach' is in development and in test"):
         check_split(concept, development=(*DEVELOPMENT, "A {} on a beach"), test=TEST)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shipped_prompts_keep_the_rules(concept: Concept, kind: Kind) -> None:
+    texts = {part: [p.text for p in load(kind).prompts if p.part == part] for part in ("development", "test")}
+    check_split(concept, development=texts["development"], test=texts["test"], tuned_on=texts["development"])
