@@ -672,7 +672,7 @@ def test_compare_on_a_miniature_gives_a_page_and_a_table(call: Call, monkeypatch
 
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    monkeypatch.setattr(comparison, "panel", lambda pocket: panel())  # a judge, though one that knows nothing
+    monkeypatch.setattr(comparison, "panel", lambda judges: panel())  # a judge, though one that knows nothing
     pictures(Path("photos"), 4)
     Path("prompts.txt").write_text("# places\na {} at night\n\na {} on a beach\n")
     words = ["--noun", "dog", "--token", "sks", "--base", "tiny:sd", "--methods", "lora,textual-inversion"]
@@ -724,7 +724,7 @@ def test_a_comparison_in_which_nothing_was_taught_is_no_success(
 ) -> None:
     from likewise.comparison import comparison
 
-    monkeypatch.setattr(comparison, "panel", lambda pocket: panel())
+    monkeypatch.setattr(comparison, "panel", lambda judges: panel())
     pictures(Path("photos"), 4)
     Path("prompts.txt").write_text("a {} at night\n")
     words = ["--noun", "dog", "--token", "sks", "--base", "tiny:sd", "--methods", "lora,textual-inversion"]

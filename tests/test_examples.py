@@ -38,7 +38,7 @@ def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LIKEWISE_EXAMPLE_BASE", "tiny:sd")
     monkeypatch.setenv("LIKEWISE_EXAMPLE_STEPS", "2")
     monkeypatch.setattr(sys, "argv", [str(path)])
-    monkeypatch.setattr(comparison, "panel", lambda pocket: panel())  # a judge, though one that knows nothing
+    monkeypatch.setattr(comparison, "panel", lambda judges: panel())  # a judge, though one that knows nothing
     runpy.run_path(str(path), run_name="__main__")
     with Image.open(tmp_path / f"example-{path.stem}" / f"{path.stem}.png") as sheet:
         assert sheet.mode == "RGB"

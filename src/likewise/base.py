@@ -30,6 +30,8 @@ _TOO_STRONG = (
     "lower the strength of what was taught, or teach it again with a lower learning_rate; "
     "if nothing was taught, the base itself is damaged"
 )
+JUDGES = ("judge", "clip", "dinov2", "dreamsim")
+"""Networks that may look at pictures, a file of `metrics` each, by which a base's maker can say who judges its drawings."""
 MOST_STEPS = 1000
 """Noise levels that Stable Diffusion and its kin were trained on; a sampler has no more steps to take."""
 
@@ -113,6 +115,8 @@ class Base(ABC):
     guidance: float = 5.0
     """How strictly to follow the prompt where nothing is said."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    judges: Mapping[str, str] = {}
+    """Who of `JUDGES` judges `pictures` and `prompts` of this base; empty where its maker names nobody."""
 
     def __init__(self) -> None:
         self.reserved_tokens: tuple[str, ...] = ()

@@ -170,7 +170,7 @@ def test_a_method_that_leaves_the_base_changed_is_void_and_harms_no_other(done: 
 
 def test_done_rows_have_pictures_scores_and_costs(done: Done) -> None:
     row = done.rows()["lora"]
-    assert set(row.scores) == {"fidelity", "prompt", "diversity", "copying"}
+    assert set(row.scores) == {"fidelity", "prompt", "diversity", "copying", "style", "gap"}
     for score in row.scores.values():
         assert set(score) == {"mean", "low", "high", "n", "normalised"}
     assert row.scores["fidelity"]["n"] == 2
@@ -231,7 +231,8 @@ def test_the_description_of_the_comparison(done: Done) -> None:
     assert (len(book["train"]), len(book["held_out"])) == (3, 2)
     assert all((done.folder / name).is_file() for name in book["train"] + book["held_out"])
     assert set(book["ceiling"]["fidelity"]) == {"mean", "low", "high"}
-    assert [metric["name"] for metric in book["metrics"]] == ["fidelity", "prompt", "diversity", "copying"]
+    names = ["fidelity", "prompt", "diversity", "copying", "style", "gap"]
+    assert [metric["name"] for metric in book["metrics"]] == names, "those that had what they need"
     assert all(set(metric) == {"name", "title", "better", "meaning", "card"} for metric in book["metrics"])
     assert book["machine"]["cores"]
     assert any("left" in note or "leaves" in note for note in book["notes"])
@@ -470,7 +471,7 @@ def test_too_few_pictures_and_wrong_settings_are_refused_at_once(done: Done, tmp
 def test_compare_returns_the_folder_and_logs_what_failed(
     done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "panel", lambda **_: panel())
+    monkeypatch.setattr(module, "panel", lambda _: panel())
     monkeypatch.chdir(tmp_path)
     options: dict[str, Any] = {
         "prompts": PROMPTS[:1],
@@ -491,7 +492,7 @@ def test_compare_returns_the_folder_and_logs_what_failed(
 def test_missing_judges_are_found_out_before_anything_is_trained(
     done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(**_: object) -> None:
+    def missing(_: object) -> None:
         raise BaseError("the embedded judge is not here")
 
     monkeypatch.setattr(module, "panel", missing)

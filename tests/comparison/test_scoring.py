@@ -118,9 +118,15 @@ def test_rows_that_are_not_done_stay_as_they_were(found: Scored) -> None:
 
 def test_scores_are_kept_by_prompt_with_their_card(found: Scored, tmp_path: Path) -> None:
     book = json.loads((tmp_path / "trials" / "half" / "scores.json").read_text(encoding="utf-8"))
-    assert set(book) == {"fidelity", "diversity", "copying"}, "no head and no text: nothing checks the prompt"
+    assert set(book) == {"fidelity", "diversity", "copying", "gap"}, (
+        "no head, no text, no style: nothing checks those"
+    )
     assert book["fidelity"]["card"] == "fidelity-heldout-allpairs-v1/quarter-colours-v1"
     assert set(book["fidelity"]["prompts"]) == {"one", "two"}
+    pictures = book["fidelity"]["pictures"]
+    assert [len(pictures[prompt]) for prompt in ("one", "two")] == [2, 2]
+    assert sum(pictures["one"]) / 2 == pytest.approx(book["fidelity"]["prompts"]["one"])
+    assert [len(book["diversity"]["pictures"][prompt]) for prompt in ("one", "two")] == [1, 1]
 
 
 def test_scoring_again_gives_the_same(found: Scored, tmp_path: Path) -> None:

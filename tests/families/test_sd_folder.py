@@ -1,6 +1,7 @@
 """Stable Diffusion from diffusers folders of every spelling, and the vision twin of a folder."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from likewise import families
 from likewise.base import Sampler
 from likewise.errors import BaseError
 from likewise.families._clip import ClipTwin, half_of, hub_twin, plain_tokenizer
+from likewise.families._components import read_advice
 from likewise.families.sd import StableDiffusion
 from likewise.preprocessing import pixels
 from likewise.tower import TextTower
@@ -130,6 +132,39 @@ def test_advice_is_read_from_the_folder(folder, tmp_path):
     assert loaded.settled(Sampler(guidance=1.5)).guidance == 1.5
     assert loaded.advice == {"lora": {"learning_rate": 1e-3, "steps": 300}}
     assert families.load(str(folder)).advice == {}
+    assert families.load(str(folder)).judges == {}
+
+
+def test_a_base_names_who_judges_it(folder, tmp_path):
+    """Red when `[judge]` is not read, or a miniature names nobody."""
+    shutil.copytree(folder, tmp_path / "m")
+    (tmp_path / "m/likewise.toml").write_text('[judge]\npictures = "dinov2"\nprompts = "clip"\n')
+    assert families.load(str(tmp_path / "m")).judges == {"pictures": "dinov2", "prompts": "clip"}
+    embedded = {"pictures": "judge", "prompts": "judge"}
+    assert families.load("pocket").judges == embedded
+    assert [families.load(f"tiny:{name}").judges for name in ("sd", "sd2", "sdxl")] == [embedded] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[judge]\npictures = "resnet"\nprompts = "clip"\n', "judge.pictures = 'resnet' is no network"),
+        ('[judge]\npictures = ["clip"]\nprompts = "clip"\n', "is no network that can judge"),
+        ('[judge]\nfaces = "clip"\n', "there is no key judge.faces"),
+        ('[judge]\npictures = "clip"\n', "judge.prompts is missing beside judge.pictures"),
+        ('judge = "clip"\n', "judge = 'clip' is no table"),
+        ("guidence = 7\n", "there is no key guidence"),
+        ("recipe = 3\n", "recipe holds no table"),
+        ("[recipe]\nsteps = 3\n", "recipe holds no table"),
+    ],
+)
+def test_advice_that_is_not_understood_is_refused_in_one_line(tmp_path, text, message):
+    """Red for each row when its own check in `read_advice` is taken out."""
+    (tmp_path / "likewise.toml").write_text(text)
+    with pytest.raises(BaseError, match=re.escape(message)) as caught:
+        read_advice(tmp_path / "likewise.toml")
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
 
 
 # --- the vision twin ---------------------------------------------------------------------------

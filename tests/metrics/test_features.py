@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image, ImageFilter
 from safetensors.torch import save_file
 
 from likewise.errors import BaseError, RecipeError
-from likewise.metrics import clip, dinov2, features
+from likewise.metrics import clip, dinov2, dreamsim, features
 from likewise.metrics import judge as embedded
 from likewise.metrics.features import blank, read, upright
 from tests.metrics.judges import CARD, judge, picture
@@ -130,7 +132,10 @@ def test_clip_pictures_and_texts_share_a_space(tmp_path: Path) -> None:
     CLIPTokenizer(vocab=letters, merges=[]).save_pretrained(tmp_path)
     found = clip.load(str(tmp_path))
     assert found.reads_text
-    assert found.id == "clip-vit-b32-r32c32-v1"
+    assert re.fullmatch(r"clip-[0-9a-f]{12}-r32c32-v1", found.id), "these are not the published weights"
+    style = found.style([picture(), picture(1)])
+    assert style.shape == (2, 4 * 16)
+    assert torch.allclose(style.norm(dim=1), torch.ones(2), atol=1e-5)
     for vectors in (found.images([picture(), picture(1)]), found.texts(["a dog", "a " * 200])):
         assert vectors.shape == (2, 8)
         assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
@@ -145,9 +150,12 @@ def test_dinov2_gives_its_class_token(tmp_path: Path) -> None:
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=224, patch_size=56
     )
     Dinov2Model(config).save_pretrained(tmp_path)
-    vectors = dinov2.load(str(tmp_path)).images([picture(), picture(1)])
+    found = dinov2.load(str(tmp_path))
+    vectors, style = found.images([picture(), picture(1)]), found.style([picture(), picture(1)])
     assert vectors.shape == (2, 16)
-    assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
+    assert style.shape == (2, 4 * 16)
+    for rows in (vectors, style):
+        assert torch.allclose(rows.norm(dim=1), torch.ones(2), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["clip", "dinov2"])
@@ -157,8 +165,37 @@ def test_weights_that_are_not_here_are_an_error_with_a_way_out(name: str) -> Non
     assert "hf download" in str(caught.value)
 
 
+def test_dreamsim_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red when the import stands outside `try`."""
+    monkeypatch.setitem(sys.modules, "dreamsim", None)
+    with pytest.raises(BaseError, match="DreamSim cannot be loaded") as caught:
+        features.load("dreamsim")
+    assert "pip install dreamsim" in str(caught.value)
+
+
+def test_dreamsim_embeds_one_picture_at_a_time() -> None:
+    """`PerceptualModel.embed` squeezes its batch. Red when pictures are embedded together, or rows keep their length."""
+
+    class Model:
+        def eval(self) -> Model:
+            return self
+
+        def embed(self, one: torch.Tensor) -> torch.Tensor:
+            assert len(one) == 1
+            return one.mean((2, 3))
+
+    def preprocess(image: Image.Image) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(image.resize((8, 8)), np.float32)).permute(2, 0, 1)[None]
+
+    found = dreamsim.DreamSim(Model(), preprocess)
+    vectors = found.images([picture(), picture(1)])
+    assert vectors.shape == (2, 3)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
+    assert found.style([picture()]) is None
+
+
 def test_an_unknown_backend_names_the_known() -> None:
-    with pytest.raises(RecipeError, match="judge, clip, dinov2"):
+    with pytest.raises(RecipeError, match="judge, clip, dinov2, dreamsim"):
         features.load("resnet")
     with pytest.raises(RecipeError, match="does not read text"):
         judge().texts(["a dog"])
@@ -168,11 +205,16 @@ def test_without_large_weights_the_judge_stands_in_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded.load, "__defaults__", (written(tmp_path),))
-    own, other = features.panel(pocket=True), features.panel(pocket=False)
+    own = features.panel({"pictures": "judge", "prompts": "judge"})
+    other = features.panel({})
     assert own.note is None
     assert own.pictures is own.prompts
     assert other.note is not None
     assert "drawn pictures only" in other.note
+    with pytest.raises(BaseError, match="DINOv2"):
+        features.panel({"pictures": "dinov2", "prompts": "judge"})
+    with pytest.raises(RecipeError, match="resnet"):
+        features.panel({"pictures": "resnet", "prompts": "judge"})
 
 
 @pytest.mark.skipif(not SHIPPED, reason="the embedded judge is not built yet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -41,6 +42,16 @@ def evidence(
     )
 
 
+def pick(some: Reading, start: int, stop: int) -> Reading:
+    """Some rows of a reading with miniatures."""
+    assert some.miniatures is not None
+    return replace(
+        reading(some.vectors[start:stop]),
+        miniatures=some.miniatures[start:stop],
+        appearance=some.appearance[start:stop],
+    )
+
+
 def score(name: str, *arguments: object) -> float:
     found = metrics.get(name).score(evidence(*arguments))  # type: ignore[arg-type]
     assert found is not None
@@ -48,9 +59,11 @@ def score(name: str, *arguments: object) -> float:
 
 
 def test_the_folder_is_the_registry() -> None:
-    assert metrics.names() == ["fidelity", "prompt", "diversity", "copying"]
+    assert metrics.names() == [
+        "fidelity", "prompt", "diversity", "copying", "rank", "layout", "style", "gap", "leak", "drift", "masked",
+    ]  # fmt: skip
     cards = {metrics.get(name).card("pocket-judge-v1") for name in metrics.names()}
-    assert len(cards) == 4
+    assert len(cards) == len(metrics.names())
     assert all(card.endswith("/pocket-judge-v1") for card in cards)
     for name in metrics.names():
         assert metrics.get(name).meaning.endswith(".")
@@ -166,12 +179,28 @@ def test_diversity_is_within_prompts_and_failed_pictures_add_nothing() -> None:
 
 
 def test_training_pictures_handed_back_are_copies_and_held_out_ones_are_not() -> None:
-    real = torch.randn(8, 16, generator=torch.Generator().manual_seed(2)) + 1
-    train, held_out = real[:5], real[5:]
-    assert score("copying", reading(train), ["a"] * 5, held_out, train) == 1.0
-    assert score("copying", reading(held_out), ["a"] * 3, held_out, train) == 0.0
-    assert score("copying", reading(train, [True] * 5), ["a"] * 5, held_out, train) == 0.0
-    assert copying.threshold(reading(train[:1]), reading(held_out[:1])) is None, "two pictures draw no line"
+    """Either look finds a copy. Red when `or` between them becomes `and`, or a picture meets itself in the line."""
+    noise = torch.Generator().manual_seed(2)
+    real, small = torch.randn(8, 16, generator=noise) + 1, torch.rand(8, 3, 64, 64, generator=noise)
+    both = replace(reading(real), miniatures=small)
+    train, held_out = pick(both, 0, 5), pick(both, 5, 8)
+    elsewhere = torch.randn(5, 16, generator=noise) - 1
+    fresh = torch.rand(5, 3, 64, 64, generator=noise)
+
+    def copied(drawn: Reading) -> float:
+        found = metrics.get("copying").score(Evidence(drawn, ("a",) * len(drawn), {}, train, held_out))
+        assert found is not None
+        return found.mean
+
+    assert copied(train) == 1.0
+    assert copied(replace(reading(elsewhere), miniatures=train.miniatures)) == 1.0, "the pictures as such"
+    assert copied(replace(train, miniatures=fresh)) == 1.0, "their appearance"
+    assert copied(held_out) == copied(replace(train, failed=(True,) * 5)) == 0.0
+    assert copying.calibrate(pick(both, 0, 1), pick(both, 5, 6)) is None, "two pictures draw no line"
+    line = copying.calibrate(train, held_out)
+    assert line is not None
+    assert line.rate == pytest.approx(2 / 9)
+    assert copying.calibrate(reading(real[:5]), reading(real[5:])) is None, "no miniatures, no second look"
 
 
 def test_replacing_outputs_by_the_floor_lowers_fidelity_in_proportion() -> None:

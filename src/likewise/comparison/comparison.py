@@ -277,7 +277,7 @@ class Comparison:
         return found.notes
 
     def _judges(self) -> Panel:
-        return panel(pocket=self.base == "pocket" or self.base.startswith("tiny:"))
+        return panel(self._base().judges)
 
     def _write(self, book: Mapping[str, Any]) -> None:
         write_text(

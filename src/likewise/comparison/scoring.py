@@ -34,7 +34,7 @@ class Scored:
 
 
 def score(folder: Path, rows: Sequence[Row], templates: Mapping[str, str], noun: str, panel: Panel) -> Scored:
-    """Score every row that is done; also writes trials/NAME/scores.json with each prompt's mean."""
+    """Score every row that is done; also writes trials/NAME/scores.json with every picture's value."""
     looks = {
         "pictures": _Look(panel.pictures, folder, templates, noun),
         "prompts": _Look(panel.prompts, folder, templates, noun),
@@ -64,6 +64,7 @@ def score(folder: Path, rows: Sequence[Row], templates: Mapping[str, str], noun:
             "card": m.card(looks[m.reads].features.id),
         }
         for m in listed
+        if any(m.name in scores for scores in found.values())
     )
     seen = prompt.ceiling(templates, panel.prompts.phrases, panel.prompts.ceilings)
     tops = {name: _without_count(top) for name, top in {"fidelity": ceiling, "prompt": seen}.items() if top}
@@ -121,6 +122,8 @@ def _record(
         name: {
             "card": cards[name],
             "prompts": dict(score.prompts),
+            "pictures": dict(score.pictures),
+            "missed": score.missed,
             "left_out": score.left_out,
             **score.to_json(),
         }

@@ -18,6 +18,7 @@ from likewise.base import Base, Site
 from likewise.checkpoints.single_file import version_of
 from likewise.errors import BaseError
 from likewise.families._clip import clip_path
+from likewise.families._components import Advice
 from likewise.objective import DenoisingObjective, check_prediction
 from likewise.solver import Scheduled
 
@@ -79,6 +80,11 @@ class LatentUNet(Base):
     def recognises(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Whether these are the names of a single file of this family."""
         return version_of(shapes) in cls.versions
+
+    def _heed(self, advice: Advice) -> None:
+        """Take what the base's maker advises."""
+        self.advice, self.reserved_tokens = advice.recipes, advice.reserved_tokens
+        self.guidance, self.judges = advice.guidance, advice.judges
 
     @classmethod
     def tiny(cls, seed: int = 0) -> Self:

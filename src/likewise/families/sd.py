@@ -27,6 +27,7 @@ from likewise.families._clip import (
     read_twin,
 )
 from likewise.families._components import (
+    MINIATURE,
     Advice,
     advice,
     configuration,
@@ -70,8 +71,8 @@ class StableDiffusion(LatentUNet):
 
     def __init__(self, name: str, parts: Parts, device: str = "cpu") -> None:
         super().__init__(name, parts.unet, parts.vae, parts.schedule)
-        self.advice, self.notes = parts.advice.recipes, parts.notes
-        self.reserved_tokens, self.guidance = parts.advice.reserved_tokens, parts.advice.guidance
+        self._heed(parts.advice)
+        self.notes = parts.notes
         limit = parts.text_encoder.config.max_position_embeddings
         tower = TextTower(parts.tokenizer, parts.text_encoder, int(limit))
         tower.twin = ClipTwin(tower, parts.twin)
@@ -148,4 +149,4 @@ def _tiny_parts(velocity: bool) -> Parts:
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
     schedule = {**STABLE_DIFFUSION_BETAS, "prediction_type": "v_prediction" if velocity else "epsilon"}
-    return Parts(unet, vae, encoder, tokenizer, schedule, lambda: half)
+    return Parts(unet, vae, encoder, tokenizer, schedule, lambda: half, MINIATURE)

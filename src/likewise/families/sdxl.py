@@ -30,6 +30,7 @@ from likewise.base import Weights
 from likewise.errors import BaseError
 from likewise.families._clip import ClipTwin, VisionHalf, hub_twin, plain_tokenizer
 from likewise.families._components import (
+    MINIATURE,
     Advice,
     advice,
     configuration,
@@ -107,8 +108,8 @@ class StableDiffusionXL(LatentUNet):
 
     def __init__(self, name: str, parts: Parts, device: str = "cpu") -> None:
         super().__init__(name, parts.unet, parts.vae, parts.schedule)
-        self.advice, self.zeros = parts.advice.recipes, parts.zeros
-        self.reserved_tokens, self.guidance = parts.advice.reserved_tokens, parts.advice.guidance
+        self._heed(parts.advice)
+        self.zeros = parts.zeros
         self.towers = tuple(
             TextTower(
                 tokenizer,
@@ -231,7 +232,7 @@ def _tiny_parts(velocity: bool) -> Parts:
     )  # fmt: skip
     kind = {"prediction_type": "v_prediction" if velocity else "epsilon", "rescale_betas_zero_snr": velocity}
     twins = [partial(lambda half: half, half) for half in halves]
-    return Parts(unet, vae, encoders, tokenizers, {**STABLE_DIFFUSION_BETAS, **kind}, twins)
+    return Parts(unet, vae, encoders, tokenizers, {**STABLE_DIFFUSION_BETAS, **kind}, twins, advice=MINIATURE)
 
 
 def _tiny_half(width: int, common: int) -> VisionHalf:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from likewise.metrics.features import Features, from_hub
+from likewise.metrics.features import Features, called, channels, from_hub, middle
 from likewise.preprocessing import pixels
 
 SOURCE = "openai/clip-vit-base-patch32"
@@ -30,7 +30,8 @@ class Clip(Features):
         self.model, self.tokenizer = model.eval(), tokenizer
         self.size = int(model.config.vision_config.image_size)
         self.length = int(model.config.text_config.max_position_embeddings)
-        self.id = f"clip-vit-b32-r{self.size}c{self.size}-v1"
+        name = "vit-b32" if source == SOURCE else called(model)
+        self.id = f"clip-{name}-r{self.size}c{self.size}-v1"
         self.card = {
             "weights": source,
             "revision": getattr(model.config, "_commit_hash", None),
@@ -43,6 +44,13 @@ class Clip(Features):
         """[n, projection], each row of length 1."""
         x = pixels(pictures, resize=self.size, crop=self.size, mean=MEAN, std=STD)
         return normalize(self.model.get_image_features(pixel_values=x).pooler_output.float(), dim=1)
+
+    @torch.no_grad()
+    def style(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Mean and deviation over the patches of a third and a half of the way up."""
+        x = pixels(pictures, resize=self.size, crop=self.size, mean=MEAN, std=STD)
+        states = self.model.vision_model(pixel_values=x, output_hidden_states=True).hidden_states
+        return channels(middle(states))
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:

@@ -1,8 +1,8 @@
 """Copying: whether a method hands back its training pictures. Read beside fidelity, never part of an average.
 
-A fixed threshold is wrong on a set of like pictures, so it comes from the person's own: a drawn picture is
-flagged when it is nearer to a training picture than any two real pictures are to one another. With few
-pictures that line is coarse.
+A fixed threshold is wrong on a set of like pictures, so the line comes from the person's own: a drawn picture is flagged
+when it is nearer to a training picture than any real picture is to the others. Two looks are taken: the features' view of
+the whole picture, and the pictures as such (`descriptor`), mirrored and cropped as well. From few pictures it is coarse.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from likewise.metrics.score import Evidence, Reading, Score, by_prompt, summarise
+from likewise.metrics import descriptor
+from likewise.metrics.score import Evidence, Reading, Score, of_pictures
 
 
 @dataclass(frozen=True)
@@ -30,26 +32,56 @@ class Copying:
 
     def card(self, features: str) -> str:
         """See `Metric`."""
-        return f"copying-nearest-calibrated-v1/{features}"
+        return f"copying-nearest-calibrated-descriptor-v2/{features}"
 
     def score(self, evidence: Evidence) -> Score | None:
-        """None where there are too few real pictures to say what is near."""
-        line = threshold(evidence.train, evidence.held_out)
-        if line is None or not len(evidence.drawn):
+        """None where there are too few real pictures to say what is near, or pictures were not kept in miniature."""
+        drawn, line = evidence.drawn, calibrate(evidence.train, evidence.held_out)
+        if line is None or not len(drawn) or drawn.miniatures is None:
             return None
-        nearest = (evidence.drawn.appearance @ evidence.train.appearance.T).amax(1).tolist()
-        values = [float(n > line and not bad) for n, bad in zip(nearest, evidence.drawn.failed, strict=True)]
-        return summarise(by_prompt(evidence.prompts, values), (0.0, 1.0))
+        flagged = zip(*(n.amax(1).tolist() for n in _near(drawn, evidence.train)), drawn.failed, strict=True)
+        values = [
+            float((seen > line.appearance or same > line.descriptor) and not bad)
+            for seen, same, bad in flagged
+        ]
+        return of_pictures(evidence.prompts, values, (0.0, 1.0))
 
 
 METRIC = Copying()
 
 
-def threshold(train: Reading, held_out: Reading) -> float | None:
-    """The largest similarity between two different real pictures, at least one of them trained on."""
-    if not len(train) or len(train) + len(held_out) < 3:
+@dataclass(frozen=True)
+class Line:
+    """Beyond which similarity to a training picture a picture is a copy."""
+
+    appearance: float
+    descriptor: float
+    pictures: int
+    """How many real pictures it was drawn from."""
+
+    @property
+    def rate(self) -> float:
+        """The largest share of new real pictures beyond it. For each look, one of n + 1 in n + 1 times is the greatest."""
+        return min(1.0, 2 / (self.pictures + 1))
+
+
+def calibrate(train: Reading, held_out: Reading) -> Line | None:
+    """The line by leave-one-out: how near each real picture comes to the training pictures other than itself, at most.
+
+    None with fewer than three pictures. Near-duplicates among the training pictures lift the line: copies of others may then
+    pass below it.
+    """
+    if not len(train) or len(train) + len(held_out) < 3 or train.miniatures is None:
         return None
-    others = torch.cat([train.appearance, held_out.appearance]) if len(held_out) else train.appearance
-    cosines = others @ train.appearance.T
-    cosines[torch.arange(len(train)), torch.arange(len(train))] = -1.0
-    return float(cosines.max()) + 1e-5
+    looks = [_near(train, train)] + ([_near(held_out, train)] if len(held_out) else [])
+    own = torch.arange(len(train))
+    for near in looks[0]:
+        near[own, own] = -1.0
+    appearance, same = (float(torch.cat(pair).max()) + 1e-5 for pair in zip(*looks, strict=True))
+    return Line(appearance, same, len(train) + len(held_out))
+
+
+def _near(some: Reading, train: Reading) -> tuple[Tensor, Tensor]:
+    """Both looks' similarities of `some` with the training pictures, each [n, m]."""
+    assert some.miniatures is not None and train.miniatures is not None  # noqa: PT018 - the callers looked
+    return some.appearance @ train.appearance.T, descriptor.nearest(some.miniatures, train.miniatures)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from likewise.metrics.features import Features, from_hub
+from likewise.metrics.features import Features, called, channels, from_hub, middle
 from likewise.preprocessing import pixels
 
 SOURCE = "facebook/dinov2-small"
@@ -26,7 +26,8 @@ class Dinov2(Features):
 
     def __init__(self, model: Any, source: str) -> None:
         self.model = model.eval()
-        self.id = "dinov2-small-cls-r256c224-v1"
+        name = "small" if source == SOURCE else called(model)
+        self.id = f"dinov2-{name}-cls-r256c224-v1"
         self.card = {
             "weights": source,
             "revision": getattr(model.config, "_commit_hash", None),
@@ -37,8 +38,18 @@ class Dinov2(Features):
     @torch.no_grad()
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         """[n, width], each row of length 1."""
-        x = pixels(pictures, resize=256, crop=224, mean=MEAN, std=STD)
-        return normalize(self.model(pixel_values=x).last_hidden_state[:, 0].float(), dim=1)
+        return normalize(self.model(pixel_values=_pixels(pictures)).last_hidden_state[:, 0].float(), dim=1)
+
+    @torch.no_grad()
+    def style(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Mean and deviation over the patches of a third and a half of the way up."""
+        return channels(
+            middle(self.model(pixel_values=_pixels(pictures), output_hidden_states=True).hidden_states)
+        )
+
+
+def _pixels(pictures: Sequence[Image.Image]) -> Tensor:
+    return pixels(pictures, resize=256, crop=224, mean=MEAN, std=STD)
 
 
 def load(source: str = SOURCE) -> Dinov2:

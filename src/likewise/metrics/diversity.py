@@ -7,13 +7,15 @@ to n. Noise raises it too, so it is read only beside fidelity.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from likewise.metrics.score import Evidence, Score, summarise
+from likewise.metrics.score import Evidence, Reading, Score, summarise
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,23 @@ class Diversity:
 
     def score(self, evidence: Evidence) -> Score | None:
         """None where every prompt was drawn once. Failed pictures add nothing: a prompt of them scores 1."""
-        groups: dict[str, list[int]] = {}
-        for i, prompt in enumerate(evidence.prompts):
-            groups.setdefault(prompt, []).append(i)
-        most = max((len(group) for group in groups.values()), default=0)
-        if most < 2:
+        found = counts(evidence.drawn, evidence.prompts)
+        if not found:
             return None
-        drawn = evidence.drawn
-        seen = {p: [i for i in group if not drawn.failed[i]] for p, group in groups.items() if len(group) > 1}
-        return summarise(
-            {prompt: vendi(drawn.appearance[rows]) for prompt, rows in seen.items()}, (1.0, float(most))
-        )
+        most = max(Counter(evidence.prompts).values())
+        return summarise(found, (1.0, float(most)))
 
 
 METRIC = Diversity()
+
+
+def counts(drawn: Reading, prompts: Sequence[str]) -> dict[str, float]:
+    """The Vendi score of each prompt that was drawn more than once, of the pictures that did not fail."""
+    groups: dict[str, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        groups.setdefault(prompt, []).append(row)
+    seen = {p: [row for row in rows if not drawn.failed[row]] for p, rows in groups.items() if len(rows) > 1}
+    return {prompt: vendi(drawn.appearance[rows]) for prompt, rows in seen.items()}
 
 
 def vendi(vectors: Tensor) -> float:

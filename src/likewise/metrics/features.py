@@ -1,4 +1,4 @@
-"""Features: how metrics look at pictures. Each backend is a file (`judge`, `clip`, `dinov2`) with `load`.
+"""Features: how metrics look at pictures. Each backend is a file (`judge`, `clip`, `dinov2`, ...) with `load`.
 
 Every backend has a versioned id that names weights, layer and preprocessing; numbers from different ids must
 not be compared.
@@ -6,6 +6,7 @@ not be compared.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import urllib.error
 import urllib.request
@@ -19,12 +20,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from likewise.base import JUDGES
 from likewise.errors import BaseError, RecipeError
+from likewise.metrics.descriptor import miniatures
 from likewise.metrics.score import Reading
 
 T = TypeVar("T")
-BACKENDS = ("judge", "clip", "dinov2")
+BACKENDS = JUDGES
+"""Files here with a `load`. A base's advice may name them, so the list stands in `base`, which knows no metric."""
 BATCH = 32
 DARKEST = 4
 """A picture whose brightest value, of 255, is no more than this shows nothing: a drawing that went wrong."""
@@ -52,6 +57,10 @@ class Features(ABC):
         """[n, d], each row of length 1: the whole picture; None where `images` says that too."""
         return None
 
+    def style(self, pictures: Sequence[Image.Image]) -> Tensor | None:
+        """[n, s], each row of length 1: how it is drawn, whatever it shows; None where the features do not tell."""
+        return None
+
     def labels(self, pictures: Sequence[Image.Image]) -> tuple[Mapping[str, str], ...]:
         """What each head says of each picture; empty where there are no heads."""
         return ()
@@ -65,17 +74,52 @@ def read(features: Features, pictures: Sequence[Image.Image]) -> Reading:
     """Look at `pictures` in batches, whose size does not change the result."""
     vectors: list[Tensor] = []
     whole: list[Tensor] = []
+    styles: list[Tensor] = []
+    small: list[Tensor] = []
     labels: list[Mapping[str, str]] = []
     for start in range(0, len(pictures), BATCH):
         part = [upright(picture) for picture in pictures[start : start + BATCH]]
         vectors.append(features.images(part).float().cpu())
         seen = features.appearance(part)
         whole.append(vectors[-1] if seen is None else seen.float().cpu())
+        manner = features.style(part)
+        styles += [] if manner is None else [manner.float().cpu()]
+        small.append(miniatures(part))
         labels += features.labels(part)
     failed = tuple(blank(picture) for picture in pictures)
     if not vectors:
         return Reading(torch.empty(0, 0), (), torch.empty(0, 0))
-    return Reading(torch.cat(vectors), failed, torch.cat(whole), tuple(labels))
+    style = torch.cat(styles) if styles else None
+    return Reading(torch.cat(vectors), failed, torch.cat(whole), tuple(labels), style, torch.cat(small))
+
+
+def channels(maps: Sequence[Tensor]) -> Tensor:
+    """[n, s], each row of length 1: mean and deviation of each channel of each of `maps` [n, channels, h, w].
+
+    Statistics over the picture forget where things are and so, mostly, what they are: Gram matrices (Gatys et al. 2016)
+    with their diagonal alone, as in AdaIN (Huang & Belongie 2017). Each layer counts the same.
+    """
+    layers = [torch.cat([m.mean((2, 3)), m.std((2, 3), correction=0)], 1) for m in maps]
+    return normalize(torch.cat([normalize(layer, dim=1) for layer in layers], 1), dim=1)
+
+
+def middle(states: Sequence[Tensor]) -> list[Tensor]:
+    """The maps [n, width, patches, 1] of a vision transformer a third and a half of the way up.
+
+    `states` are the hidden states [n, 1 + patches, width] of all layers, whose first row is the class token.
+    """
+    top = len(states) - 1
+    return [
+        states[level][:, 1:].float().transpose(1, 2).unsqueeze(3) for level in (-(-top // 3), -(-top // 2))
+    ]
+
+
+def called(model: torch.nn.Module) -> str:
+    """A name for weights that are not the published ones: the first letters of their digest, and so never another's."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def blank(picture: Image.Image) -> bool:
@@ -143,14 +187,18 @@ class Panel:
     note: str | None = None
 
 
-def panel(*, pocket: bool) -> Panel:
-    """The embedded judge for the embedded model; for others DINOv2 and CLIP, or the judge without them."""
-    if not pocket:
-        try:
-            return Panel(load("dinov2"), load("clip"))
-        except BaseError as error:
-            judge = load("judge")
-            note = f"Scored by the embedded judge, which knows drawn pictures only: {error.message}."
-            return Panel(judge, judge, note)
-    judge = load("judge")
-    return Panel(judge, judge)
+def panel(judges: Mapping[str, str]) -> Panel:
+    """The networks that a base names for `pictures` and `prompts`; for one that names none, DINOv2 and CLIP.
+
+    Without the weights of those two the embedded judge stands in, and says so. A named one is never replaced: raises
+    `BaseError` where it cannot be had, and `RecipeError` for one that does not exist.
+    """
+    if judges:
+        named = {name: load(name) for name in dict.fromkeys(judges.values())}
+        return Panel(named[judges["pictures"]], named[judges["prompts"]])
+    try:
+        return Panel(load("dinov2"), load("clip"))
+    except BaseError as error:
+        judge = load("judge")
+        note = f"Scored by the embedded judge, which knows drawn pictures only: {error.message}."
+        return Panel(judge, judge, note)

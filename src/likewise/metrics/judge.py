@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
 from likewise.errors import BaseError, FormatError
-from likewise.metrics.features import Features
+from likewise.metrics.features import Features, channels
 from likewise.preprocessing import pixels
 from likewise.weights import read_tensors
 
 FOLDER = Path(__file__).parents[1] / "pocket" / "judge"
 WIDTHS = (24, 48, 96, 144)
+STYLE_BLOCKS = 2
+"""Style is read below the third block: from there on the network knows things rather than strokes."""
 LEAST_RIGHT = 0.9
 """A head that is right less often than this on true pictures checks nothing."""
 
@@ -65,6 +67,13 @@ class JudgeNet(nn.Module):
         x = self.blocks(relu(self.norm(self.stem(x))))
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What the stem and the first `STYLE_BLOCKS` blocks see, each [n, channels, h, w]."""
+        found = [relu(self.norm(self.stem(x)))]
+        for number in range(STYLE_BLOCKS):
+            found.append(self.blocks[number](found[-1]))
+        return found
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Logits of every head, and `identity` [n, embedding] of length 1."""
         x = self.features(x)
@@ -95,6 +104,11 @@ class Judge(Features):
     def appearance(self, pictures: Sequence[Image.Image]) -> Tensor:
         """The pooled features below the heads: the whole picture, its surroundings included."""
         return normalize(self.network.features(self._pixels(pictures)), dim=1)
+
+    @torch.no_grad()
+    def style(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Mean and deviation of the channels of the stem and the first blocks."""
+        return channels(self.network.maps(self._pixels(pictures)))
 
     def labels(self, pictures: Sequence[Image.Image]) -> tuple[Mapping[str, str], ...]:
         """The likeliest label of each head."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from likewise.metrics.score import Evidence, Score, by_prompt, summarise
+from likewise.metrics.score import Evidence, Score, of_pictures
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _by_heads(evidence: Evidence) -> Score | None:
             prompts.append(prompt)
             values.append(0.0 if bad else _share(asked[prompt], seen))
     left_out = len(set(evidence.prompts) - set(prompts))
-    return summarise(by_prompt(prompts, values), (0.0, 1.0), left_out) if prompts else None
+    return of_pictures(prompts, values, (0.0, 1.0), left_out) if prompts else None
 
 
 def _share(asked: Sequence[Mapping[str, str]], seen: Mapping[str, str]) -> float:
@@ -93,4 +93,4 @@ def _by_text(evidence: Evidence) -> Score:
     for vector, prompt, bad in zip(drawn.vectors, evidence.prompts, drawn.failed, strict=True):
         cosine = float(vector @ evidence.wordings[prompt])
         values.append(min(cosine, 0.0) if bad else cosine)
-    return summarise(by_prompt(evidence.prompts, values), (-1.0, 1.0))
+    return of_pictures(evidence.prompts, values, (-1.0, 1.0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
@@ -34,6 +34,11 @@ class Score:
     """Prompts that this metric cannot check."""
     prompts: Mapping[str, float] = field(default_factory=dict)
     """The mean of each prompt."""
+    pictures: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Every picture's value under its prompt, in the order of the gallery; one value where a metric looks at a
+    prompt's pictures together."""
+    missed: int = 0
+    """Pictures in which nothing could be measured. They are in the mean, at the worst value."""
 
     def to_json(self) -> dict[str, Any]:
         """What a results row keeps."""
@@ -52,6 +57,10 @@ class Reading:
     """[n, e], each row of length 1: the whole picture, where `vectors` may look at the subject alone."""
     labels: tuple[Mapping[str, str], ...] = ()
     """Per picture what the judge's heads say, `{"scene": "beach", ...}`; empty where there are no heads."""
+    style: Tensor | None = None
+    """[n, s], each row of length 1: how it is drawn, whatever it shows; None where the features do not tell."""
+    miniatures: Tensor | None = None
+    """[n, 3, 64, 64] in 0 to 1: small copies, for comparing pictures as such. Every reading of pictures has them."""
 
     def __len__(self) -> int:
         return len(self.failed)
@@ -73,6 +82,20 @@ class Evidence:
     wordings: Mapping[str, Tensor] = field(default_factory=dict)
     """Prompt id -> [d] in the space of `vectors`: the text with the noun, without the token. Empty where the
     features read no text."""
+    floor: Reading | None = None
+    """What the untaught base drew for the same prompts from the same noise, row by row with `drawn`."""
+    plain: Reading | None = None
+    """Drawn with what was taught, from prompts that name the class and not the concept."""
+    plain_prompts: tuple[str, ...] = ()
+    """The prompt's id, one per picture of `plain`."""
+    before: Reading | None = None
+    """What the untaught base drew for these, row by row with `plain`."""
+    others: Reading | None = None
+    """Look-alikes: other individuals of the class, such as the untaught base draws."""
+    drawn_subject: Reading | None = None
+    """`drawn`, cut out by `masked.cut_out`."""
+    held_out_subject: Reading | None = None
+    """`held_out`, cut out by `masked.cut_out`."""
 
 
 class Metric(Protocol):
@@ -97,10 +120,32 @@ class Metric(Protocol):
 
 def by_prompt(prompts: Sequence[str], values: Sequence[float]) -> dict[str, float]:
     """The mean of `values` within each prompt, in the order in which the prompts come."""
+    return {prompt: math.fsum(group) / len(group) for prompt, group in grouped(prompts, values).items()}
+
+
+def grouped(prompts: Sequence[str], values: Sequence[float]) -> dict[str, tuple[float, ...]]:
+    """`values` within each prompt, prompts and values in the order in which they come."""
     groups: dict[str, list[float]] = {}
     for prompt, value in zip(prompts, values, strict=True):
         groups.setdefault(prompt, []).append(value)
-    return {prompt: math.fsum(group) / len(group) for prompt, group in groups.items()}
+    return {prompt: tuple(group) for prompt, group in groups.items()}
+
+
+def of_pictures(
+    prompts: Sequence[str],
+    values: Sequence[float],
+    limits: tuple[float, float] = (-math.inf, math.inf),
+    left_out: int = 0,
+) -> Score:
+    """The score of one value per picture: averaged within each prompt, then over prompts."""
+    score = summarise(by_prompt(prompts, values), limits, left_out)
+    return replace(score, pictures=grouped(prompts, values))
+
+
+def likeness(drawn: Reading, real: Reading) -> list[float]:
+    """Each drawn picture's mean cosine with all real ones. A blank one is like nothing, whatever a network finds."""
+    cosines = (drawn.vectors @ real.vectors.T).mean(1).tolist()
+    return [min(c, 0.0) if bad else c for c, bad in zip(cosines, drawn.failed, strict=True)]
 
 
 def summarise(
@@ -108,14 +153,15 @@ def summarise(
 ) -> Score:
     """The mean over prompts with its t-interval, cut off at `limits`, which no true value can pass."""
     values = list(prompts.values())
+    pictures = {prompt: (value,) for prompt, value in prompts.items()}
     count = len(values)
     mean = math.fsum(values) / count
     if count < 2:
-        return Score(mean, None, None, count, None, left_out, dict(prompts))
+        return Score(mean, None, None, count, None, left_out, dict(prompts), pictures)
     error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (count - 1) / count)
     half = float(t_quantile((1 + CONFIDENCE) / 2, count - 1)) * error
     low, high = max(limits[0], mean - half), min(limits[1], mean + half)
-    return Score(mean, low, high, count, error, left_out, dict(prompts))
+    return Score(mean, low, high, count, error, left_out, dict(prompts), pictures)
 
 
 def normalise(score: Score, floor: Score | None, ceiling: Score | None) -> float | None:

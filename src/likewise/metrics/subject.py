@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from likewise.metrics.score import Evidence, Reading, Score, by_prompt, summarise
+from likewise.metrics.score import Evidence, Reading, Score, likeness, of_pictures, summarise
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,7 @@ class Fidelity:
         """None where no picture was held out."""
         if not len(evidence.held_out) or not len(evidence.drawn):
             return None
-        cosines = (evidence.drawn.vectors @ evidence.held_out.vectors.T).mean(1).tolist()
-        # A blank picture shows nothing of the subject, even where a network finds it a little alike.
-        values = [min(c, 0.0) if bad else c for c, bad in zip(cosines, evidence.drawn.failed, strict=True)]
-        return summarise(by_prompt(evidence.prompts, values), (-1.0, 1.0))
+        return of_pictures(evidence.prompts, likeness(evidence.drawn, evidence.held_out), (-1.0, 1.0))
 
 
 METRIC = Fidelity()
