@@ -22,7 +22,7 @@ LONGEST_FUNCTION = 60
 # `--help`, `report` and `inspect` answer at once, and on a machine without torch.
 TORCH_FREE = [
     "errors", "recipe", "concept", "intake", "cli", "comparison.report", "comparison.results", "formats", "inspection",
-    "survey", "survey.report", "survey.statistics", "page", "comparison.banks", "comparison.folds", "comparison.kinds",
+    "survey", "survey.report", "survey.statistics", "page", "kinds", "comparison.banks", "comparison.folds", "comparison.kinds",
     "comparison.split",
 ]  # fmt: skip
 
@@ -91,6 +91,47 @@ def test_the_shared_files_name_no_family_and_no_method(name: str) -> None:
     spelled = "|".join(name.replace("_", "[ _-]?") for name in sorted(names, key=len, reverse=True))
     found = re.findall(rf"(?<![a-z0-9])(?:{spelled})(?![a-z0-9])", code_of(path).lower())
     assert not found, f"{name} knows {sorted(set(found))}: what differs belongs in families/ or methods/"
+
+
+SPELLED = {
+    "kinds.py": "the mark of a kind is the name of the method that first left it",
+    "factors/deltas.py": "factorisations by LyCORIS' names, which stand in files; a method may have such a name",
+    "factors/rows.py": "likewise",
+    "elsewhere.py": "the options of other programs",
+    "survey/importing.py": "the words of other people's tables",
+    "survey/statistics/members.py": "the rows of the survey's table, which counts the types of a site",
+}
+"""Modules outside `methods/` in which a method's name stands as a word, and what else it is a word for there."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_only_methods_and_kinds_spell_the_name_of_a_method(path: Path) -> None:
+    """What differs between methods is a field of `Method`, what differs between their files one of `Kind`."""
+    if path.parent.name == "methods" or relative(path) in SPELLED:
+        return
+    found = spelled(path, plugins("methods") | {"lycoris"}) - {
+        path.stem
+    }  # a layout may be called like a kind
+    assert not found, (
+        f"{relative(path)} spells {sorted(found)}: ask for `artifact.kind`, or for a method's fields"
+    )
+
+
+def test_every_module_that_may_spell_a_method_does() -> None:
+    assert all(spelled(SOURCE / name, plugins("methods")) for name in SPELLED)
+
+
+def spelled(path: Path, names: set[str]) -> set[str]:
+    """Those of `names` that stand in the code as a text or as a module that is imported."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(code_of(path))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("likewise.methods"):
+            found |= {(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("likewise.methods.") for alias in node.names}
+    return found & names
 
 
 def code_of(path: Path) -> str:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from likewise import formats
+from likewise import formats, kinds
 from likewise.checkpoints import open_checkpoint
 from likewise.cli import app
 from likewise.formats import Saving
-from likewise.operations import placing
 from likewise.operations.comparing import compare
 from likewise.operations.subjects import open_subject, write_subject
 from likewise.weights import read_header
@@ -346,9 +345,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_method_has_a_usual_layout_that_takes_it() -> None:
-    for method, layout in placing.USUAL.items():
-        assert method in formats.get(layout).methods
+def test_every_kind_has_a_usual_layout_that_takes_it() -> None:
+    for kind in kinds.ALL:
+        assert kind in formats.get(kind.layout).kinds
 
 
 def test_a_base_is_named_in_one_way_by_every_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from likewise import kinds
+from likewise.kinds import Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +20,7 @@ class Artifact:
     """One taught concept, by one method, for one family of bases."""
 
     method: str
+    """What taught it, as files say it; what was made otherwise has the mark of its kind."""
     family: str
     token: str
     """The word that calls the concept."""
@@ -31,6 +35,17 @@ class Artifact:
     """Further facts: the kind of prediction, `base_fingerprint`, the version of likewise."""
     precision: str = ""
     """What the file that it was read from keeps its numbers in, as `Saving.dtype` calls it; empty for what was just made."""
+    declared: Kind | None = None
+    """The kind that its method declares; None where the method's name tells it."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it is, however it was taught."""
+        return self.declared or kinds.of(self.method)
+
+    def remade(self, kind: Kind, tensors: Mapping[str, Tensor]) -> Self:
+        """The same concept as something of another kind, which no method's settings describe."""
+        return replace(self, method=kind.mark, declared=None, tensors=tensors, recipe={})
 
 
 def digest(artifact: Artifact) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from likewise import formats
+from likewise import formats, kinds
 from likewise.artifact import Artifact
 from likewise.checkpoints import open_checkpoint
 from likewise.checkpoints.single_file import version_of
@@ -21,20 +21,12 @@ from likewise.errors import FormatError
 from likewise.formats import Contents, Identity, Layout
 from likewise.formats._hashes import embedding_checksum, hash_file
 from likewise.formats._metadata import base_of, trigger_words
+from likewise.kinds import WORDS
 from likewise.naming.recognition import TITLES
 from likewise.weights import read_header
 from likewise.weights.finite import refuse_infinite
 from likewise.weights.streaming import TensorFile, open_tensors, pieces
 
-KINDS = {
-    "lora": "LoRA",
-    "lycoris": "LyCORIS",
-    "textual_inversion": "embedding",
-    "hypernetwork": "hypernetwork",
-    "aesthetic": "aesthetic embedding",
-    "dreambooth": "whole model",
-}
-"""What people call the file of a method."""
 FRAGMENTS = {
     "model.diffusion_model.": "UNet of a checkpoint",
     "first_stage_model.": "autoencoder of a checkpoint",
@@ -107,16 +99,11 @@ def inspect(path: Path, hashes: bool = False) -> Inspection:
     if refusal and contents.kind == "picture":
         raise refusal
     found = _look(contents, layout, identity, refusal)
-    if (
-        layout is not None
-        and refusal is None
-        and contents.kind in SMALL
-        and "dreambooth" not in layout.methods
-    ):
+    if layout is not None and refusal is None and contents.kind in SMALL and not layout.streamed:
         found = _with_artifact(found, layout.read(contents))
     if hashes:
         return _with_hashes(found, layout)
-    unread = contents.kind in ("safetensors", "folder") or (layout and "dreambooth" in layout.methods)
+    unread = contents.kind in ("safetensors", "folder") or (layout and layout.streamed)
     if unread and found.portability.get("likewise", "").startswith("exact"):
         found = replace(found, notes=[*found.notes, UNREAD])
     return found
@@ -197,8 +184,11 @@ def _kind(contents: Contents, layout: Layout | None, identity: Identity | None) 
             kind for prefix, kind in FRAGMENTS.items() if any(n.startswith(prefix) for n in contents.shapes)
         )
         return next(starts, "unknown: its tensors have names of no layout that is known here")
-    method = identity.method if identity else contents.metadata.get("likewise.method", "")
-    return KINDS.get(method or min(layout.methods), method)
+    method = contents.metadata.get("likewise.method", "")
+    if identity is None and len(layout.kinds) == 1:
+        return layout.kinds[0].title
+    kind = identity.kind if identity else kinds.of(method)
+    return kind.title or method
 
 
 def _family(identity: Identity | None, contents: Contents) -> str:
@@ -232,7 +222,7 @@ def _alphas(contents: Contents) -> dict[float, int]:
 
 
 def _vectors(contents: Contents, layout: Layout | None) -> int:
-    if layout is None or "textual_inversion" not in layout.methods or len(layout.methods) > 1:
+    if layout is None or layout.kinds != (WORDS,):
         named = contents.shapes.get("vectors", ())
         return named[0] if len(named) == 2 else 0
     return max((shape[0] if len(shape) == 2 else 1 for shape in contents.shapes.values()), default=0)
@@ -280,7 +270,7 @@ def _with_hashes(found: Inspection, layout: Layout | None) -> Inspection:
     hashes = {"sha256": made.sha256, "AutoV1": made.auto_v1, "AutoV2": made.auto_v2}
     if made.payload:
         hashes |= {"payload": made.payload, "AutoV3": made.lora}
-    if found.kind == KINDS["textual_inversion"] and layout is not None:
+    if found.kind == WORDS.title and layout is not None:
         hashes["embedding"] = made.embedding
         refused = found.portability.get("likewise") == "refuses it"
         vectors = None if refused else layout.read(formats.examine(found.path)).tensors.get("vectors")
@@ -296,7 +286,7 @@ def _with_hashes(found: Inspection, layout: Layout | None) -> Inspection:
 
 def _read_numbers(path: Path, layout: Layout) -> None:
     """Raise `FormatError` for numbers that are not finite, tensor by tensor where they are many."""
-    if "dreambooth" not in layout.methods:
+    if not layout.streamed:
         layout.read(formats.examine(path))
         return
     opened = open_tensors(path) if layout.name == "native" else open_checkpoint(path)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import RecipeError, UnsupportedError
+from likewise.kinds import OWN, Kind
 from likewise.recipe import Rate, Recipe
 from likewise.stack import Span, Stack
 
@@ -120,6 +121,8 @@ class Method(ABC, Generic[R]):
     summary: ClassVar[str]
     """What it changes and when to choose it, in two or three sentences for people."""
     recipe: type[R]
+    kind: ClassVar[Kind] = OWN
+    """What it leaves behind. Programs, layouts and operations go by this, never by the method's name."""
     stackable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     """False where nothing is trained before sampling."""

@@ -37,6 +37,7 @@ from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, S
 from likewise.files import expand
 from likewise.formats import Saving
 from likewise.gallery import Gallery
+from likewise.kinds import USUAL
 from likewise.lengthening import is_finished, lengthened, refuse_lengthening, remarks, take_up
 from likewise.meter import Meter
 from likewise.method import Adapter
@@ -261,7 +262,7 @@ class Run:
             artifact = Artifact(
                 self.method, base.family, job.concept.token, job.concept.noun, adapter.shared(slot),
                 job.recipe.model_dump(mode="json"), self.base,
-                {"likewise": likewise.__version__, **facts},
+                {"likewise": likewise.__version__, **facts}, declared=methods.get(self.method).kind,
             )  # fmt: skip
             tail = f"-{slot}" if len(self.jobs) > 1 else ""
             path = self.folder / f"{job.concept.name}-{self.method}{tail}.safetensors"
@@ -325,7 +326,7 @@ def plan(
     pictures: intake.Source,
     *,
     noun: str,
-    method: str = "lora",
+    method: str = USUAL.mark,
     base: Base | str = "pocket",
     token: str | None = None,
     out: Path | str | None = None,
@@ -369,7 +370,7 @@ def teach(
     """
     known = {"method", "base", "out", "held_out", "recipe_file", "previews", "class_pictures"}
     settings = {name: options.pop(name) for name in list(options) if name not in known}
-    asked(options.get("method", "lora"), options.get("recipe_file"), settings)
+    asked(options.get("method", USUAL.mark), options.get("recipe_file"), settings)
     noun, token = look(pictures, noun, token, options.get("class_pictures"))
     run, base = plan(pictures, noun=noun, token=token, settings=settings, **options)
     result: dict[str, Any] = {}

@@ -19,10 +19,10 @@ from likewise.base import Base, Sampler
 from likewise.errors import BaseError, DrawingError, FormatError, RecipeError, RunError, UnsupportedError
 from likewise.files import expand, read_text, write_text
 from likewise.gallery import NEGATIVE, Gallery
+from likewise.kinds import WEIGHTS
 from likewise.method import Adapter
 from likewise.naming.recognition import TITLES
 from likewise.operations.attaching import Changes, is_plain
-from likewise.operations.merging import DELTAS
 from likewise.prompt import foreign, says
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def attached(
 
 def _restored(base: Base, artifact: Artifact) -> Adapter:
     """What was taught, on `base`; changes that no method of ours restores go beside the layers as they are."""
-    if artifact.method in DELTAS and not (artifact.method == "lora" and is_plain(base, artifact)):
+    if artifact.kind.delta and not (artifact.method in methods.names() and is_plain(base, artifact)):
         return Changes(base, artifact)
     return methods.get(artifact.method).restore(base, [artifact])
 
@@ -216,7 +216,7 @@ def _own_base(source: Path, artifact: Artifact) -> str:
         )
     folder = source if source.is_dir() else source.parent
     name = records.base_of(folder) if records.is_run(folder) else artifact.base
-    if not name and artifact.method == "dreambooth":
+    if not name and artifact.kind == WEIGHTS:
         raise BaseError(f"{source} is a whole model and names no base", f"draw with it by --base {source}")
     if not name:
         logger.warning("%s names no base, so it is put on pocket, the bundled model", source.name)
@@ -277,7 +277,7 @@ def remarks(prompts: Sequence[str], taught: Sequence[tuple[Path, Artifact]], sam
 
 def _needs_token(artifact: Artifact) -> bool:
     """Whether nothing that was taught shows without the token: so with embeddings, and with what likewise trained."""
-    if artifact.method == "textual_inversion":
+    if artifact.kind.called:
         return True
     known = artifact.method in methods.names() and methods.get(artifact.method).trains
     return known and "likewise" in artifact.notes

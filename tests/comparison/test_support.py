@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from likewise import formats
+from likewise import formats, kinds
 from likewise.comparison import support
 from likewise.errors import SurveyError
 from likewise.survey import store as stores
@@ -23,7 +23,7 @@ def test_programs_are_those_of_the_layouts() -> None:
     assert names("hypernetwork") == ["AUTOMATIC1111", "Forge", "ComfyUI"]
     assert names("lora")[:5] == ["AUTOMATIC1111", "Forge", "ComfyUI", "diffusers", "kohya sd-scripts"]
     readers = {name for layout in map(formats.get, formats.names()) for name in layout.readers}
-    assert {name for method in support.KINDS for name in names(method)} <= readers - {"likewise"}
+    assert {name for kind in kinds.ALL for name in names(kind.mark)} <= readers - {"likewise"}
     assert names("a method of an outside package") == []
 
 

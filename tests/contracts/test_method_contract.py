@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from likewise import methods
+from likewise import formats, kinds, methods
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler
 from likewise.cache import Cache
@@ -127,9 +127,23 @@ def test_saved_and_restored_draws_the_same(pair: tuple[Method, Base], tmp_path: 
             adapter.state(0),
             recipe.model_dump(mode="json"),
             base.name,
+            declared=method.kind,
         )
     with method.restore(base, [artifact]):
         assert np.array_equal(drawn(base), pictures)
+
+
+def test_what_is_left_is_of_the_kind_that_is_declared(pair: tuple[Method, Base], tmp_path: Path) -> None:
+    """The native file is read by what is known of the kind: its tensors, their types and shapes are checked."""
+    method, base = pair
+    assert method.kind in (*kinds.ALL, kinds.OWN)
+    if (marked := kinds.of(method.name)) != kinds.OWN:
+        assert method.kind == marked, "files that name this method are of another kind"
+    with method.attach(base, stack([concept(tmp_path)], [fast(method)])) as adapter:
+        left = Artifact(method.name, base.family, "sks", "dog", adapter.state(0), declared=method.kind)
+    again = formats.read(formats.write(left, tmp_path / "left.safetensors"))
+    assert (again.method, again.kind) == (method.name, method.kind)
+    assert again.tensors.keys() == left.tensors.keys()
 
 
 def test_attaching_alone_changes_nothing(pair: tuple[Method, Base], tmp_path: Path) -> None:

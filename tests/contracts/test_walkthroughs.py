@@ -27,6 +27,7 @@ CHECKS = [
     contract.test_strength_nought_is_the_base,
     contract.test_loss_falls,
     contract.test_saved_and_restored_draws_the_same,
+    contract.test_what_is_left_is_of_the_kind_that_is_declared,
 ]
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 
-from likewise import formats
+from likewise import formats, kinds
 from likewise.artifact import Artifact
 from likewise.formats import Layout
-from likewise.inspection import KINDS, PROGRAMS
+from likewise.inspection import PROGRAMS
 from likewise.naming.recognition import TITLES
 from likewise.operations.placing import PROGRAMS as PLACES
-from likewise.operations.placing import USUAL
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "formats.md"
@@ -140,7 +139,7 @@ def page() -> str:
     """The whole text."""
     layouts = [formats.get(name) for name in formats.names()]
     rows = [
-        (f"`{own.name}`", own.title, own.suffix or "a folder", own.usual, ", ".join(sorted(own.methods)))
+        (f"`{own.name}`", own.title, own.suffix or "a folder", own.usual, ", ".join(own.marks))
         for own in layouts
     ]
     parts = [HEAD, _table(("layout", "what it is", "ends in", "saved as", "holds"), rows), _methods(layouts)]
@@ -150,10 +149,10 @@ def page() -> str:
 def _methods(layouts: Sequence[Layout]) -> str:
     """A table for each method: every layout, with its proof or the reason why not."""
     parts = ["## What fits where\n\nProofs are tests in `tests/formats`.\n"]
-    for method, kind in KINDS.items():
-        rows = [(f"`{own.name}`", *_cell(own, method)) for own in layouts]
-        parts.append(f"### {kind} (`{method}`)\n")
-        parts.append(f"Usually kept as `{USUAL[method]}`.\n")
+    for kind in kinds.ALL:
+        rows = [(f"`{own.name}`", *_cell(own, kind.mark)) for own in layouts]
+        parts.append(f"### {kind.title} (`{kind.mark}`)\n")
+        parts.append(f"Usually kept as `{kind.layout}`.\n")
         parts.append(_table(("layout", "", "proved by, or why not"), rows))
     return "\n".join(parts)
 
@@ -185,16 +184,13 @@ def _readers(layouts: Sequence[Layout]) -> str:
 
 
 def _places() -> str:
-    methods = list(KINDS)
+    programs = [program.name for program in PLACES]
     rows = [
-        (
-            method,
-            *(f"`{program.folders[method]}`" if method in program.folders else "-" for program in PLACES),
-        )
-        for method in methods
+        (kind.mark, *(f"`{kind.places[name]}`" if name in kind.places else "-" for name in programs))
+        for kind in kinds.ALL
     ]
     told = "## Where `likewise convert --install` puts it\n"
-    return f"{told}\n{_table(('method', *(program.name for program in PLACES)), rows)}{ALONG}"
+    return f"{told}\n{_table(('method', *programs), rows)}{ALONG}"
 
 
 def _baking() -> str:

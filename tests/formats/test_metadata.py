@@ -32,7 +32,7 @@ def lora(width: int = 768, ranks: tuple[int, ...] = (4, 4), **changes) -> Artifa
 
 
 def test_a_lora_has_what_kohya_and_the_web_ui_look_for():
-    facts = describe(lora(), Saving(title="my dog"), "kohya")
+    facts = describe(lora(), Saving(title="my dog"), kohya=True)
     assert all(isinstance(text, str) for text in facts.values())
     assert facts["ss_v2"] == "False"
     assert facts["ss_base_model_version"] == "sd_v1"
@@ -46,7 +46,7 @@ def test_a_lora_has_what_kohya_and_the_web_ui_look_for():
 
 
 def test_model_spec_has_all_that_it_must():
-    facts = describe(lora(), Saving(), "diffusers")
+    facts = describe(lora(), Saving())
     assert not [key for key in facts if key.startswith(("ss_", "sshs_"))], "these are kohya's alone"
     spec = {
         key.removeprefix("modelspec."): text for key, text in facts.items() if key.startswith("modelspec.")
@@ -75,7 +75,7 @@ def test_model_spec_has_all_that_it_must():
     ],
 )
 def test_architectures(artifact, architecture, version, v2):
-    facts = describe(artifact, Saving(), "kohya")
+    facts = describe(artifact, Saving(), kohya=True)
     assert facts["modelspec.architecture"] == architecture
     assert (facts["ss_base_model_version"], facts["ss_v2"]) == (version, v2)
 
@@ -83,36 +83,35 @@ def test_architectures(artifact, architecture, version, v2):
 def test_an_embedding_of_sd_2_is_known_by_its_width():
     artifact = lora(method="textual_inversion", tensors={"vectors": torch.zeros(2, 1024)})
     assert (
-        describe(artifact, Saving(), "embedding")["modelspec.architecture"]
-        == "stable-diffusion-v2-512/textual-inversion"
+        describe(artifact, Saving())["modelspec.architecture"] == "stable-diffusion-v2-512/textual-inversion"
     )
 
 
 def test_ranks_that_differ_are_dynamic_and_convolutions_have_their_own():
-    facts = describe(lora(ranks=(4, 8)), Saving(), "kohya")
+    facts = describe(lora(ranks=(4, 8)), Saving(), kohya=True)
     assert facts["ss_network_dim"] == "Dynamic"
     conv = {"backbone.x.conv1.down": torch.zeros(3, 5, 3, 3), "backbone.x.conv1.up": torch.zeros(5, 3)}
     conv["backbone.x.conv1.alpha"] = torch.tensor(1.5)
-    facts = describe(lora(tensors={**lora().tensors, **conv}), Saving(), "kohya")
+    facts = describe(lora(tensors={**lora().tensors, **conv}), Saving(), kohya=True)
     assert json.loads(facts["ss_network_args"]) == {"conv_dim": "3", "conv_alpha": "1.5"}
 
 
 def test_no_metadata_is_none_at_all():
-    facts = describe(lora(), Saving(metadata=False), "kohya")
+    facts = describe(lora(), Saving(metadata=False), kohya=True)
     assert facts == {}
     assert seal(facts, {"x": torch.zeros(2)}) == {}
 
 
 def test_hashes_are_those_of_the_written_file(tmp_path):
     tensors = {"lora_unet_x.lora_down.weight": torch.rand(4, 300000), "lora_unet_x.alpha": torch.tensor(4.0)}
-    facts = seal(describe(lora(), Saving(), "kohya"), tensors)
+    facts = seal(describe(lora(), Saving(), kohya=True), tensors)
     save_file(tensors, tmp_path / "a.safetensors", facts)
     data = (tmp_path / "a.safetensors").read_bytes()
     digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
     assert facts["sshs_model_hash"] == digest
     assert facts["modelspec.hash_sha256"] == f"0x{digest}"
     assert re.fullmatch(r"[0-9a-f]{8}", facts["sshs_legacy_hash"])
-    assert "sshs_model_hash" not in seal(describe(lora(), Saving(), "diffusers"), tensors)
+    assert "sshs_model_hash" not in seal(describe(lora(), Saving()), tensors)
 
 
 @pytest.mark.parametrize(
@@ -141,13 +140,13 @@ def test_paths_are_cut_down_to_what_says_nothing_of_a_person(text, kept):
 
 
 def test_a_base_on_somebodys_disk_is_named_without_the_way_to_it():
-    facts = describe(lora(base="/home/alice/models/dream.safetensors"), Saving(title="~/out/dog"), "kohya")
+    facts = describe(lora(base="/home/alice/models/dream.safetensors"), Saving(title="~/out/dog"), kohya=True)
     assert "alice" not in json.dumps(facts)
     assert base_of(facts) == "dream.safetensors"
 
 
 def test_what_was_written_is_read_back():
-    facts = describe(lora(), Saving(), "kohya")
+    facts = describe(lora(), Saving(), kohya=True)
     assert token_of(facts, Path("file.safetensors")) == "sks"
     assert noun_of(facts) == "dog"
     assert base_of(facts) == "stable-diffusion-v1-5/stable-diffusion-v1-5"

@@ -4,8 +4,8 @@ import ast
 
 import pytest
 
-from likewise import formats
-from likewise.operations.placing import PROGRAMS, USUAL
+from likewise import formats, kinds
+from likewise.operations.placing import PROGRAMS
 from tests.formats.page import PAGE, PROOFS, page
 
 
@@ -24,6 +24,6 @@ def test_every_layout_has_proofs_that_exist():
 
 
 def test_what_is_placed_is_read_there():
-    for program in PROGRAMS:
-        for method in program.folders:
-            assert program.name in formats.get(USUAL[method]).readers, (program.name, method)
+    known = {program.name for program in PROGRAMS}
+    for kind in kinds.ALL:
+        assert kind.places.keys() <= known & formats.get(kind.layout).readers.keys(), kind.name

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
+from likewise.kinds import WEIGHTS, Kind
 from likewise.weights.numbers import REAL
 from likewise.weights.streaming import Pending, bytes_of, from_bytes, held, pieces, raw_bytes, torch_type
 
@@ -32,6 +33,7 @@ FAMILIES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl"}
 class Checkpoint:
     """All networks of a Stable Diffusion model."""
 
+    kind: ClassVar[Kind] = WEIGHTS
     version: str
     """`sd1`, `sd2` or `sdxl`: which text towers it has, and how single files spell them."""
     tensors: Mapping[str, Pending]

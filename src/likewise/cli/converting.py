@@ -15,6 +15,7 @@ from likewise.cli import terminal
 from likewise.cli.app import Json, app
 from likewise.cli.naming import model, one_file, taught_files
 from likewise.errors import BaseError, FormatError
+from likewise.kinds import WEIGHTS
 
 if TYPE_CHECKING:
     from likewise.artifact import Artifact
@@ -86,7 +87,7 @@ def convert(
     program = placing.program_at(install).name if install and not no_metadata else ""
     subject = open_checkpoint(source, averaged=averaged) if averaged else subjects.open_subject(source)
     notes = _warn(subject, as_json)
-    taught = subject if isinstance(subject, Artifact) and subject.method == "dreambooth" else None
+    taught = subject if isinstance(subject, Artifact) and subject.kind == WEIGHTS else None
     if base is not None and taught is None:
         raise FormatError(f"{source} needs no base", "--base is for weights that DreamBooth taught")
     if base is None and taught is not None and to in subjects.WHOLE:

@@ -16,6 +16,7 @@ from likewise.cli.app import app, find_run, split
 from likewise.cli.guard import let_downloads_show, stopping, tracebacks_in
 from likewise.errors import Interrupted, RecipeError, RunError, StorageError
 from likewise.files import expand, read_text
+from likewise.kinds import USUAL
 
 if TYPE_CHECKING:
     from likewise.base import Base
@@ -50,7 +51,9 @@ Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where everythi
 def teach(
     pictures: Pictures = None,
     noun: Noun = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="How; `likewise methods` lists them.")] = "lora",
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="How; `likewise methods` lists them.")
+    ] = USUAL.mark,
     base: BaseName = "pocket",
     token: Token = None,
     class_pictures: ClassPictures = None,

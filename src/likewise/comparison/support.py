@@ -11,19 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from likewise import formats
+from likewise import formats, kinds
 from likewise.errors import SurveyError
 from likewise.inspection import PROGRAMS
 from likewise.page.wording import Row
 
-KINDS = {
-    "textual_inversion": "textual_inversion",
-    "lora": "lora",
-    "hypernetwork": "hypernetwork",
-    "aesthetic": "aesthetic",
-    "dreambooth": "checkpoint_trained",
-}
-"""Each method, and the row of the survey's table that counts its kind of file."""
 _EXACT = "exact"
 
 
@@ -32,7 +24,7 @@ def programs(method: str) -> list[Row]:
 
     Rows have `name` and `note`, which is empty where a program takes a layout exactly as it is.
     """
-    layouts = [layout for layout in map(formats.get, formats.names()) if method in layout.methods]
+    layouts = [layout for layout in map(formats.get, formats.names()) if kinds.of(method) in layout.kinds]
     names = dict.fromkeys((*PROGRAMS, *(name for layout in layouts for name in layout.readers)))
     ways = {name: [layout.readers[name] for layout in layouts if name in layout.readers] for name in names}
     del ways["likewise"]
@@ -66,16 +58,16 @@ def common(path: Path, methods: Iterable[str]) -> Row:
         taken = real[-1]
         members.prepare(store.connection, taken.number)
         found = coverage.totals(store, taken) or {}
-    kinds: dict[str, Any] = {}
+    there: dict[str, Any] = {}
     for method in methods:
-        row = found.get(KINDS.get(method, ""))
-        if row:
+        name = kinds.of(method).counted
+        if row := found.get(name):
             ends = {key: row[key] for key in ("models", "low", "high")}
-            kinds[method] = {"title": members.TITLES[KINDS[method]], **ends}
+            there[method] = {"title": members.TITLES[name], **ends}
     query = {key: taken.parameters[key] for key in ("size", "nsfw", "seed") if key in taken.parameters}
     asked = next((row["asked"] for row in found.values()), 0)
     site = urlsplit(str(taken.parameters.get("url", ""))).netloc or taken.source
     return {
-        "kinds": kinds, "taken": taken.taken.isoformat(), "asked": asked, "site": site, "query": query,
+        "kinds": there, "taken": taken.taken.isoformat(), "asked": asked, "site": site, "query": query,
         "snapshot": taken.number,
     }  # fmt: skip

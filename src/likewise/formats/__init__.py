@@ -22,9 +22,6 @@ from likewise.formats._check import verify
 from likewise.formats.layout import Contents, Dtype, Identity, Layout, Saving, examine
 from likewise.naming.foreign import KNOWN_HERE, by_layers
 
-STREAMED = frozenset({"dreambooth"})
-"""Methods whose files are too large to be read back after writing."""
-
 __all__ = [
     "Contents",
     "Identity",
@@ -126,7 +123,7 @@ def write(artifact: Artifact, path: Path, layout: str = "native", saving: Saving
     saving = replace(saving, title=saving.title or path.stem)
     chosen.refuse_unsupported(artifact)
     dtype = saving.dtype or _fitting(artifact.precision, chosen.usual)
-    if artifact.method in STREAMED:
+    if artifact.kind.streamed:
         return chosen.write(artifact, path, replace(saving, dtype=dtype))
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=path.parent) as folder:

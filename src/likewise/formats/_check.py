@@ -19,8 +19,6 @@ TOLERANCE = {"float16": 3e-3, "bfloat16": 2.5e-2, "float32": 1e-5}
 """Relative error of a whole change whose two factors and alpha are each rounded to this precision, with room for luck."""
 ROUNDING = {"float16": (2**-11, 2**-25), "bfloat16": (2**-8, 2**-133), "float32": (0.0, 0.0)}
 """Half a step of each precision: relative, and near 0 absolute."""
-FACTORED = frozenset({"lora"})
-"""Methods whose tensors are factors, which a layout may scale, join and split."""
 
 
 def verify(artifact: Artifact, again: Artifact, dtype: Dtype) -> None:
@@ -28,7 +26,7 @@ def verify(artifact: Artifact, again: Artifact, dtype: Dtype) -> None:
 
     The error may be what the saved precision explains.
     """
-    (_verify_changes if artifact.method in FACTORED else _verify_values)(artifact, again, dtype)
+    (_verify_changes if artifact.kind.pairs else _verify_values)(artifact, again, dtype)
 
 
 def _verify_changes(artifact: Artifact, again: Artifact, dtype: Dtype) -> None:

@@ -13,12 +13,12 @@ from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._metadata import scrub
 from likewise.formats.layout import Contents, Identity, Saving
+from likewise.kinds import WORDS
 from likewise.weights.numbers import REAL, real, rounded
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-METHODS = frozenset({"textual_inversion"})
 MOST_VECTORS, MOST_WIDTH = 256, 16_384
 """The web UI makes at most 75 vectors, and no text tower in use is wider than 4,096: more is another kind of file."""
 SECOND_TOWER = 1280
@@ -49,7 +49,7 @@ def identify(contents: Contents, towers: Mapping[str, str]) -> Identity:
     if len(counts) > 1:
         raise FormatError(f"{contents.path} has another number of vectors for each text tower")
     wide = len(towers) == 1 and contents.shapes[next(iter(towers.values()))][-1] == SECOND_TOWER
-    return Identity("textual_inversion", family_of({"vectors_2": ""} if wide else towers))
+    return Identity(WORDS, family_of({"vectors_2": ""} if wide else towers))
 
 
 def as_vectors(tensor: Any, name: str, path: Path) -> Tensor:
@@ -106,7 +106,7 @@ def read_web_ui_table(table: Mapping[str, Any], path: Path) -> Artifact:
     name, base = table.get("name"), table.get("sd_checkpoint_name")
     tensors = single(vectors, f"string_to_param.{word}", path)
     return Artifact(
-        method="textual_inversion",
+        method=WORDS.mark,
         family=family_of(tensors),
         token=name if isinstance(name, str) and name.strip(" *") else path.stem,
         noun="",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from likewise.artifact import Artifact
 from likewise.formats._hashes import legacy_hash, payload_sha256
 from likewise.formats.layout import Saving
+from likewise.kinds import LOW_RANK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,10 +30,7 @@ ARCHITECTURES = {
     "flux": ("flux-1-dev", "flux1", 1024),
 }
 """What ModelSpec and kohya call an architecture, and its native resolution."""
-KINDS = {"lora": "/lora", "lycoris": "/lora", "textual_inversion": "/textual-inversion", "dreambooth": ""}
-"""What ModelSpec appends to the architecture. Other methods' files have no metadata that anybody reads."""
 STABILITY = "https://github.com/Stability-AI/generative-models"
-KOHYA_LAYOUTS = frozenset({"kohya", "lycoris"})
 FACTS = {"base": "likewise.base", "noun": "likewise.noun"}
 """Our own keys, for what no standard has a place for; a program that does not know them skips them."""
 _STARTS_AS_PATH = re.compile(r"(?:file:|~|\.{1,2}[/\\]|[/\\]|[A-Za-z]:[/\\])")
@@ -42,12 +40,12 @@ _PATH_INSIDE = re.compile(
 _WEIGHTS = (".safetensors", ".ckpt", ".pt", ".bin")
 
 
-def describe(artifact: Artifact, saving: Saving, layout: str) -> dict[str, str]:
-    """What a file of `artifact` in the layout called `layout` says of itself; empty if `saving.metadata` is off.
+def describe(artifact: Artifact, saving: Saving, *, kohya: bool = False) -> dict[str, str]:
+    """What a file of `artifact` says of itself, with `kohya` also in kohya's words; empty if `saving.metadata` is off.
 
     Hashes are missing until `seal` is given the tensors of the file.
     """
-    if not saving.metadata or artifact.method not in KINDS:
+    if not saving.metadata or artifact.kind.modelspec is None:
         return {}
     architecture = architecture_of(artifact)
     facts = {
@@ -55,7 +53,7 @@ def describe(artifact: Artifact, saving: Saving, layout: str) -> dict[str, str]:
         **({FACTS["noun"]: artifact.noun} if artifact.noun else {}),
         **({FACTS["base"]: artifact.base} if artifact.base else {}),
     }
-    if layout in KOHYA_LAYOUTS:
+    if kohya:
         facts |= _kohya(artifact, saving, architecture)
     return {key: scrub(text) for key, text in facts.items()}
 
@@ -73,17 +71,17 @@ def seal(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str
 
 
 def modelspec(
-    architecture: str, title: str, kind: str = "", side: int | None = None, prediction: str = ""
+    architecture: str, title: str, appended: str = "", side: int | None = None, prediction: str = ""
 ) -> dict[str, str]:
-    """ModelSpec's facts about a file; `architecture` is a key of `ARCHITECTURES`, `kind` a value of `KINDS`.
+    """ModelSpec's facts about a file; `architecture` is a key of `ARCHITECTURES`, `appended` is `Kind.modelspec`.
 
     `prediction` is `epsilon` or `v_prediction`; empty where nobody knows it.
     """
     name, _, native = ARCHITECTURES[architecture]
-    published = kind != "/lora" or architecture == "sdxl"
+    published = appended != LOW_RANK.modelspec or architecture == "sdxl"
     facts = {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": name + kind,
+        "modelspec.architecture": name + appended,
         "modelspec.implementation": STABILITY if published else "diffusers",
         "modelspec.title": title,
         "modelspec.resolution": f"{side or native}x{side or native}",
@@ -151,7 +149,7 @@ def prediction_of(metadata: Mapping[str, str]) -> dict[str, str]:
 def _modelspec(artifact: Artifact, saving: Saving, architecture: str) -> dict[str, str]:
     title = saving.title or f"{artifact.token} {artifact.noun}".strip()
     side, prediction = artifact.recipe.get("resolution"), artifact.notes.get("prediction", "")
-    facts = modelspec(architecture, title, KINDS[artifact.method], side, prediction)
+    facts = modelspec(architecture, title, artifact.kind.modelspec or "", side, prediction)
     return {**facts, **({"modelspec.trigger_phrase": artifact.token} if artifact.token else {})}
 
 
@@ -162,7 +160,7 @@ def _kohya(artifact: Artifact, saving: Saving, architecture: str) -> dict[str, s
     known = {
         "ss_v2": str(architecture.startswith("sd2")),
         "ss_base_model_version": version,
-        "ss_network_module": "lycoris.kohya" if artifact.method == "lycoris" else "networks.lora",
+        "ss_network_module": "networks.lora" if artifact.kind.pairs else "lycoris.kohya",
         "ss_network_dim": _one([_rank(artifact, name) for name in _paths(artifact, ".down")])
         or recipe.get("rank"),
         "ss_network_alpha": _one([float(artifact.tensors[f"{p}.alpha"]) for p in _paths(artifact, ".alpha")]),
@@ -187,7 +185,7 @@ def _kohya(artifact: Artifact, saving: Saving, architecture: str) -> dict[str, s
 
 def _network_args(artifact: Artifact) -> dict[str, str]:
     """Ranks of convolutions, which kohya keeps beside those of linear layers; or the algorithm of LyCORIS."""
-    if artifact.method == "lycoris":
+    if not artifact.kind.pairs:
         return {key: str(artifact.recipe[key]) for key in ("algo",) if key in artifact.recipe}
     kernels = [
         path

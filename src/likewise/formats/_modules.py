@@ -18,6 +18,7 @@ from likewise.errors import FormatError
 from likewise.factors import lowrank as _lowrank
 from likewise.formats._metadata import base_of, noun_of, prediction_of, token_of
 from likewise.formats.layout import Contents, Identity, Shape
+from likewise.kinds import Kind
 from likewise.naming.transformer import Published
 from likewise.weights import read_tensors
 from likewise.weights.numbers import REAL, real
@@ -47,9 +48,9 @@ class Spelled:
     """Shapes of each layer's tensors, by our suffix."""
     notes: Mapping[str, str] = field(default_factory=dict)
 
-    def identity(self, method: str) -> Identity:
+    def identity(self, kind: Kind) -> Identity:
         """What the file is."""
-        return Identity(method, self.family, layers=self.shapes, notes=self.notes)
+        return Identity(kind, self.family, layers=self.shapes, notes=self.notes)
 
 
 def group(tensors: Mapping[str, Tensor]) -> Modules:
@@ -101,17 +102,17 @@ def rounded(suffix: str, tensor: Tensor, kept: dtype) -> Tensor:
 
 
 def adopt(
-    contents: Contents, modules: Modules, method: str, family: str, notes: Mapping[str, str]
+    contents: Contents, modules: Modules, kind: Kind, family: str, notes: Mapping[str, str]
 ) -> Artifact:
     """The artifact of a foreign file: token, noun and base from its metadata, or the token from its name."""
     recipe: dict[str, Any] = {}
-    if method == "lycoris":
+    if not kind.pairs:
         from likewise.factors.deltas import algorithm
 
         kinds = [algorithm(own) for own in modules.values()]
         recipe["algo"] = max(sorted(set(kinds)), key=kinds.count)
     return Artifact(
-        method=method,
+        method=kind.mark,
         family=family,
         token=token_of(contents.metadata, contents.path),
         noun=noun_of(contents.metadata),

@@ -15,14 +15,15 @@ from likewise.checkpoints.single_file import open_file, version_of, write_file
 from likewise.errors import FormatError
 from likewise.formats._metadata import describe, modelspec, scrub, token_of
 from likewise.formats.layout import Contents, Identity, Layout, Saving
+from likewise.kinds import WEIGHTS
 from likewise.weights.streaming import DIGEST
 
 
 def artifact_of(whole: Checkpoint) -> Artifact:
-    """What DreamBooth leaves behind: every weight of the backbone and the towers, in memory, as float32."""
+    """What teaching leaves behind: every weight of the backbone and the towers, in memory, as float32."""
     tensors = {n: cast(one, "F32").load() for n, one in whole.tensors.items() if not n.startswith("vae.")}
     return Artifact(
-        method="dreambooth",
+        method=WEIGHTS.mark,
         family=FAMILIES[whole.version],
         token=token_of(whole.metadata, whole.origin),
         noun="",
@@ -60,7 +61,7 @@ class SingleFile(Layout):
     name = "checkpoint"
     title = "single-file checkpoint"
     suffix = ".safetensors"
-    methods = frozenset({"dreambooth"})
+    kinds = (WEIGHTS,)
     readers = {
         "likewise": "exact",
         "AUTOMATIC1111": "exact",
@@ -75,7 +76,7 @@ class SingleFile(Layout):
 
     def identify(self, contents: Contents) -> Identity:
         whole = open_file(contents.path)
-        return Identity("dreambooth", FAMILIES[whole.version], whole.version)
+        return Identity(WEIGHTS, FAMILIES[whole.version], whole.version)
 
     def read(self, contents: Contents) -> Artifact:
         return artifact_of(open_file(contents.path))
@@ -84,7 +85,7 @@ class SingleFile(Layout):
         self.refuse_unsupported(artifact)
         whole, path, facts = complete(artifact, saving), Path(path), {}
         if saving.metadata:
-            facts = {**describe(artifact, saving, self.name), **facts_of(whole, saving.title or path.stem)}
+            facts = {**describe(artifact, saving), **facts_of(whole, saving.title or path.stem)}
         return write_file(whole, path, facts)
 
 

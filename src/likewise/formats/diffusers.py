@@ -31,6 +31,7 @@ from likewise.formats._modules import (
 )
 from likewise.formats._peft_config import Scales, read_config
 from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape
+from likewise.kinds import LOW_RANK
 from likewise.naming.flat import COMPONENTS, FAMILIES, TRANSFORMERS
 from likewise.naming.recognition import Layer, belonging
 from likewise.weights import write_tensors
@@ -44,7 +45,7 @@ class Diffusers(Layout):
     name = "diffusers"
     title = "diffusers LoRA"
     suffix = ".safetensors"
-    methods = frozenset({"lora"})
+    kinds = (LOW_RANK,)
     readers = {
         "ComfyUI": "exact for SD 3 and Flux; of SD and SDXL it skips the UNet and takes the text encoders alone",
         "diffusers": "exact",
@@ -53,7 +54,7 @@ class Diffusers(Layout):
 
     def unsupported(self, artifact: Artifact) -> str | None:
         """Families without published names have no place in it."""
-        if artifact.method in self.methods and artifact.family not in FAMILIES:
+        if artifact.kind in self.kinds and artifact.family not in FAMILIES:
             return f"{self.title} has no names for the layers of {artifact.family}"
         return super().unsupported(artifact)
 
@@ -70,7 +71,7 @@ class Diffusers(Layout):
         return all(places) and any(place.suffix == "down" for place in places if place)
 
     def identify(self, contents: Contents) -> Identity:
-        return self._spelled(contents)[0].identity("lora")
+        return self._spelled(contents)[0].identity(LOW_RANK)
 
     def read(self, contents: Contents) -> Artifact:
         """A DoRA is refused in words; a file without component names is one of the UNet, as they were at first."""
@@ -80,7 +81,7 @@ class Diffusers(Layout):
         }
         for name, alpha in alphas.items():
             pairs[name]["alpha"] = as_tensor(alpha)
-        return adopt(contents, canonical(pairs, found.layers), "lora", found.family, found.notes)
+        return adopt(contents, canonical(pairs, found.layers), LOW_RANK, found.family, found.notes)
 
     def _spelled(self, contents: Contents) -> tuple[Spelled, dict[str, float]]:
         """The layers of a file, and the alphas that its configuration gives; raises `FormatError`."""
@@ -117,7 +118,7 @@ class Diffusers(Layout):
                 kept["up"] = kept["up"][:, :, None, None]
             for suffix, spelled in WRITTEN.items():
                 tensors[f"{names[part]}.{rest}.{spelled}"] = rounded(suffix, kept[suffix], dtype)
-        facts = {"format": "pt", **seal(describe(artifact, saving, self.name), tensors)}
+        facts = {"format": "pt", **seal(describe(artifact, saving), tensors)}
         return write_tensors(path, tensors, facts)
 
 

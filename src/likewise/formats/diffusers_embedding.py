@@ -9,10 +9,11 @@ import re
 from pathlib import Path
 
 from likewise.artifact import Artifact
-from likewise.formats._embeddings import METHODS, embeds, family_of, identify, one_tower, single
+from likewise.formats._embeddings import embeds, family_of, identify, one_tower, single
 from likewise.formats._metadata import base_of, describe, noun_of, prediction_of, seal
 from likewise.formats.embedding import OUTPUT, SOLE, TOWERS
 from likewise.formats.layout import Contents, Identity, Layout, Saving
+from likewise.kinds import WORDS
 from likewise.weights import read_tensors, write_tensors
 from likewise.weights.numbers import rounded
 
@@ -26,7 +27,7 @@ class DiffusersEmbedding(Layout):
     name = "diffusers_embedding"
     title = "diffusers embedding"
     suffix = ".safetensors"
-    methods = METHODS
+    kinds = (WORDS,)
     usual = "float32"
     readers = {
         "AUTOMATIC1111": "exact, called by the file's name",
@@ -59,14 +60,12 @@ class DiffusersEmbedding(Layout):
         tensors = single(vectors, token, contents.path)
         family = family_of(tensors)
         notes = prediction_of(metadata)
-        return Artifact(
-            "textual_inversion", family, token, noun_of(metadata), tensors, {}, base_of(metadata), notes
-        )
+        return Artifact(WORDS.mark, family, token, noun_of(metadata), tensors, {}, base_of(metadata), notes)
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         (vectors,) = artifact.tensors.values()
         tensors = {artifact.token or Path(path).stem: rounded(vectors, saving.torch_dtype())}
-        return write_tensors(path, tensors, seal(describe(artifact, saving, self.name), tensors))
+        return write_tensors(path, tensors, seal(describe(artifact, saving), tensors))
 
 
 LAYOUT = DiffusersEmbedding()

@@ -12,6 +12,7 @@ from likewise.checkpoints.checkpoint import FAMILIES
 from likewise.checkpoints.folder import is_model_folder, open_folder, write_folder
 from likewise.formats.checkpoint import artifact_of, complete
 from likewise.formats.layout import Contents, Identity, Layout, Saving
+from likewise.kinds import WEIGHTS
 
 
 class DiffusersFolder(Layout):
@@ -20,7 +21,7 @@ class DiffusersFolder(Layout):
     name = "diffusers_folder"
     title = "diffusers folder"
     suffix = ""
-    methods = frozenset({"dreambooth"})
+    kinds = (WEIGHTS,)
     readers = {
         "likewise": "exact",
         "diffusers": "exact",
@@ -32,7 +33,7 @@ class DiffusersFolder(Layout):
 
     def identify(self, contents: Contents) -> Identity:
         whole = open_folder(contents.path)
-        return Identity("dreambooth", FAMILIES[whole.version], whole.version)
+        return Identity(WEIGHTS, FAMILIES[whole.version], whole.version)
 
     def read(self, contents: Contents) -> Artifact:
         return artifact_of(open_folder(contents.path))

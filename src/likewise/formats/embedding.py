@@ -10,9 +10,10 @@ from pathlib import Path
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
-from likewise.formats._embeddings import METHODS, as_vectors, family_of, identify, single
+from likewise.formats._embeddings import as_vectors, family_of, identify, single
 from likewise.formats._metadata import base_of, describe, noun_of, prediction_of, seal, token_of
 from likewise.formats.layout import Contents, Identity, Layout, Saving
+from likewise.kinds import WORDS
 from likewise.weights import read_tensors, write_tensors
 from likewise.weights.numbers import rounded
 
@@ -29,7 +30,7 @@ class Embedding(Layout):
     name = "embedding"
     title = "embedding (safetensors)"
     suffix = ".safetensors"
-    methods = METHODS
+    kinds = (WORDS,)
     usual = "float32"
     readers = {
         "AUTOMATIC1111": "exact; for SDXL from 1.6 on",
@@ -56,15 +57,13 @@ class Embedding(Layout):
             tensors = single(found[sole], sole, path)
         family, token = family_of(tensors), token_of(metadata, path)
         notes = prediction_of(metadata)
-        return Artifact(
-            "textual_inversion", family, token, noun_of(metadata), tensors, {}, base_of(metadata), notes
-        )
+        return Artifact(WORDS.mark, family, token, noun_of(metadata), tensors, {}, base_of(metadata), notes)
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         dtype = saving.torch_dtype()
         names = TOWERS if len(artifact.tensors) > 1 else dict.fromkeys(TOWERS, SOLE[0])
         tensors = {names[ours]: rounded(vectors, dtype) for ours, vectors in artifact.tensors.items()}
-        return write_tensors(path, tensors, seal(describe(artifact, saving, self.name), tensors))
+        return write_tensors(path, tensors, seal(describe(artifact, saving), tensors))
 
 
 def _towers(contents: Contents) -> dict[str, str]:

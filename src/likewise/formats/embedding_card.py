@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.files import write_with
-from likewise.formats._embeddings import METHODS, one_tower, read_web_ui_table, web_ui_table
+from likewise.formats._embeddings import one_tower, read_web_ui_table, web_ui_table
 from likewise.formats.layout import Contents, Layout, Saving
+from likewise.kinds import WORDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ class EmbeddingCard(Layout):
     name = "embedding_card"
     title = "embedding card (.png, .webp)"
     suffix = ".png"
-    methods = METHODS
+    kinds = (WORDS,)
     usual = "float32"
     readers = dict.fromkeys(("AUTOMATIC1111", "Forge", "likewise"), "exact")
 

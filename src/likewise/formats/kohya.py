@@ -26,6 +26,7 @@ from likewise.formats._modules import (
     rounded,
 )
 from likewise.formats.layout import Contents, Identity, Layout, Saving
+from likewise.kinds import LOW_RANK
 from likewise.naming.flat import FAMILIES, TRANSFORMERS, to_kohya
 from likewise.naming.transformer import Published
 from likewise.weights import write_tensors
@@ -37,7 +38,7 @@ class Kohya(Layout):
     name = "kohya"
     title = "kohya LoRA"
     suffix = ".safetensors"
-    methods = frozenset({"lora"})
+    kinds = (LOW_RANK,)
     readers = {
         "AUTOMATIC1111": "exact",
         "ComfyUI": "exact",
@@ -49,7 +50,7 @@ class Kohya(Layout):
 
     def unsupported(self, artifact: Artifact) -> str | None:
         """Families without published names have no place in it."""
-        if artifact.method in self.methods and artifact.family not in FAMILIES:
+        if artifact.kind in self.kinds and artifact.family not in FAMILIES:
             return f"{self.title} has no names for the layers of {artifact.family}"
         return super().unsupported(artifact)
 
@@ -63,13 +64,13 @@ class Kohya(Layout):
         return {name: how for name, how in self.readers.items() if name not in others}
 
     def identify(self, contents: Contents) -> Identity:
-        return self._spelled(contents).identity("lora")
+        return self._spelled(contents).identity(LOW_RANK)
 
     def read(self, contents: Contents) -> Artifact:
         """Layers that a file keeps as one (SD 3, Flux) are taken apart; embeddings that ride along are left out."""
         found = self._spelled(contents)
         modules = canonical(_flat.by_layer(read_finite(contents)), found.layers)
-        return adopt(contents, modules, "lora", found.family, found.notes)
+        return adopt(contents, modules, LOW_RANK, found.family, found.notes)
 
     def _spelled(self, contents: Contents) -> Spelled:
         """The layers of a file; raises `FormatError` for names, types and shapes that no LoRA has."""
@@ -95,7 +96,7 @@ class Kohya(Layout):
                 kept["up"] = kept["up"][:, :, None, None]
             for suffix in ("alpha", "down", "up"):
                 tensors[_flat.spelled(flat, suffix)] = rounded(suffix, kept[suffix], dtype)
-        return write_tensors(path, tensors, seal(describe(artifact, saving, self.name), tensors))
+        return write_tensors(path, tensors, seal(describe(artifact, saving, kohya=True), tensors))
 
 
 def _published(modules: Modules, family: str) -> Modules:

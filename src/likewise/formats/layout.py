@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
+from likewise.kinds import Kind
 from likewise.weights.streaming import open_tensors
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ Shape = tuple[int, ...]
 class Identity:
     """What a file is, as far as its names, shapes, types and metadata tell."""
 
-    method: str
+    kind: Kind
     family: str
     version: str = ""
     """The version of a whole model: `sd1`, `sd2` or `sdxl`."""
@@ -84,12 +85,22 @@ class Layout(ABC):
     title: ClassVar[str]
     suffix: ClassVar[str]
     """The suffix of the files that it writes; empty for folders."""
-    methods: ClassVar[frozenset[str]]
-    """Methods whose artifacts it can hold. `lycoris` stands for the family of other factorisations."""
+    kinds: ClassVar[tuple[Kind, ...]]
+    """What it can hold."""
     usual: ClassVar[Dtype] = "float16"
     """The precision that its readers expect, where nobody asks for another."""
     readers: ClassVar[Mapping[str, str]]
     """Program -> how it takes this layout: `exact`, or in words what differs. Programs that are not named refuse it."""
+
+    @property
+    def marks(self) -> list[str]:
+        """What it can hold, as files say it, sorted."""
+        return sorted(kind.mark for kind in self.kinds)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether what it holds may be too large for memory."""
+        return any(kind.streamed for kind in self.kinds)
 
     @abstractmethod
     def sniff(self, contents: Contents) -> bool:
@@ -101,7 +112,7 @@ class Layout(ABC):
         Raises `FormatError` for everything that `read` refuses, but for what only the numbers tell.
         """
         artifact = self.read(contents)
-        return Identity(artifact.method, artifact.family, notes=artifact.notes)
+        return Identity(artifact.kind, artifact.family, notes=artifact.notes)
 
     @abstractmethod
     def read(self, contents: Contents) -> Artifact:
@@ -124,8 +135,8 @@ class Layout(ABC):
 
     def unsupported(self, artifact: Artifact) -> str | None:
         """Why this artifact has no place in this layout, in words; None if it has one."""
-        if artifact.method not in self.methods:
-            return f"{self.title} holds {', '.join(sorted(self.methods))}, not {artifact.method}"
+        if artifact.kind not in self.kinds:
+            return f"{self.title} holds {', '.join(self.marks)}, not {artifact.method}"
         return None
 
     def refuse_unsupported(self, artifact: Artifact) -> None:

@@ -28,6 +28,7 @@ from likewise.formats._modules import (
     rounded,
 )
 from likewise.formats.layout import Contents, Identity, Layout, Saving
+from likewise.kinds import LYCORIS
 from likewise.naming.flat import DIFFUSERS, FAMILIES, TRANSFORMERS, flatten, to_kohya
 from likewise.weights import write_tensors
 
@@ -47,7 +48,7 @@ class Lycoris(Layout):
     name = "lycoris"
     title = "LyCORIS"
     suffix = ".safetensors"
-    methods = frozenset({"lycoris"})
+    kinds = (LYCORIS,)
     readers = {
         "AUTOMATIC1111": "exact, but for DoRA and BOFT",
         "ComfyUI": "exact, but for DoRA",
@@ -58,7 +59,7 @@ class Lycoris(Layout):
 
     def unsupported(self, artifact: Artifact) -> str | None:
         """Families without published names have no place in it."""
-        if artifact.method in self.methods and artifact.family not in FAMILIES:
+        if artifact.kind in self.kinds and artifact.family not in FAMILIES:
             return f"{self.title} has no names for the layers of {artifact.family}"
         return super().unsupported(artifact)
 
@@ -73,7 +74,7 @@ class Lycoris(Layout):
         return {program: how for program, how in known.items() if program not in others}
 
     def identify(self, contents: Contents) -> Identity:
-        return self._spelled(contents).identity("lycoris")
+        return self._spelled(contents).identity(LYCORIS)
 
     def read(self, contents: Contents) -> Artifact:
         found = self._spelled(contents)
@@ -81,7 +82,7 @@ class Lycoris(Layout):
         for flat, own in _flat.by_layer(read_finite(contents)).items():
             layer = found.layers[flat]
             modules |= zip(layer.paths, apart(own, layer), strict=True)
-        return adopt(contents, modules, "lycoris", found.family, found.notes)
+        return adopt(contents, modules, LYCORIS, found.family, found.notes)
 
     def _spelled(self, contents: Contents) -> Spelled:
         """The layers of a file; raises `FormatError` for names, types and shapes of no factorisation."""
@@ -112,7 +113,7 @@ class Lycoris(Layout):
             flat = _name(own_path, artifact.family)
             for suffix, tensor in own.items():
                 tensors[_flat.spelled(flat, suffix)] = rounded(suffix, tensor, dtype)
-        return write_tensors(path, tensors, seal(describe(artifact, saving, self.name), tensors))
+        return write_tensors(path, tensors, seal(describe(artifact, saving, kohya=True), tensors))
 
 
 def _name(path: str, family: str) -> str:

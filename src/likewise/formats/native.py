@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from likewise import kinds
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.factors.deltas import check_factors
 from likewise.formats._modules import at, check_pairs, check_types, group, paired, ungroup
 from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape
+from likewise.kinds import ALL, Kind
 from likewise.weights import read_tensors
 from likewise.weights.numbers import real, rounded
 from likewise.weights.streaming import Pending, held, spelled, write_streamed
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 VERSION = "1"
 FACTS = ("method", "family", "token", "noun", "base", "recipe")
 """What every file says of itself."""
-REQUIRED = {"aesthetic": "aesthetic.mean", "textual_inversion": "vectors"}
-"""What files of a method hold, however they were taught."""
+KIND = "likewise.kind"
+"""Said where the method's name does not tell the kind: by methods whose name is the mark of no kind."""
 
 
 class Native(Layout):
@@ -33,11 +35,11 @@ class Native(Layout):
     name = "native"
     title = "likewise"
     suffix = ".safetensors"
-    methods = frozenset({"aesthetic", "dreambooth", "hypernetwork", "lora", "lycoris", "textual_inversion"})
+    kinds = ALL
     readers = {"likewise": "exact"}
 
     def unsupported(self, artifact: Artifact) -> str | None:
-        """Methods of outside packages fit too: nothing is renamed."""
+        """What only its own method understands fits too: nothing is renamed."""
         return None
 
     def sniff(self, contents: Contents) -> bool:
@@ -45,31 +47,30 @@ class Native(Layout):
 
     def identify(self, contents: Contents) -> Identity:
         facts = _facts(contents)
-        method = facts["likewise.method"]
+        kind = _kind(contents)
         layers: dict[str, dict[str, Shape]] = {}
         for name, shape in contents.shapes.items():
             path, _, suffix = name.rpartition(".")
             layers.setdefault(path, {})[suffix] = shape
-        if method in ("lora", "lycoris"):
+        if kind.delta:
             check_types(contents)
-        if method == "lora":
+        if kind.pairs:
             check_pairs(contents, layers)
-        for path, own in layers.items() if method == "lycoris" else ():
+        for path, own in layers.items() if kind.delta and not kind.pairs else ():
             with at(contents, path):
                 check_factors(own)
-        if REQUIRED.get(method, "") not in {"", *contents.shapes}:
-            raise FormatError(f"{contents.path} lacks the tensor {REQUIRED[method]}", "fetch the file again")
-        shown = layers if method in ("lora", "lycoris") else {}
-        return Identity(method, facts["likewise.family"], layers=shown)
+        if lacking := [name for name in kind.required if name not in contents.shapes]:
+            raise FormatError(f"{contents.path} lacks the tensor {lacking[0]}", "fetch the file again")
+        return Identity(kind, facts["likewise.family"], layers=layers if kind.delta else {})
 
     def read(self, contents: Contents) -> Artifact:
-        self.identify(contents)
+        kind = self.identify(contents).kind
         facts, note = contents.metadata, "likewise.note."
         tensors = {
             name: real(tensor, name, contents.path) if tensor.is_floating_point() else tensor
             for name, tensor in read_tensors(contents.path).items()
         }
-        if facts["likewise.method"] == "lora":
+        if kind.pairs:
             tensors = ungroup(paired(group(tensors)))
         return Artifact(
             method=facts["likewise.method"],
@@ -80,6 +81,7 @@ class Native(Layout):
             recipe=json.loads(facts["likewise.recipe"]),
             base=facts["likewise.base"],
             notes={n.removeprefix(note): text for n, text in facts.items() if n.startswith(note)},
+            declared=kind if KIND in facts else None,
         )
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
@@ -91,6 +93,7 @@ class Native(Layout):
             "likewise.noun": artifact.noun,
             "likewise.base": artifact.base,
             "likewise.recipe": json.dumps(dict(artifact.recipe)),
+            **({} if kinds.of(artifact.method) == artifact.kind else {KIND: artifact.kind.name}),
             **{f"likewise.note.{name}": text for name, text in artifact.notes.items()},
         }
         dtype = saving.torch_dtype()
@@ -107,6 +110,17 @@ def _kept(tensor: Tensor, dtype: torch.dtype) -> Pending:
         tuple(tensor.shape),
         lambda: rounded(tensor.detach().cpu(), dtype),
     )
+
+
+def _kind(contents: Contents) -> Kind:
+    """What the file says that it is; raises `FormatError` for a kind of another version."""
+    said = contents.metadata.get(KIND)
+    kind = kinds.of(contents.metadata["likewise.method"]) if said is None else kinds.named(said)
+    if kind is None:
+        raise FormatError(
+            f"{contents.path} is of the kind {said!r}, which is not known here", "update likewise"
+        )
+    return kind
 
 
 def _facts(contents: Contents) -> Mapping[str, str]:

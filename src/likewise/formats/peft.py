@@ -35,6 +35,7 @@ from likewise.formats._modules import (
 from likewise.formats._peft_config import Scales, read_config
 from likewise.formats.diffusers import component_names
 from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape, examine
+from likewise.kinds import LOW_RANK
 from likewise.naming.flat import COMPONENTS, FAMILIES
 from likewise.naming.recognition import Layer, belonging
 from likewise.weights import write_tensors
@@ -53,12 +54,12 @@ class Peft(Layout):
     name = "peft"
     title = "PEFT adapter folder"
     suffix = ""
-    methods = frozenset({"lora"})
+    kinds = (LOW_RANK,)
     readers = {"PEFT": "exact; CLIP towers need transformers 5.6 or newer", "likewise": "exact"}
 
     def unsupported(self, artifact: Artifact) -> str | None:
         """Families without published names have no place in it."""
-        if artifact.method in self.methods and artifact.family not in FAMILIES:
+        if artifact.kind in self.kinds and artifact.family not in FAMILIES:
             return f"{self.title} has no names for the layers of {artifact.family}"
         return super().unsupported(artifact)
 
@@ -66,7 +67,7 @@ class Peft(Layout):
         return contents.kind == "folder" and bool(_adapters(contents.path))
 
     def identify(self, contents: Contents) -> Identity:
-        return _survey(contents)[0].identity("lora")
+        return _survey(contents)[0].identity(LOW_RANK)
 
     def read(self, contents: Contents) -> Artifact:
         found, alphas, metadata = _survey(contents)
@@ -77,12 +78,12 @@ class Peft(Layout):
         for name, alpha in alphas.items():
             pairs[name]["alpha"] = as_tensor(alpha)
         whole = Contents(contents.path, "folder", metadata=metadata)
-        return adopt(whole, canonical(pairs, found.layers), "lora", found.family, found.notes)
+        return adopt(whole, canonical(pairs, found.layers), LOW_RANK, found.family, found.notes)
 
     def write(self, artifact: Artifact, path: Path, saving: Saving) -> Path:
         names = component_names(artifact.family)
         modules = group(artifact.tensors)
-        facts = {"format": "pt", **describe(artifact, saving, self.name)}
+        facts = {"format": "pt", **describe(artifact, saving)}
 
         def fill(folder: Path) -> None:
             for part in dict.fromkeys(own.partition(".")[0] for own in modules):

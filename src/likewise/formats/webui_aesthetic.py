@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from likewise.artifact import Artifact
 from likewise.formats._embeddings import one_tower
 from likewise.formats.layout import Contents, Layout, Saving
+from likewise.kinds import DIRECTION
 from likewise.weights import read_object, write_object
 from likewise.weights.numbers import real, rounded
 
@@ -28,7 +29,7 @@ class WebUIAesthetic(Layout):
     name = "webui_aesthetic"
     title = "web UI aesthetic embedding (.pt)"
     suffix = ".pt"
-    methods = frozenset({"aesthetic"})
+    kinds = (DIRECTION,)
     usual = "float32"
     readers = {
         "AUTOMATIC1111": "exact, with the aesthetic gradients extension",
@@ -43,7 +44,7 @@ class WebUIAesthetic(Layout):
     def read(self, contents: Contents) -> Artifact:
         path = contents.path
         rows = real(read_object(path), "the embedding", path)
-        return Artifact("aesthetic", "sd", path.stem, "", {KEY: _row(rows)})
+        return Artifact(DIRECTION.mark, "sd", path.stem, "", {KEY: _row(rows)})
 
     def portability(self, contents: Contents) -> dict[str, str]:
         """Other widths fit other CLIP models; a file of one dimension cannot be blended along an arc."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats._embeddings import (
-    METHODS,
     as_vectors,
     embeds,
     entries,
@@ -22,6 +21,7 @@ from likewise.formats._embeddings import (
     web_ui_table,
 )
 from likewise.formats.layout import Contents, Layout, Saving
+from likewise.kinds import WORDS
 from likewise.weights import read_object, write_object
 
 TABLE = "string_to_param."
@@ -33,7 +33,7 @@ class WebUIEmbedding(Layout):
     name = "webui_embedding"
     title = "web UI embedding (.pt)"
     suffix = ".pt"
-    methods = METHODS
+    kinds = (WORDS,)
     usual = "float32"
     readers = dict.fromkeys(
         ("AUTOMATIC1111", "ComfyUI", "Forge", "diffusers", "kohya sd-scripts", "likewise"), "exact"
@@ -60,7 +60,7 @@ class WebUIEmbedding(Layout):
         if len({part.shape[1] for part in parts}) != 1:
             raise FormatError(f"{path} mixes vectors for several text towers")
         tensors = single(torch.cat(parts), "the whole list", path)
-        return Artifact("textual_inversion", family_of(tensors), path.stem, "", tensors)
+        return Artifact(WORDS.mark, family_of(tensors), path.stem, "", tensors)
 
     def portability(self, contents: Contents) -> dict[str, str]:
         """diffusers refuses the original files, whose table is a `ParameterDict`, and lists."""

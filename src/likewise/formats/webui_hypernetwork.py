@@ -19,6 +19,7 @@ from likewise.errors import FormatError
 from likewise.formats._embeddings import entries
 from likewise.formats._metadata import scrub
 from likewise.formats.layout import Contents, Layout, Saving
+from likewise.kinds import NETWORK
 from likewise.weights import read_object, write_object
 from likewise.weights.numbers import real, rounded
 
@@ -78,7 +79,7 @@ class WebUIHypernetwork(Layout):
     name = "webui_hypernetwork"
     title = "web UI hypernetwork (.pt)"
     suffix = ".pt"
-    methods = frozenset({"hypernetwork"})
+    kinds = (NETWORK,)
     usual = "float32"
     readers = dict.fromkeys(("AUTOMATIC1111", "ComfyUI", "Forge", "likewise"), "exact")
 
@@ -103,7 +104,7 @@ class WebUIHypernetwork(Layout):
             raise FormatError(f"{path} gives its widths as texts, which no program reads")
         name, base = tree.get("name"), tree.get("sd_checkpoint_name")
         return Artifact(
-            method="hypernetwork",
+            method=NETWORK.mark,
             family="sdxl" if f"hypernetwork.{SDXL_TEXT}.key.linear.0.weight" in tensors else "sd",
             token=name if isinstance(name, str) and name.strip() else path.stem,
             noun="",

@@ -21,6 +21,7 @@ from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.concept import Concept
 from likewise.errors import FormatError, RecipeError
+from likewise.kinds import DIRECTION
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import Recipe
 from likewise.stack import Span, Stack
@@ -274,6 +275,7 @@ class Aesthetic(Method[AestheticRecipe]):
         "prompt costs extra time."
     )
     recipe = AestheticRecipe
+    kind = DIRECTION
     trains = False
 
     def unsupported(self, base: Base) -> str | None:

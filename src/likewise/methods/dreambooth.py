@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError
+from likewise.kinds import WEIGHTS
 from likewise.memory import release
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
@@ -157,6 +158,7 @@ class DreamBooth(Method[DreamBoothRecipe]):
         "memory and leaves a whole model behind; on large bases it usually resembles the subject most closely."
     )
     recipe = DreamBoothRecipe
+    kind = WEIGHTS
     stackable = False
 
     def attach(self, base: Base, stack: Stack) -> DreamBoothAdapter:

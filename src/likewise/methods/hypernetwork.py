@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from likewise.artifact import Artifact
 from likewise.base import Base, Site
 from likewise.errors import FormatError, RecipeError, UnsupportedError
+from likewise.kinds import NETWORK
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import LearningRate, Rate, Recipe, Steps, TrainingRecipe
 from likewise.stack import Stack, stream
@@ -326,6 +327,7 @@ class Hypernetwork(Method[HypernetworkRecipe]):
         "One pair serves every layer of a width, so layers cannot learn different things."
     )
     recipe = HypernetworkRecipe
+    kind = NETWORK
 
     def unsupported(self, base: Base) -> str | None:
         """A base must offer attention sites."""

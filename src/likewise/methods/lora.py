@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError, RecipeError
+from likewise.kinds import LOW_RANK
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.stack import Stack, by_slot, stream, to_slots
@@ -206,6 +207,7 @@ class LoRA(Method[LoRARecipe]):
         "likeness."
     )
     recipe = LoRARecipe
+    kind = LOW_RANK
 
     def attach(self, base: Base, stack: Stack) -> LoRAAdapter:
         """Identity-initialised factors for every job; targets and text training must agree across jobs."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError, RecipeError
+from likewise.kinds import WORDS
 from likewise.method import Adapter, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.stack import Span, Stack, stream, to_slots
@@ -185,6 +186,7 @@ class TextualInversion(Method[TextualInversionRecipe]):
         "of the trained methods."
     )
     recipe = TextualInversionRecipe
+    kind = WORDS
 
     def attach(self, base: Base, stack: Stack) -> TextualInversionAdapter:
         """Vectors of every job for every tower, starting at the job's initialiser."""

@@ -73,7 +73,7 @@ def accompany(file: Path, subject: Subject, preview: Image.Image | None, program
             kept.append(picture)
         else:
             made.append(write_with(picture, lambda temporary: preview.save(temporary, "PNG")))
-    if program in READ_NOTES and isinstance(subject, Artifact) and subject.method in ("lora", "lycoris"):
+    if program in READ_NOTES and isinstance(subject, Artifact) and subject.kind.delta:
         notes = file.with_name(f"{file.stem}.json")
         if notes.exists():
             kept.append(notes)

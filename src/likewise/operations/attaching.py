@@ -71,7 +71,7 @@ class Changes(Adapter):
 
 
 def is_plain(base: Base, artifact: Artifact) -> bool:
-    """Whether the LoRA method itself reaches every layer on this base that the LoRA changes."""
+    """Whether a method reaches every layer on this base that the artifact changes, so that it can restore it itself."""
     reached = base.targets("all", "backbone")
     for part in base.text_parts:
         reached |= base.targets("all", part)

@@ -19,6 +19,7 @@ from likewise.checkpoints.checkpoint import DTYPES, TABLE, Checkpoint, cast
 from likewise.checkpoints.tokenizer import added_words, vocabulary
 from likewise.errors import FormatError
 from likewise.factors.nearest import Cut, Size
+from likewise.kinds import DIRECTION, NETWORK, WORDS, Kind
 from likewise.naming.single_file import canonical
 from likewise.operations.extracting import extract
 from likewise.operations.flattening import flat_lora, flatten
@@ -63,13 +64,13 @@ def bake(
 
     `prompts` are for aesthetic embeddings, `words` for embeddings; others are refused with them.
     """
-    if prompts and artifact.method in ("textual_inversion", "hypernetwork"):
+    if prompts and artifact.kind in (WORDS, NETWORK):
         raise FormatError(f"{artifact.token} acts on every prompt alike", "leave --prompt out")
-    if words and artifact.method != "textual_inversion":
+    if words and artifact.kind != WORDS:
         raise FormatError(f"{artifact.token} stands for no words", "leave --word out")
-    if artifact.method == "textual_inversion" and size is None:
+    if artifact.kind == WORDS and size is None:
         return Baked(bake_word(model, artifact, words))
-    if artifact.method == "hypernetwork":
+    if artifact.kind == NETWORK:
         return Baked(*(flat_lora(model, artifact, size) if size else flatten(model, artifact)))
     if size is None:
         whole = bake_prompts(model, artifact, prompts)
@@ -85,7 +86,7 @@ def bake_word(model: Checkpoint, artifact: Artifact, words: Sequence[str] = ()) 
     diffusers folder can hold, as it brings its tokenizer. `words` are replaced instead: one word of the model's own for
     each vector. Raises `FormatError` for other methods, towers of other widths and words that are not one token.
     """
-    _refuse_other(artifact, "textual_inversion")
+    _refuse_other(artifact, WORDS)
     if {f"{TOWERS[name]}.{TABLE}" for name in artifact.tensors} != {
         n for n in model.tensors if n.endswith(TABLE)
     }:
@@ -109,13 +110,13 @@ def bake_prompts(model: Checkpoint, artifact: Artifact, prompts: Sequence[str]) 
     The negative prompt is read by the same tower, so it is pulled as well. Raises `FormatError` for other methods and
     for nothing to pull, and `BaseError` for models without a CLIP tower and its picture half.
     """
-    _refuse_other(artifact, "aesthetic")
+    _refuse_other(artifact, DIRECTION)
     if not any(prompt.strip() for prompt in prompts):
         raise FormatError("an aesthetic embedding is baked for prompts", "name one or more by --prompt")
     base = _base(model)
     encoder = base.towers[0].encoder
     before = {name: value.detach().clone() for name, value in encoder.named_parameters()}
-    with methods.get("aesthetic").restore(base, [artifact]) as adapter:
+    with methods.get(artifact.method).restore(base, [artifact]) as adapter:
         total = {name: torch.zeros_like(value) for name, value in before.items()}
         for prompt in prompts:
             for name, value in adapter.pulls[0].weights(prompt).items():  # type: ignore[attr-defined]
@@ -130,7 +131,7 @@ def bake_lora(
     model: Checkpoint, artifact: Artifact, prompts: Sequence[str], size: Size
 ) -> tuple[Artifact, Cut]:
     """The LoRA nearest to what `bake_prompts` changes, and what it loses; embeddings of words are refused."""
-    if artifact.method == "textual_inversion":
+    if artifact.kind == WORDS:
         raise FormatError(
             "an embedding is rows of a table, which no LoRA holds",
             "the embedding itself loads beside any LoRA",
@@ -144,7 +145,7 @@ def misses(model: Checkpoint, artifact: Artifact, baked: Subject, prompts: Seque
     itself gives, as a share of what it changes. 0 is the same, 1 as far as without it."""
     base = _base(model)
     plain = _states(base, prompts)
-    with methods.get("aesthetic").restore(base, [artifact]):
+    with methods.get(artifact.method).restore(base, [artifact]):
         wanted = _states(base, prompts)
     whole = merge_into(model.cast("float32"), [(baked, 1.0)]) if isinstance(baked, Artifact) else baked
     encoder: Any = base.towers[0].encoder
@@ -158,8 +159,8 @@ def misses(model: Checkpoint, artifact: Artifact, baked: Subject, prompts: Seque
     }
 
 
-def _refuse_other(artifact: Artifact, method: str) -> None:
-    if artifact.method != method:
+def _refuse_other(artifact: Artifact, kind: Kind) -> None:
+    if artifact.kind != kind:
         raise FormatError(
             f"what {artifact.method} taught is in weights already",
             "`likewise merge --into` adds LoRAs and models",

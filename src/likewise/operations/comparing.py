@@ -10,13 +10,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from likewise.artifact import Artifact
 from likewise.checkpoints.checkpoint import Checkpoint
 from likewise.errors import FormatError
 from likewise.factors.deltas import needs_weight, weight_change
 from likewise.factors.lowrank import difference
 from likewise.factors.nearest import plain
 from likewise.formats._modules import group
-from likewise.operations.merging import DELTAS, Layer
+from likewise.operations.merging import Layer
 from likewise.operations.subjects import Subject, weights_of
 from likewise.weights.numbers import real
 from likewise.weights.streaming import Pending
@@ -70,8 +71,8 @@ def compare(first: Subject, second: Subject) -> Comparison:
 
 def _places(subject: Subject) -> dict[str, Callable[[], Layer]]:
     """What is compared, by name: layers of changes, else tensors by themselves."""
-    if getattr(subject, "method", "") in DELTAS:
-        return {path: partial(dict, own) for path, own in group(subject.tensors).items()}  # type: ignore[arg-type]
+    if isinstance(subject, Artifact) and subject.kind.delta:
+        return {path: partial(dict, own) for path, own in group(subject.tensors).items()}
     source = subject.origin if isinstance(subject, Checkpoint) else subject.token
     return {name: partial(_alone, source, name, one) for name, one in weights_of(subject).items()}
 

@@ -11,6 +11,7 @@ from likewise.factors.deltas import weight_change
 from likewise.factors.nearest import Cut, Ledger, Size, clamped, nearest
 from likewise.formats._metadata import token_of
 from likewise.formats._modules import Modules, ungroup
+from likewise.kinds import LOW_RANK
 from likewise.operations.merging import mismatch
 from likewise.weights.numbers import real
 
@@ -60,7 +61,7 @@ def extract(
     if base.prediction != tuned.prediction:
         notes["mismatch"] = mismatch((base, tuned))
     token, family = token_of(tuned.metadata, tuned.origin), FAMILIES[base.version]
-    made = Artifact("lora", family, token, "", ungroup(modules), base=base.origin.stem, notes=notes)
+    made = Artifact(LOW_RANK.mark, family, token, "", ungroup(modules), base=base.origin.stem, notes=notes)
     return made, ledger.cut()
 
 

@@ -20,6 +20,7 @@ from likewise.errors import FormatError
 from likewise.factors.deltas import weight_change
 from likewise.factors.nearest import Cut, Ledger, Size, nearest
 from likewise.formats._modules import Modules, ungroup
+from likewise.kinds import LOW_RANK
 from likewise.operations.subjects import MERGED
 from likewise.weights.streaming import Pending
 
@@ -57,7 +58,7 @@ def flat_lora(model: Checkpoint, artifact: Artifact, size: Size) -> tuple[Artifa
         lost = change - weight_change(modules[path])
         ledger.keep(path, len(modules[path]["down"]), float(change.norm()), float(lost.norm()))
         _lose(ledger, name, before, affine)
-    return replace(artifact, method="lora", tensors=ungroup(modules), recipe={}), ledger.cut()
+    return artifact.remade(LOW_RANK, ungroup(modules)), ledger.cut()
 
 
 def _lose(ledger: Ledger, name: str, weight: Pending, affine: Affine) -> None:

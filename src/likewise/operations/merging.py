@@ -16,12 +16,11 @@ from likewise.factors.deltas import algorithm, bias_change, needs_weight, weight
 from likewise.factors.lowrank import Pair
 from likewise.factors.nearest import plain
 from likewise.formats._modules import Modules, group, ungroup
+from likewise.kinds import LOW_RANK, LYCORIS, WEIGHTS
 from likewise.operations.subjects import MERGED, Subject, weights_of
 from likewise.weights.streaming import Pending
 
-DELTAS = frozenset({"lora", "lycoris"})
-"""Methods whose tensors are changes of weights."""
-WORDS = {"epsilon": "noise", "v_prediction": "velocity"}
+PREDICTED = {"epsilon": "noise", "v_prediction": "velocity"}
 Layer = Mapping[str, Tensor]
 
 
@@ -29,7 +28,7 @@ def merge(parts: Sequence[tuple[Artifact, float]]) -> Artifact:
     """The sum of changes, each times its weight.
 
     Low-rank pairs are put side by side, so the sum is exact and ranks add up; a layer that any other factorisation
-    changes becomes a full difference. Raises `FormatError` for methods without changes, mixed families and changes
+    changes becomes a full difference. Raises `FormatError` for what is no change of weights, mixed families and changes
     that depend on the weight they are added to.
     """
     artifacts = [artifact for artifact, _ in parts]
@@ -47,7 +46,7 @@ def merge(parts: Sequence[tuple[Artifact, float]]) -> Artifact:
     modules: Modules = {path: _sum(path, terms) for path, terms in layers.items()}
     low = all("down" in own for own in modules.values())
     return Artifact(
-        method="lora" if low else "lycoris",
+        method=(LOW_RANK if low else LYCORIS).mark,
         family=artifacts[0].family,
         token=", ".join(dict.fromkeys(artifact.token for artifact in artifacts if artifact.token)),
         noun=_common([artifact.noun for artifact in artifacts]),
@@ -62,7 +61,7 @@ def merge(parts: Sequence[tuple[Artifact, float]]) -> Artifact:
 def merge_into(model: Checkpoint, parts: Sequence[tuple[Subject, float]]) -> Checkpoint:
     """`model` with the changes added, in its own precision; computed tensor by tensor when it is written.
 
-    A whole model among the parts, or a DreamBooth artifact, adds its difference from `model`. The sum predicts what most
+    A whole model among the parts, or the taught weights of one, adds its difference from `model`. The sum predicts what most
     of it predicts, by weight, and a note says where parts differ in that.
     """
     terms: dict[str, list[tuple[Callable[[Tensor], Tensor], float]]] = {}
@@ -96,7 +95,7 @@ def mismatch(subjects: Sequence[Subject]) -> str:
     ]
     if len({prediction for _, prediction in said}) < 2:
         return ""
-    kinds = ", ".join(f"{name} predicts {WORDS[prediction]}" for name, prediction in said)
+    kinds = ", ".join(f"{name} predicts {PREDICTED[prediction]}" for name, prediction in said)
     return (
         f"these were made for different kinds of prediction, and do not add up to a model of either: {kinds}"
     )
@@ -104,7 +103,7 @@ def mismatch(subjects: Sequence[Subject]) -> str:
 
 def _prediction(subject: Subject) -> str:
     said = subject.notes.get("prediction", "") if isinstance(subject, Artifact) else subject.prediction
-    return said if said in WORDS else ""
+    return said if said in PREDICTED else ""
 
 
 def _predictions(artifacts: Sequence[Artifact]) -> dict[str, str]:
@@ -135,7 +134,7 @@ def _leading(model: Checkpoint, parts: Sequence[tuple[Subject, float]]) -> tuple
             part.zero_snr if isinstance(part, Checkpoint) else model.zero_snr,
         )
         for part, weight in parts
-        if isinstance(part, Checkpoint) or part.method == "dreambooth"
+        if part.kind == WEIGHTS
     ]
     own = 1 - sum(weight for weight, *_ in shares)
     shares.append((own, model.velocity, model.zero_snr))
@@ -144,7 +143,7 @@ def _leading(model: Checkpoint, parts: Sequence[tuple[Subject, float]]) -> tuple
 
 
 def _refuse_other(artifact: Artifact) -> None:
-    if artifact.method not in DELTAS:
+    if not artifact.kind.delta:
         raise FormatError(
             f"what {artifact.method} taught is no change of weights that could be added",
             "LoRA and LyCORIS files can be merged, and whole models by --into",
@@ -202,7 +201,7 @@ def _finite(path: str, summed: Tensor) -> Tensor:
 
 def _changes(part: Subject) -> dict[str, Callable[[Tensor], Tensor]]:
     """By parameter: what is added to it, given its value."""
-    if isinstance(part, Checkpoint) or part.method == "dreambooth":
+    if isinstance(part, Checkpoint) or part.kind == WEIGHTS:
         return {name: partial(_difference, name, one) for name, one in weights_of(part).items()}
     _refuse_other(part)
     found: dict[str, Callable[[Tensor], Tensor]] = {}

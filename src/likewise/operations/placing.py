@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,17 +12,9 @@ from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.formats import Saving
 from likewise.formats._metadata import scrub
+from likewise.kinds import EXTENSIONS
 from likewise.operations.subjects import Subject, write_subject
 
-USUAL = {
-    "lora": "kohya",
-    "lycoris": "lycoris",
-    "textual_inversion": "embedding",
-    "hypernetwork": "webui_hypernetwork",
-    "aesthetic": "webui_aesthetic",
-    "dreambooth": "checkpoint",
-}
-"""The layout that most programs take, by method."""
 SUFFIXES = frozenset({".safetensors", ".pt", ".bin", ".ckpt", ".png", ".webp"})
 
 
@@ -32,7 +23,7 @@ class Wish:
     """How and where somebody wants a file."""
 
     layout: str = ""
-    """Empty: the usual one of the method."""
+    """Empty: the usual one of its kind."""
     out: Path | None = None
     """A file, or a folder that exists; empty: the current folder."""
     install: Path | None = None
@@ -47,43 +38,20 @@ class Wish:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that draws, and its folders."""
+    """A program that draws."""
 
     name: str
     """As layouts call their readers."""
     marks: tuple[str, ...]
     """Paths of which any gives its folder away."""
-    folders: Mapping[str, str]
-    """Where it looks, by method."""
 
 
-_WEB_UI = {
-    "lora": "models/Lora",
-    "lycoris": "models/Lora",
-    "textual_inversion": "embeddings",
-    "hypernetwork": "models/hypernetworks",
-    "dreambooth": "models/Stable-diffusion",
-}
-_EXTENSION = "extensions/stable-diffusion-webui-aesthetic-gradients"
 PROGRAMS = (
-    Program(
-        "ComfyUI",
-        ("comfy", "models/checkpoints", "models/loras"),
-        {
-            "lora": "models/loras",
-            "lycoris": "models/loras",
-            "textual_inversion": "models/embeddings",
-            "hypernetwork": "models/hypernetworks",
-            "dreambooth": "models/checkpoints",
-        },
-    ),
-    Program("Forge", ("modules_forge",), _WEB_UI),
-    Program(
-        "AUTOMATIC1111",
-        ("webui.py", "models/Stable-diffusion", "models/Lora"),
-        {**_WEB_UI, "aesthetic": f"{_EXTENSION}/aesthetic_embeddings"},
-    ),
+    Program("ComfyUI", ("comfy", "models/checkpoints", "models/loras")),
+    Program("Forge", ("modules_forge",)),
+    Program("AUTOMATIC1111", ("webui.py", "models/Stable-diffusion", "models/Lora")),
 )
+"""Programs with folders of their own. Where they look in them is known of each kind."""
 
 
 def save(subject: Subject, stem: str, wish: Wish) -> Path:
@@ -91,7 +59,7 @@ def save(subject: Subject, stem: str, wish: Wish) -> Path:
 
     Raises `FormatError` for what does not fit the layout or the program, and for paths that exist.
     """
-    layout = formats.get(wish.layout or USUAL.get(method_of(subject), "native")).name
+    layout = formats.get(wish.layout or subject.kind.layout).name
     if isinstance(subject, Artifact):
         formats.get(layout).refuse_unsupported(subject)
         subject = replace(subject, base=scrub(subject.base))  # where it lay is nobody else's business
@@ -119,11 +87,6 @@ def refuse_place(path: Path) -> None:
         raise FormatError(f"{path} would lie inside the model {model.name}", "name another place by --out")
 
 
-def method_of(subject: Subject) -> str:
-    """What taught it; whole models count as DreamBooth's."""
-    return subject.method if isinstance(subject, Artifact) else "dreambooth"
-
-
 def program_at(folder: Path) -> Program:
     """The program that is installed in `folder`; raises `FormatError` if it is none that is known."""
     folder = Path(folder).expanduser()
@@ -136,21 +99,23 @@ def program_at(folder: Path) -> Program:
 
 def place_for(folder: Path, subject: Subject, layout: str) -> Path:
     """The folder inside `folder` in which its program looks for `subject`; raises `FormatError` if it has none."""
-    program, method, chosen = program_at(folder), method_of(subject), formats.get(layout)
-    if method not in program.folders:
+    program, kind, chosen = program_at(folder), subject.kind, formats.get(layout)
+    if program.name not in kind.places:
+        method = subject.method if isinstance(subject, Artifact) else kind.mark
         raise FormatError(f"{program.name} does not draw with what {method} taught")
     if program.name not in chosen.readers:
-        raise FormatError(f"{program.name} does not read {chosen.title}", f"it reads --to {USUAL[method]}")
-    place = Path(folder).expanduser() / program.folders[method]
-    if program.folders[method].startswith(_EXTENSION) and not place.parent.is_dir():
+        raise FormatError(f"{program.name} does not read {chosen.title}", f"it reads --to {kind.layout}")
+    below = Path(kind.places[program.name])
+    place = Path(folder).expanduser() / below
+    if below.is_relative_to(EXTENSIONS) and not place.parent.is_dir():
         raise FormatError(
-            f"{folder} lacks the extension that aesthetic embeddings need", f"it lies in {_EXTENSION}"
+            f"{folder} lacks the extension that {kind.title}s need", f"it lies in {below.parent.as_posix()}"
         )
     return place
 
 
 def file_name(subject: Subject, stem: str, layout: str) -> str:
     """What a file should be called: embeddings by their word, which programs take from it, others as `stem` says."""
-    word = subject.token if isinstance(subject, Artifact) and subject.method == "textual_inversion" else ""
+    word = subject.token if isinstance(subject, Artifact) and subject.kind.called else ""
     plain = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", word).strip(". ") or stem
     return plain + formats.get(layout).suffix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from likewise.artifact import Artifact
@@ -12,6 +11,7 @@ from likewise.factors.deltas import bias_change, needs_weight, weight_change
 from likewise.factors.lowrank import Pair, difference
 from likewise.factors.nearest import Cut, Ledger, Size, nearest, plain, reduced
 from likewise.formats._modules import Modules, group, ungroup
+from likewise.kinds import LOW_RANK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,10 +21,10 @@ def resize(artifact: Artifact, size: Size) -> tuple[Artifact, Cut]:
     """The LoRA of a size nearest to what `artifact` changes; at its own rank it is the same change.
 
     Plain pairs are cut without forming their product; LyCORIS layers by their whole change. Biases and norms are
-    named as left out. Raises `FormatError` for methods without changes, and for layers whose change depends on the
+    named as left out. Raises `FormatError` for what is no change of weights, and for layers whose change depends on the
     weight that it is added to (DoRA, OFT, GLoRA, IA3).
     """
-    if artifact.method not in ("lora", "lycoris"):
+    if not artifact.kind.delta:
         raise FormatError(f"what {artifact.method} taught has no rank", "LoRA and LyCORIS files are resized")
     ledger, modules = Ledger(), Modules()
     for path, own in group(artifact.tensors).items():
@@ -36,7 +36,7 @@ def resize(artifact: Artifact, size: Size) -> tuple[Artifact, Cut]:
             modules[path] = made
     if not modules:
         raise FormatError("there is no layer in it that a LoRA could change")
-    return replace(artifact, method="lora", tensors=ungroup(modules), recipe={}), ledger.cut()
+    return artifact.remade(LOW_RANK, ungroup(modules)), ledger.cut()
 
 
 def _cut(path: str, own: Mapping[str, Tensor], size: Size, ledger: Ledger) -> Pair | None:

@@ -15,6 +15,7 @@ from likewise.checkpoints.single_file import write_file
 from likewise.errors import FormatError
 from likewise.formats import Saving
 from likewise.formats.checkpoint import facts_of
+from likewise.kinds import WEIGHTS
 from likewise.weights.streaming import Pending
 
 Subject = Artifact | Checkpoint
@@ -32,11 +33,11 @@ def open_subject(path: Path) -> Subject:
 
 
 def open_model(path: Path, base: Path | None = None) -> Checkpoint:
-    """A whole model; a DreamBooth file of ours is completed from `base`. Raises `FormatError` for anything else."""
+    """A whole model; taught weights alone are completed from `base`. Raises `FormatError` for anything else."""
     found = open_subject(path)
     if isinstance(found, Checkpoint):
         return found
-    if found.method != "dreambooth":
+    if found.kind != WEIGHTS:
         raise FormatError(f"{path} is no whole model but what {found.method} taught")
     if base is None:
         raise FormatError(f"{path} holds only the weights that were taught", "name its base by --base")
