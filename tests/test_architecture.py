@@ -21,10 +21,25 @@ LONGEST_FUNCTION = 60
 
 # `--help`, `report` and `inspect` answer at once, and on a machine without torch.
 TORCH_FREE = [
-    "errors", "recipe", "concept", "intake", "cli", "comparison.report", "comparison.results", "formats", "inspection",
-    "survey", "survey.report", "survey.statistics", "page", "kinds", "comparison.banks", "comparison.folds", "comparison.kinds",
+    "errors",
+    "recipe",
+    "concept",
+    "intake",
+    "cli",
+    "comparison.report",
+    "comparison.results",
+    "formats",
+    "inspection",
+    "survey",
+    "survey.report",
+    "survey.statistics",
+    "page",
+    "kinds",
+    "comparison.banks",
+    "comparison.folds",
+    "comparison.kinds",
     "comparison.split",
-]  # fmt: skip
+]
 
 # Started before anything else in a fresh Python: torch is as good as not installed there.
 WITHOUT_TORCH = """
