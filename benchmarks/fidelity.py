@@ -17,8 +17,8 @@ import likewise
 from benchmarks.common import cat, finish, parse, parser
 from likewise.base import Base, Sampler
 from likewise.comparison import comparison, results
-from likewise.comparison.comparison import TrialEnded
 from likewise.comparison.results import Row
+from likewise.events import TrialEnded
 
 AXES = {"fidelity": "normalised", "prompt": "mean"}
 """Metric -> which of its values is averaged."""

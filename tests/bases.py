@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from likewise import families
+from likewise import families, methods
 from likewise.base import Base
+from likewise.cache import Cache
 from likewise.concept import Concept
 from likewise.recipe import Recipe
+from likewise.run import Run
 from likewise.stack import Job, Stack
 
 
@@ -46,6 +48,13 @@ def pictures(folder: Path, count: int = 4, seed: int = 0) -> Path:
 def concept(folder: Path, token: str = "sks", noun: str = "dog", seed: int = 0, count: int = 4) -> Concept:
     """A concept of such pictures."""
     return Concept.read(pictures(folder / f"pictures{seed}", count, seed), token=token, noun=noun)
+
+
+def lora_run(folder: Path, out: Path, **settings: object) -> Run:
+    """A small LoRA on `tiny:sd` with settings of its own; pictures and cache are in `folder`."""
+    small = {"steps": 12, "rank": 2, "checkpoint_every": 3}
+    recipe = methods.get("lora").recipe().override(small | settings)
+    return Run("tiny:sd", "lora", (Job(concept(folder), recipe),), out, cache=Cache(folder / "cache"))
 
 
 def stack(concepts: list[Concept], recipes: list[Recipe]) -> Stack:

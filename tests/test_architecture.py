@@ -22,6 +22,9 @@ LONGEST_FUNCTION = 60
 # `--help`, `report` and `inspect` answer at once, and on a machine without torch.
 TORCH_FREE = [
     "errors",
+    "events",
+    "journal",
+    "records",
     "recipe",
     "concept",
     "intake",

@@ -15,9 +15,8 @@ from likewise import methods
 from likewise.cache import Cache
 from likewise.cautions import cautions
 from likewise.comparison.comparison import prepare
-from likewise.comparison.trial import Progress
 from likewise.concept import Concept
-from likewise.events import Stepped, Warned
+from likewise.events import Progress, Stepped, Warned
 from likewise.recipe import TrainingRecipe
 from likewise.run import Run
 from likewise.stack import Job, Stack

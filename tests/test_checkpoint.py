@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from likewise import checkpoint, methods, records
+from likewise import checkpoint, journal, methods
 from likewise.cache import Cache
 from likewise.errors import StorageError
 from likewise.events import Event, Finished, Stepped
@@ -34,7 +34,7 @@ def taught(run: Run) -> bytes:
 
 
 def steps_of(run: Run) -> list[int]:
-    return [event["step"] for event in records.events(run.folder) if event["event"] == "stepped"]
+    return [event.step for event in journal.events(run.folder) if isinstance(event, Stepped)]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from likewise.cli import progress
 from likewise.concept import Concept
 from likewise.errors import Interrupted
 from likewise.events import Stepped
+from likewise.journal import steps
 from likewise.methods.lora import LoRARecipe
-from likewise.records import steps
 from likewise.run import Run
 from likewise.stack import Job
 from tests.bases import pictures, tiny
@@ -53,6 +53,6 @@ def test_the_shown_loss_goes_on_after_a_resume(tmp_path: Path, capsys: pytest.Ca
     progress.follow(run.start(base=base), run.folder)
     shown = re.findall(r"step +(\d+)/12 .*loss ([\d.]+)", capsys.readouterr().err)
     mean = progress.Average()
-    wanted = {step["step"]: f"{mean.add(step['losses']):.4f}" for step in steps(run.folder)[0]}
+    wanted = {step.step: f"{mean.add(step.losses):.4f}" for step in steps(run.folder)[0]}
     assert shown[0][0] == "9"
     assert [loss for _, loss in shown] == [wanted[int(number)] for number, _ in shown]

@@ -13,14 +13,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from likewise import families
+from likewise import families, journal
 from likewise.base import Base
 from likewise.cli import app
 from likewise.cli.checking import _window
 from likewise.concept import Concept
+from likewise.events import Finished, Stepped, Warned
 from likewise.picture import Example
 from likewise.prompt import foreign, says, shorten, spelled
-from likewise.records import events
 from likewise.run import Run
 from likewise.tower import Word
 from tests.bases import pictures, tiny
@@ -155,7 +155,7 @@ def test_a_long_caption_is_trained_with_its_token_and_one_warning_names_it(
     cut = [line for line in result.stderr.splitlines() if "cut" in line]
     assert [line.split(":")[1].strip() for line in cut] == ["0.png", "1.png"]
     assert all(len(line) < 120 and "'sks dog' stays" in line for line in cut)
-    assert len([e for e in events(Path("run")) if e["event"] == "warned" and "cut" in e["text"]]) == 2
+    assert len([e for e in journal.events(Path("run")) if isinstance(e, Warned) and "cut" in e.text]) == 2
 
 
 def test_a_run_of_long_captions_goes_on_and_does_not_warn_again(tmp_path: Path) -> None:
@@ -168,14 +168,15 @@ def test_a_run_of_long_captions_goes_on_and_does_not_warn_again(tmp_path: Path) 
     recipe = TextualInversionRecipe(steps=4, checkpoint_every=1, vectors=3, resolution=64)
     run = Run("tiny:sd", "textual_inversion", (Job(concept, recipe),), folder)
     begun = run.start(base=base)
-    while next(begun).to_json()["event"] != "stepped":
+    while not isinstance(next(begun), Stepped):
         pass
     run.stop()
     with pytest.raises(Interrupted):
         list(begun)
-    again = [event.to_json() for event in Run.open(folder).start(base=base)]
-    assert again[-1]["result"]["steps"] == 4
-    assert not [event for event in again if "cut" in event.get("text", "")]
+    *again, last = Run.open(folder).start(base=base)
+    assert isinstance(last, Finished)
+    assert last.result["steps"] == 4
+    assert not [event for event in again if isinstance(event, Warned) and "cut" in event.text]
 
 
 def test_a_long_prompt_keeps_the_words_of_what_is_attached(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,8 +12,7 @@ import psutil
 import pytest
 
 from likewise import records
-from likewise.errors import RunError, StorageError
-from tests.disks import limited
+from likewise.errors import RunError
 
 PLAN = {
     "base": "pocket",
@@ -53,42 +52,6 @@ def test_a_result_of_something_else_names_itself(content: str, tmp_path: Path) -
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run"):
         records.read_plan(tmp_path)
-
-
-def test_an_event_cut_off_by_a_crash_is_skipped(tmp_path: Path) -> None:
-    records.append_event(tmp_path, {"event": "stepped", "text": "ünï"})
-    with (tmp_path / "events.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"event": "ste')
-    assert [event["text"] for event in records.events(tmp_path)] == ["ünï"]
-
-
-def test_an_event_after_one_that_was_cut_off_is_read(tmp_path: Path) -> None:
-    (tmp_path / "events.jsonl").write_text('{"event": "ste', encoding="utf-8")
-    records.append_event(tmp_path, {"event": "stepped", "text": "two\u2028lines"})
-    assert [event["text"] for event in records.events(tmp_path)] == ["two\u2028lines"]
-
-
-def test_an_event_without_room_is_an_error_and_leaves_no_half(tmp_path: Path) -> None:
-    records.append_event(tmp_path, {"event": "first"})
-    before = (tmp_path / "events.jsonl").read_bytes()
-    with limited(len(before) + 5), pytest.raises(StorageError, match="no space is left"):
-        records.append_event(tmp_path, {"event": "second"})
-    assert (tmp_path / "events.jsonl").read_bytes() == before
-
-
-def test_a_repeated_step_counts_once_and_only_what_a_later_start_kept(tmp_path: Path) -> None:
-    def write(*done: tuple[int, float], resumed: int) -> None:
-        records.append_event(tmp_path, {"event": "attached", "resumed": resumed})
-        for step, seconds in done:
-            records.append_event(tmp_path, {"event": "stepped", "step": step, "seconds": seconds})
-
-    write((1, 1.0), (2, 2.0), (3, 4.0), resumed=0)
-    write((2, 8.0), (3, 16.0), resumed=1)
-    write((3, 32.0), (4, 64.0), resumed=2)
-    steps, earlier = records.steps(tmp_path)
-    assert [step["seconds"] for step in steps] == [1.0, 8.0, 32.0, 64.0]
-    assert earlier == 1.0 + 8.0
-    assert records.steps(tmp_path / "empty") == ([], 0.0)
 
 
 @pytest.fixture

@@ -17,15 +17,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from likewise import identity, methods, records
+from likewise import identity, journal, methods, records
 from likewise.cache import Cache
 from likewise.errors import DrawingError, Interrupted, RecipeError, RunError, TrainingError
-from likewise.events import Finished, Sampled, Warned
+from likewise.events import Finished, Loaded, Sampled, Stepped, Warned
 from likewise.gallery import Gallery
 from likewise.run import Run, plan, teach
 from likewise.sampling import artifacts, sample
 from likewise.stack import Job
-from tests.bases import concept, pictures, tiny
+from tests.bases import concept, lora_run, pictures, tiny
 
 CHILD = """
 import os, sys
@@ -36,13 +36,6 @@ from likewise.run import Run
 for event in Run.open(Path(sys.argv[1])).start():
     print(type(event).__name__, getattr(event, "step", ""), flush=True)
 """
-
-
-def lora_run(folder: Path, out: Path, **settings: object) -> Run:
-    recipe = (
-        methods.get("lora").recipe().override({"steps": 12, "rank": 2, "checkpoint_every": 3, **settings})
-    )
-    return Run("tiny:sd", "lora", (Job(concept(folder), recipe),), out, cache=Cache(folder / "cache"))
 
 
 def stop_at(run: Run, step: int) -> None:
@@ -128,7 +121,7 @@ def test_a_run_that_was_refused_leaves_the_folder_to_its_correction(tmp_path: Pa
     *_, last = right.start(base=tiny())
     assert isinstance(last, Finished)
     assert Run.open(right.folder).jobs[0].recipe.resolution != 10  # type: ignore[attr-defined]
-    starts = [event["event"] for event in records.events(right.folder) if event["event"] == "loaded"]
+    starts = [event for event in journal.events(right.folder) if isinstance(event, Loaded)]
     assert len(starts) == 1, "the refused start is not this run's"
     assert Gallery(right.folder / "samples" / "step000000").images()[0].size == (64, 64)
 
@@ -159,11 +152,11 @@ def test_the_seconds_of_a_resumed_run_are_those_of_all_its_starts(tmp_path: Path
     run = lora_run(tmp_path, tmp_path / "run", steps=4, checkpoint_every=0)
     with pytest.raises(Interrupted):
         stop_at(run, 2)
-    events = list(records.events(run.folder))
+    events = journal.events(run.folder)
     (run.folder / "events.jsonl").unlink()
     for event in events:
-        records.append_event(run.folder, event | ({"seconds": 1000.0} if event["event"] == "stepped" else {}))
-    records.append_event(run.folder, {"event": "stepped", "step": 3, "seconds": 9e9, "losses": [9.0]})
+        journal.append(run.folder, replace(event, seconds=1000.0) if isinstance(event, Stepped) else event)
+    journal.append(run.folder, Stepped(3, 4, (9.0,), {}, seconds=9e9, memory=0))
     *_, last = run.start(base=tiny())
     assert isinstance(last, Finished)
     assert 2000 < last.result["seconds"] < 2900

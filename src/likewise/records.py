@@ -1,7 +1,7 @@
 """The run folder: its names, its files and its listing. The folder is the database; nothing else holds state.
 
 run.toml          what was asked for, with every default filled in; enough to repeat the run
-events.jsonl      what happened, as it happened
+events.jsonl      what happened, as it happened; `journal` writes and reads it
 checkpoint/       the newest resumable state
 samples/          previews by step
 *.safetensors     what was learned
@@ -150,47 +150,6 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json, atomically."""
     write_text(Path(folder) / "result.json", json.dumps(result, indent=1, ensure_ascii=False))
-
-
-def append_event(folder: Path, event: Mapping[str, Any]) -> None:
-    """Add one line to events.jsonl, whole or not at all. A line cut off by a crash is skipped when it is read."""
-    path = Path(folder) / "events.jsonl"
-    with storing(path), path.open("a+b", buffering=0) as file:
-        end, line = file.seek(0, os.SEEK_END), (json.dumps(event, ensure_ascii=False) + "\n").encode()
-        if end and file.seek(end - 1) and file.read(1) != b"\n":
-            line = b"\n" + line  # else a line that was cut off would spoil this one too
-        try:
-            while line:
-                line = line[file.write(line) :]
-        except OSError:
-            with suppress(OSError):
-                file.truncate(end)
-            raise
-
-
-def events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events so far."""
-    path = Path(folder) / "events.jsonl"
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
-
-
-def steps(folder: Path) -> tuple[list[dict[str, Any]], float]:
-    """The event of every step as it was last done, and the seconds of those that were done before the newest start."""
-    done: dict[int, dict[str, Any]] = {}
-    earlier = 0.0
-    for event in events(folder):
-        if event["event"] == "stepped":
-            done[event["step"]] = event
-        elif event["event"] == "attached":  # a start, which repeats what no checkpoint kept
-            done = {number: step for number, step in done.items() if number <= event["resumed"]}
-            earlier = sum(float(step["seconds"]) for step in done.values())
-    return list(done.values()), earlier
 
 
 def ask_to_stop(folder: Path) -> None:

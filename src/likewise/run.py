@@ -18,7 +18,7 @@ from typing import Any, Self
 import psutil
 
 import likewise
-from likewise import families, formats, identifier, identity, intake, memory, methods, prior, records
+from likewise import families, formats, identifier, identity, intake, journal, memory, methods, prior, records
 from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, arithmetic
 from likewise.cache import Cache, key
@@ -114,14 +114,12 @@ class Run:
             with records.locked(self.folder), closing(self._start(base, sampler)) as events:
                 for event in events:
                     try:
-                        records.append_event(self.folder, event.to_json())
+                        journal.append(self.folder, event)
                     except StorageError as error:
                         events.throw(error)  # there the present step is kept; then it comes back
                     yield event
         except StorageError as error:
             raise (error.then(self._again) if (self.folder / "run.toml").exists() else error) from error
-        except (TrainingError, DrawingError) as error:
-            raise type(error)(error.message, self._with_checkpoint(error.hint)) from None
 
     @property
     def _again(self) -> str:
@@ -142,7 +140,15 @@ class Run:
             base = self._load()
         fingerprint = base.fingerprint()
         identity.keep(self.folder, self._described(fingerprint))
-        yield Loaded(self.base, base.family, time.perf_counter() - began)
+        with journal.ending(self.folder):
+            yield Loaded(self.base, base.family, time.perf_counter() - began)
+            result = yield from self._result(base, sampler or Sampler(), fingerprint)
+        yield Finished(result)
+
+    def _result(
+        self, base: Base, sampler: Sampler, fingerprint: str
+    ) -> Generator[Event, None, dict[str, Any]]:
+        """Yields events and returns the result; the base is then as precise as before."""
         method, stack = methods.get(self.method), Stack(lengthened(self.jobs, self.more))
         method.check(base, len(stack))
         for job in stack.jobs:
@@ -152,7 +158,9 @@ class Run:
         before, base.precision = base.precision, arithmetic(base.device, stack.jobs[0].recipe.precision)
         try:
             facts = {"prediction": base.objective.prediction, "base_fingerprint": fingerprint}
-            yield Finished((yield from self._perform(base, stack, sampler or Sampler(), facts)))
+            return (yield from self._perform(base, stack, sampler, facts))
+        except (TrainingError, DrawingError) as error:
+            raise type(error)(error.message, self._with_checkpoint(error.hint)) from None
         finally:
             base.precision = before
 
@@ -278,7 +286,7 @@ class Run:
         return files
 
     def _finish(self, meter: Meter, adapter: Adapter, files: Sequence[Path], done: int) -> dict[str, Any]:
-        steps, earlier = records.steps(self.folder)
+        steps, earlier = journal.steps(self.folder)
         result = {
             "status": "done",
             "method": self.method,
@@ -290,7 +298,7 @@ class Run:
             "trainable": sum(p.numel() for g in adapter.groups() for p in g.parameters) // len(self.jobs),
             "bytes": sum(path.stat().st_size for path in files) // len(files),
             "files": [path.name for path in files],
-            "losses": [loss for event in steps[-20:] for loss in event["losses"]][-20:],
+            "losses": [loss for event in steps[-20:] for loss in event.losses][-20:],
         }
         records.write_result(self.folder, result)
         return result

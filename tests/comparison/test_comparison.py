@@ -13,16 +13,16 @@ import pytest
 import torch
 
 import likewise
-from likewise import memory, methods, records
+from likewise import journal, memory, methods, records
 from likewise.base import Base, Sampler
 from likewise.comparison import compare
 from likewise.comparison import comparison as module
-from likewise.comparison.comparison import Compared, Comparison, Planned, TrialStarted, prepare
+from likewise.comparison.comparison import Comparison, prepare
 from likewise.comparison.protocol import noise_seed
 from likewise.comparison.results import Row
-from likewise.comparison.trial import Progress, reason
+from likewise.comparison.trial import reason
 from likewise.errors import BaseError, ConceptError, Interrupted, RecipeError, RunError, StorageError
-from likewise.events import Event, Stepped
+from likewise.events import Compared, Event, Planned, Progress, Stepped, TrialStarted, read
 from likewise.gallery import Gallery
 from likewise.method import Method
 from likewise.methods.lora import LoRA
@@ -187,13 +187,13 @@ def test_done_rows_have_pictures_scores_and_costs(done: Done) -> None:
 def test_previews_are_not_charged_to_the_method(done: Done) -> None:
     steps = [
         event
-        for event in records.events(done.folder / "trials" / "lora" / "run")
-        if event["event"] == "stepped"
+        for event in journal.events(done.folder / "trials" / "lora" / "run")
+        if isinstance(event, Stepped)
     ]
     result = records.read_result(done.folder / "trials" / "lora" / "run")
     assert result is not None
     seconds = float(done.rows()["lora"].cost["seconds"] or 0)
-    assert sum(event["seconds"] for event in steps) <= seconds
+    assert sum(event.seconds for event in steps) <= seconds
 
 
 def test_the_film_strip_starts_at_the_base_and_ends_at_the_last_step(done: Done) -> None:
@@ -252,12 +252,9 @@ def test_events_tell_what_happens(done: Done) -> None:
     assert first.pending == ("base", "description", *METHODS)
     assert isinstance(last, Compared)
     assert any(isinstance(event, Progress) and isinstance(event.inner, Stepped) for event in done.events)
-    lines = list(records.events(done.folder))
-    assert [line["event"] for line in lines if line["event"] in ("planned", "compared")] == [
-        "planned",
-        "compared",
-    ]
-    assert all(json.dumps(event.to_json()) for event in done.events)
+    kept = journal.events(done.folder)
+    assert kept == [event for event in done.events if not isinstance(event, Progress)]
+    assert [read(json.dumps(event.to_json())) for event in done.events] == done.events
 
 
 def test_starting_again_repeats_only_what_failed(done: Done, tmp_path: Path) -> None:

@@ -10,7 +10,21 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from likewise.cli import terminal
-from likewise.events import Attached, Event, Finished, Loaded, Noted, Sampled, Stepped, Warned
+from likewise.events import (
+    Attached,
+    Compared,
+    Event,
+    Finished,
+    Loaded,
+    Noted,
+    Planned,
+    Progress,
+    Sampled,
+    Stepped,
+    TrialEnded,
+    TrialStarted,
+    Warned,
+)
 
 EVERY_SECONDS = 10.0
 LINES = 10
@@ -74,11 +88,11 @@ def follow(events: Iterable[Event], folder: Path | None = None) -> dict[str, Any
     return result
 
 
-def earlier_losses(folder: Path) -> list[list[float]]:
+def earlier_losses(folder: Path) -> list[tuple[float, ...]]:
     """The losses of every step that is kept of a run that goes on, so that their mean need not begin anew."""
-    from likewise.records import steps
+    from likewise.journal import steps
 
-    return [step["losses"] for step in steps(folder)[0]]
+    return [step.losses for step in steps(folder)[0]]
 
 
 def _tell(event: Event, display: Display, said: set[str]) -> None:
@@ -92,28 +106,26 @@ def _tell(event: Event, display: Display, said: set[str]) -> None:
 
 def follow_comparison(events: Iterable[Event], folder: Path | None = None) -> None:
     """Show the events of a comparison in `folder` as they come: a line per trial, and its steps."""
-    from likewise.comparison import comparison, trial
-
     title, last, said = "", False, set[str]()
     with show("starting") as display:
         for event in events:
             match event:
-                case comparison.Planned(trials=trials, pending=pending):
+                case Planned(trials=trials, pending=pending):
                     done = len(trials) - len(pending)
                     terminal.say(f"{len(pending)} trials to do" + (f", {done} done before" if done else ""))
-                case comparison.TrialStarted():
+                case TrialStarted():
                     title, last = f"{event.number}/{event.total} {event.title}", event.number == event.total
                     display.wait(title)
-                case trial.Progress(inner=Finished()):
+                case Progress(inner=Finished()):
                     display.wait(f"{title}: drawing")
-                case trial.Progress(trial=name, inner=Attached(resumed=resumed)) if resumed and folder:
+                case Progress(trial=name, inner=Attached(resumed=resumed)) if resumed and folder:
                     display.wait(title, earlier_losses(folder / "trials" / name / "run"))
-                case trial.Progress(inner=inner):
+                case Progress(inner=inner):
                     _tell(inner, display, said)
-                case comparison.TrialEnded(row=row):
+                case TrialEnded(row=row):
                     terminal.say(f"{title}: {_ending(row)}")
                     display.wait("scoring" if last else "")
-                case comparison.Compared(notes=notes):
+                case Compared(notes=notes):
                     for note in notes:
                         terminal.say(note, "note")
 

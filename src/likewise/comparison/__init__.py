@@ -39,8 +39,7 @@ def compare(
     The name of a kohya folder stands in for a missing noun and token. Warnings and failed methods are logged.
     """
     from likewise.comparison import comparison as parts  # not at the top: `report` must come without torch
-    from likewise.comparison.trial import Progress
-    from likewise.events import Warned
+    from likewise.events import Progress, TrialEnded, Warned
     from likewise.planning import look
 
     noun, token = look(pictures, noun, token)
@@ -51,6 +50,6 @@ def compare(
         if isinstance(event, Progress) and isinstance(event.inner, Warned) and event.inner.text not in said:
             said.add(event.inner.text)
             logger.warning(event.inner.text)
-        elif isinstance(event, parts.TrialEnded) and event.row["status"] == "failed":
+        elif isinstance(event, TrialEnded) and event.row["status"] == "failed":
             logger.warning("%s failed: %s", event.row["title"], event.row["reason"])
     return comparison.folder

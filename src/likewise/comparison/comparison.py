@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import likewise
-from likewise import families, identifier, intake, methods, prior, records
+from likewise import families, identifier, intake, journal, methods, prior, records
 from likewise.base import Base
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Results, Row, digest
@@ -24,7 +24,7 @@ from likewise.comparison.scoring import Scored, score
 from likewise.comparison.trial import GO_ON, STOPPED, Place, Trial, execute, whole
 from likewise.concept import Concept
 from likewise.errors import ConceptError, Interrupted, RecipeError, RunError
-from likewise.events import Event
+from likewise.events import Compared, Event, Planned, TrialEnded, TrialStarted
 from likewise.files import expand, write_text, write_with
 from likewise.memory import release
 from likewise.meter import machine
@@ -43,40 +43,6 @@ VERDICT_NOTE = (
     "one training seed per method gives no verdict on the methods, only on these files: "
     "the same method taught again can differ by as much"
 )
-
-
-@dataclass(frozen=True)
-class Planned(Event):
-    """What will be done: every trial's name, and those that still have to be."""
-
-    trials: tuple[str, ...]
-    pending: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TrialStarted(Event):
-    """Trial `number` of `total` begins."""
-
-    trial: str
-    title: str
-    number: int
-    total: int
-
-
-@dataclass(frozen=True)
-class TrialEnded(Event):
-    """Its row, still without scores."""
-
-    trial: str
-    row: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Compared(Event):
-    """The end: everything is scored and written."""
-
-    folder: str
-    notes: tuple[str, ...]
 
 
 @dataclass
@@ -285,7 +251,7 @@ class Comparison:
         )
 
     def _tell(self, event: Event) -> Event:
-        records.append_event(self.folder, event.to_json())
+        journal.append(self.folder, event)
         return event
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, nullcontext
@@ -29,7 +28,7 @@ from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Kind, Row, Status
 from likewise.concept import Concept
 from likewise.errors import Error, Interrupted, StorageError, UnsupportedError, is_of_memory
-from likewise.events import Event, Finished
+from likewise.events import Event, Finished, Progress
 from likewise.files import is_full, write_text
 from likewise.gallery import Gallery
 from likewise.meter import Meter
@@ -73,23 +72,6 @@ class Place:
     """The digest of everything that the trial depends on."""
     stop: Callable[[], bool]
     """Whether the person has asked to stop."""
-
-
-@dataclass(frozen=True)
-class Progress(Event):
-    """Something happened within a trial."""
-
-    trial: str
-    inner: Event
-
-    def to_json(self) -> dict[str, Any]:
-        """The inner event under its own name."""
-        return {
-            "event": "progress",
-            "time": round(time.time(), 3),
-            "trial": self.trial,
-            "inner": self.inner.to_json(),
-        }
 
 
 def execute(trial: Trial, place: Place) -> Generator[Event, None, Row]:
