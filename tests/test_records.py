@@ -7,14 +7,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from likewise import records
+from likewise import journal, records
 from likewise.errors import RunError
+from likewise.events import Attached, Event, Failed, Finished, Stepped, Stopped
 
-PLAN = {
+PLAN: dict[str, Any] = {
     "base": "pocket",
     "method": "lora",
     "job": [{"concept": {"name": "x", "token": "x", "noun": "y"}, "recipe": {}}],
@@ -38,7 +40,7 @@ def test_a_plan_of_something_else_names_itself_and_spoils_no_listing(content: by
     with pytest.raises(RunError, match=r"run\.toml"):
         records.read_plan(tmp_path / "other")
     status = {Path(row["folder"]).name: row["status"] for row in records.runs(tmp_path)}
-    assert status["good"] == "unfinished"
+    assert status["good"] == "planned"
     assert status["other"].startswith("unreadable: ")
 
 
@@ -86,6 +88,65 @@ def test_a_lock_that_nobody_holds_is_taken_over(tmp_path: Path, sleeper: psutil.
     records.ask_to_stop(tmp_path)
     with records.locked(tmp_path):
         assert not records.stop_asked(tmp_path), "the dead one was asked"
+
+
+STEPPED = Stepped(1, 2, (0.5,), {}, 1.0, 0)
+ATTACHED = Attached("lora", 1, 2)
+RESULT = {"status": "done", "files": [], "steps": 2}
+
+
+@pytest.mark.parametrize(
+    ("expected", "events", "result", "lock"),
+    [
+        ("planned", [], None, None),
+        ("running", [], None, "{pid} {began}"),
+        ("running", [Failed("earlier", None)], None, "{pid} {began}"),
+        ("running", [Finished(RESULT), STEPPED], RESULT, "{pid} {began}"),
+        ("dead", [], None, "{pid} 1.5"),
+        ("dead", [STEPPED], None, "{pid} 1.5"),
+        ("dead", [STEPPED], None, None),
+        ("dead", [Stopped("asked", None), ATTACHED], None, None),
+        ("dead", [Finished(RESULT)], None, None),
+        ("stopped", [STEPPED, Stopped("asked", "go on")], None, None),
+        ("failed", [STEPPED, Failed("no room", None)], None, None),
+        ("done", [STEPPED, Finished(RESULT)], RESULT, None),
+        ("done", [STEPPED], RESULT, None),
+        ("done", [], RESULT, "{pid} 1.5"),
+    ],
+)
+def test_a_run_says_how_it_stands(
+    expected: str,
+    events: list[Event],
+    result: dict[str, Any] | None,
+    lock: str | None,
+    tmp_path: Path,
+    sleeper: psutil.Process,
+) -> None:
+    records.write_plan(tmp_path, PLAN)
+    for event in events:
+        journal.append(tmp_path, event)
+    if result is not None:
+        records.write_result(tmp_path, result)
+    if lock is not None:
+        (tmp_path / "lock").write_text(lock.format(pid=sleeper.pid, began=sleeper.create_time()))
+    assert records.status(tmp_path) == expected
+    assert [row["status"] for row in records.runs(tmp_path)] == [expected]
+
+
+def test_a_run_that_is_lengthened_is_not_done_before_its_last_step(tmp_path: Path) -> None:
+    job = {**PLAN["job"][0], "recipe": {"steps": 2}}
+    records.write_plan(tmp_path, {**PLAN, "job": [job], "more_steps": 3})
+    records.write_result(tmp_path, RESULT)
+    for event, expected in ((STEPPED, "dead"), (Stopped("asked", None), "stopped")):
+        journal.append(tmp_path, event)
+        assert records.status(tmp_path) == expected
+    records.write_result(tmp_path, {**RESULT, "steps": 5})
+    assert records.status(tmp_path) == "done"
+
+
+def test_how_no_run_stands_is_not_guessed(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run"):
+        records.status(tmp_path)
 
 
 def test_a_filesystem_without_links_has_locks_all_the_same(

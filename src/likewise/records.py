@@ -18,14 +18,17 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomlkit
 
+from likewise import journal
 from likewise.errors import RunError, StorageError
+from likewise.events import Failed, Stopped
 from likewise.files import encodable, expand, is_full, storing, write_text
 
 STOP = "stop-asked"
+Status = Literal["planned", "running", "stopped", "failed", "dead", "done"]
 CLOCK_SECONDS = 2.0
 """By so much the beginning of one and the same process may seem to move, when the clock is corrected."""
 _ELSEWHERE = "name another folder with --out"
@@ -152,6 +155,40 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     write_text(Path(folder) / "result.json", json.dumps(result, indent=1, ensure_ascii=False))
 
 
+def status(folder: Path) -> Status:
+    """How a run stands, from what its folder holds. Raises `RunError` where no run lies there or it cannot be read.
+
+    running  a living process holds it
+    done     its result belongs to all steps that were asked for
+    stopped  somebody asked it to stop, and it goes on when it is resumed
+    failed   an error ended it; the last line of events.jsonl says which
+    dead     it is not finished, and the process that worked on it is gone without a word
+    planned  nothing has happened yet
+    """
+    lock = Path(folder) / "lock"
+    if lock.exists() and _owner(lock) is not None:
+        return "running"
+    if _is_done(read_plan(folder), read_result(folder)):
+        return "done"
+    match journal.last(folder):
+        case Stopped():
+            return "stopped"
+        case Failed():
+            return "failed"
+        case None if not lock.exists():
+            return "planned"
+        case _:
+            return "dead"
+
+
+def _is_done(plan: Mapping[str, Any], result: Mapping[str, Any] | None) -> bool:
+    """A result may be that of the steps before more were asked for."""
+    more = int(plan.get("more_steps", 0))
+    if result is None or not more:
+        return result is not None
+    return int(result.get("steps", 0)) >= more + max(job["recipe"].get("steps", 0) for job in plan["job"])
+
+
 def ask_to_stop(folder: Path) -> None:
     """Ask whoever trains in this folder, or is about to, to finish the step, save and stop."""
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -226,12 +263,11 @@ def runs(root: Path) -> list[dict[str, Any]]:
     for path in sorted(expand(root).glob("**/run.toml"), key=lambda p: p.stat().st_mtime, reverse=True):
         folder = path.parent
         try:
-            plan, result = read_plan(folder), read_result(folder)
+            plan, done, stands = read_plan(folder), read_result(folder) or {}, status(folder)
         except RunError as error:
             rows.append({"folder": str(folder), "status": f"unreadable: {error.message}"})
             continue
         concept = plan["job"][0]["concept"]
-        done = result or {}
         rows.append(
             {
                 "folder": str(folder),
@@ -240,7 +276,7 @@ def runs(root: Path) -> list[dict[str, Any]]:
                 "token": concept["token"],
                 "noun": concept["noun"],
                 "base": called(str(plan["base"])),
-                "status": done.get("status", "unfinished"),
+                "status": stands,
                 "steps": done.get("steps"),
                 "seconds": done.get("seconds"),
                 "bytes": done.get("bytes"),
