@@ -133,6 +133,15 @@ def test_a_run_says_how_it_stands(
     assert [row["status"] for row in records.runs(tmp_path)] == [expected]
 
 
+def test_the_machine_is_told_with_what_was_measured_on_it(tmp_path: Path) -> None:
+    """Results of before it was kept have none."""
+    for name, known in (("new", {"machine": {"cores": 2}}), ("old", {})):
+        records.write_plan(tmp_path / name, PLAN)
+        records.write_result(tmp_path / name, RESULT | known)
+    told = {Path(row["folder"]).name: row["machine"] for row in records.runs(tmp_path)}
+    assert told == {"new": {"cores": 2}, "old": None}
+
+
 def test_a_run_that_is_lengthened_is_not_done_before_its_last_step(tmp_path: Path) -> None:
     job = {**PLAN["job"][0], "recipe": {"steps": 2}}
     records.write_plan(tmp_path, {**PLAN, "job": [job], "more_steps": 3})

@@ -18,10 +18,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from likewise import identity, journal, methods, records
+from likewise.base import arithmetic
 from likewise.cache import Cache
 from likewise.errors import DrawingError, Interrupted, RecipeError, RunError, TrainingError
 from likewise.events import Finished, Loaded, Sampled, Stepped, Warned
 from likewise.gallery import Gallery
+from likewise.meter import machine
 from likewise.run import Run, plan, teach
 from likewise.sampling import artifacts, sample
 from likewise.stack import Job
@@ -94,6 +96,8 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     before = (run.folder / "events.jsonl").stat().st_size
     (only,) = run.start(base=tiny())
     assert isinstance(only, Finished)
+    precision = arithmetic(torch.device("cpu"), run.jobs[0].recipe.precision)  # type: ignore[attr-defined]
+    assert only.result["machine"] == machine("cpu", precision)
     assert (run.folder / "events.jsonl").stat().st_size == before
 
 

@@ -5,7 +5,7 @@ events.jsonl      what happened, as it happened; `journal` writes and reads it
 checkpoint/       the newest resumable state
 samples/          previews by step
 *.safetensors     what was learned
-result.json       what it cost and how it ended
+result.json       what it cost, on which machine, and how it ended
 """
 
 from __future__ import annotations
@@ -258,7 +258,10 @@ def _owner(lock: Path) -> int | None:
 
 
 def runs(root: Path) -> list[dict[str, Any]]:
-    """One row per run under `root`, newest first: folder, method, concept, token, base, status, steps, seconds, bytes."""
+    """One row per run under `root`, newest first: folder, method, concept, token, base, status, steps, seconds, bytes.
+
+    `machine` is what the seconds were measured on; None in results of before it was kept.
+    """
     rows: list[dict[str, Any]] = []
     for path in sorted(expand(root).glob("**/run.toml"), key=lambda p: p.stat().st_mtime, reverse=True):
         folder = path.parent
@@ -280,6 +283,7 @@ def runs(root: Path) -> list[dict[str, Any]]:
                 "steps": done.get("steps"),
                 "seconds": done.get("seconds"),
                 "bytes": done.get("bytes"),
+                "machine": done.get("machine"),
             }
         )
     return rows

@@ -39,7 +39,7 @@ from likewise.formats import Saving
 from likewise.gallery import Gallery
 from likewise.kinds import USUAL
 from likewise.lengthening import is_finished, lengthened, refuse_lengthening, remarks, take_up
-from likewise.meter import Meter
+from likewise.meter import Meter, machine
 from likewise.method import Adapter
 from likewise.planning import asked, look, settle
 from likewise.prompt import foreign
@@ -193,7 +193,7 @@ class Run:
                         checkpoint.conclude(training)
                     held.enter_context(training.averaged())
             files = yield from self._save(base, adapter, stack, facts)
-            result = self._finish(meter, adapter, files, stack.steps if adapter.groups() else 0)
+            result = self._finish(base, meter, adapter, files, stack.steps if adapter.groups() else 0)
             checkpoint.discard()
         return result
 
@@ -285,7 +285,9 @@ class Run:
             yield Saved(str(path), path.stat().st_size)
         return files
 
-    def _finish(self, meter: Meter, adapter: Adapter, files: Sequence[Path], done: int) -> dict[str, Any]:
+    def _finish(
+        self, base: Base, meter: Meter, adapter: Adapter, files: Sequence[Path], done: int
+    ) -> dict[str, Any]:
         steps, earlier = journal.steps(self.folder)
         result = {
             "status": "done",
@@ -298,6 +300,7 @@ class Run:
             "trainable": sum(p.numel() for g in adapter.groups() for p in g.parameters) // len(self.jobs),
             "bytes": sum(path.stat().st_size for path in files) // len(files),
             "files": [path.name for path in files],
+            "machine": machine(meter.device, base.precision),
             "losses": [loss for event in steps[-20:] for loss in event.losses][-20:],
         }
         records.write_result(self.folder, result)
