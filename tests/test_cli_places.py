@@ -151,7 +151,7 @@ def test_recipes_in_every_encoding(tmp_path: Path, name: str, encoding: str) -> 
 @pytest.mark.parametrize("encoding", MARKS)
 def test_prompt_files_and_advice_in_every_encoding(tmp_path: Path, encoding: str) -> None:
     from likewise.cli.teaching import _lines
-    from likewise.families._components import read_advice
+    from likewise.families._advice import read_advice
 
     mark, plain = MARKS[encoding], encoding.removesuffix("-sig")
     (tmp_path / "p.txt").write_bytes(mark + "# für mich\r\nein {} am Fluß\r\n\r\n".encode(plain))

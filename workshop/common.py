@@ -25,6 +25,7 @@ BUILD = ROOT / "workshop" / "build"
 PACKAGES = BUILD / "packages"
 POCKET = ROOT / "src" / "likewise" / "pocket"
 ADVICE = ROOT / "workshop" / "likewise.toml"
+PROMPTS = ROOT / "workshop" / "prompts.toml"
 GUIDANCE = float(tomllib.loads(ADVICE.read_text(encoding="utf-8"))["guidance"])  # what pocket is drawn with
 
 

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from workshop import world
-from workshop.common import ADVICE, GUIDANCE, SIZE, options, settle, shipped
+from workshop.common import ADVICE, GUIDANCE, PROMPTS, SIZE, options, settle, shipped
 from workshop.compose import composer
 from workshop.fetch import attribution
 from workshop.tokenizer import START
@@ -160,7 +160,8 @@ def write(args: argparse.Namespace, out: Path) -> int:
     )
     DDIMScheduler(**SCHEDULE).save_pretrained(out / "scheduler")
     save_index(out)
-    (out / "likewise.toml").write_bytes(ADVICE.read_bytes())
+    for told in (ADVICE, PROMPTS):
+        (out / told.name).write_bytes(told.read_bytes())
     (out / "ATTRIBUTION.md").write_text(attribution(TITLE), encoding="utf-8")
     (out / "card.json").write_text(
         json.dumps(card(folder, args.world, samples, quality), indent=1) + "\n", encoding="utf-8"

@@ -121,6 +121,8 @@ class Base(ABC):
     def __init__(self) -> None:
         self.reserved_tokens: tuple[str, ...] = ()
         """Single tokens that this base never saw in training: perfect identifiers."""
+        self.prompts: Mapping[str, Any] = {}
+        """Prompts that suit this base better than those for a kind of concept: part -> role -> stratum -> id -> text."""
 
     @classmethod
     @abstractmethod

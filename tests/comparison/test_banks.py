@@ -1,9 +1,10 @@
-"""Banks of prompts: their sizes and strata, and strict reading."""
+"""Banks of prompts: their sizes and strata, strict reading, and pocket's own, which its judge can check."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,11 @@ from likewise.comparison.banks import Bank, bank_for, load, parse
 from likewise.comparison.kinds import KINDS, Kind
 from likewise.concept import slug
 from likewise.errors import RecipeError
+from likewise.families._advice import advice
+from likewise.metrics import judge
+from likewise.metrics.prompt import wanted
 
+POCKET = Path(judge.__file__).parents[1] / "pocket" / "model"
 STRATA = {
     "object": {"place": 7, "interaction": 5, "property": 4, "art": 3, "view": 3, "imaginative": 2},
     "live": {"place": 6, "interaction": 4, "accessory": 6, "art": 3, "view": 3, "imaginative": 2},
@@ -42,12 +47,41 @@ def test_a_bank_has_every_stratum_and_role(kind: Kind) -> None:
     assert bank.name == kind
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_no_two_prompts_share_a_text_an_id_or_a_part(name: Kind) -> None:
-    prompts = load(name).prompts
+@pytest.mark.parametrize("name", [*KINDS, "pocket"])
+def test_no_two_prompts_share_a_text_an_id_or_a_part(name: Any) -> None:
+    prompts = pocket().prompts if name == "pocket" else load(name).prompts
     assert len({prompt.id for prompt in prompts}) == len(prompts)
     assert len({slug(prompt.text) for prompt in prompts}) == len(prompts)
     assert all(prompt.text.count("{}") == 1 and " an {}" not in f" {prompt.text}" for prompt in prompts)
+
+
+def pocket() -> Bank:
+    return bank_for("object", advice(POCKET).prompts, "pocket")
+
+
+def test_the_judge_of_pocket_can_check_what_pocket_is_asked_for() -> None:
+    bank, phrases = pocket(), judge.load().phrases
+    found = counts(bank)
+    assert (found["development", "use"], found["test", "use"]) == (8, 20)
+    assert (found["test", "class"], found["test", "reconstruct"], found["test", "compose"]) == (4, 2, 2)
+    used = [prompt for prompt in bank.prompts if prompt.role != "class"]
+    assert all(wanted(prompt.text, phrases) for prompt in used)
+    several = [prompt for prompt in used if prompt.text.startswith(("two", "three"))]
+    assert all(any("count" in clause for clause in wanted(prompt.text, phrases)) for prompt in several)
+    assert len(several) == 5
+
+
+def test_pocket_decides_on_nothing_that_its_settings_were_chosen_on() -> None:
+    from benchmarks.advice import PROMPTS
+
+    test = {slug(prompt.text) for prompt in pocket().prompts if prompt.part == "test"}
+    assert not test & {slug(text) for text in PROMPTS}
+
+
+def test_the_workshop_exports_what_pocket_has() -> None:
+    workshop = Path(__file__).parents[2] / "workshop"
+    for name in ("likewise.toml", "prompts.toml"):
+        assert (workshop / name).read_bytes() == (POCKET / name).read_bytes()
 
 
 def test_a_base_without_prompts_has_those_of_the_kind() -> None:

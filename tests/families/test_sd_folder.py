@@ -15,8 +15,8 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
 from likewise import families
 from likewise.base import Sampler
 from likewise.errors import BaseError
+from likewise.families._advice import advice, read_advice
 from likewise.families._clip import ClipTwin, half_of, hub_twin, plain_tokenizer
-from likewise.families._components import read_advice
 from likewise.families.sd import StableDiffusion
 from likewise.preprocessing import pixels
 from likewise.tower import TextTower
@@ -165,6 +165,44 @@ def test_advice_that_is_not_understood_is_refused_in_one_line(tmp_path, text, me
         read_advice(tmp_path / "likewise.toml")
     assert "\n" not in caught.value.message
     assert caught.value.hint
+
+
+BANK = '[development.use.place]\nforest = "a {} in a forest"\n[test.use.place]\nbeach = "a {} on a beach"\n'
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_base_may_bring_its_own_prompts(folder, tmp_path, inline):
+    shutil.copytree(folder, tmp_path / "m")
+    if inline:
+        (tmp_path / "m/likewise.toml").write_text(BANK.replace("[", "[prompts."))
+    else:
+        (tmp_path / "m/likewise.toml").write_text('[prompts]\nbank = "mine.toml"\n')
+        (tmp_path / "m/mine.toml").write_text(BANK)
+    loaded = families.load(str(tmp_path / "m"))
+    assert loaded.prompts == {
+        "development": {"use": {"place": {"forest": "a {} in a forest"}}},
+        "test": {"use": {"place": {"beach": "a {} on a beach"}}},
+    }
+    assert families.load(str(folder)).prompts == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("guidances = 3", "there is no key guidances"),
+        ("[recipes.lora]", "there is no key recipes"),
+        ("recipe.lora = 3", "no table for each method"),
+        ("prompts = 3", "prompts = 3 is no table"),
+        ('[prompts]\nbank = "none.toml"', r"none\.toml"),
+        ('[prompts]\nbank = "../m.toml"', r"is no \.toml file beside it"),
+        ("[prompts]\nbank = 3", r"bank = 3 is no \.toml file"),
+        ('[prompts]\nbank = "m.toml"\n[prompts.test.use]', "names a bank and holds prompts"),
+    ],
+)
+def test_advice_that_nothing_reads_is_refused(tmp_path, text, message):
+    (tmp_path / "likewise.toml").write_text(text)
+    with pytest.raises(BaseError, match=message):
+        advice(tmp_path)
 
 
 # --- the vision twin ---------------------------------------------------------------------------

@@ -89,7 +89,8 @@ def test_the_base_loader_of_this_program_opens_it(made):
 def test_a_folder_is_converted_to_another_precision_with_all_its_other_files(tmp_path, dtype):
     """From any miniature, as a folder keeps its configuration; the picture half goes along."""
     source = save_folder(StableDiffusion.tiny(), tmp_path / "source")
-    (source / "likewise.toml").write_text('reserved_tokens = ["sks"]\n')
+    (source / "likewise.toml").write_text('reserved_tokens = ["sks"]\n[prompts]\nbank = "own.toml"\n')
+    (source / "own.toml").write_text("[test.use.place]\n")
     made = write_folder(open_checkpoint(source).cast(dtype), tmp_path / "made")
     for file in [
         *made.glob("unet/*.safetensors"),

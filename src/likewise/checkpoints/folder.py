@@ -149,9 +149,12 @@ def _flat(name: str, one: Pending) -> Pending:
 def _copy_rest(source: Path, target: Path) -> None:
     """Everything but the weights that are written anew; other components are copied with theirs."""
     index = read_json(source / "model_index.json")
-    for name in ("model_index.json", "likewise.toml"):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+    for path in (
+        source / "model_index.json",
+        *source.glob("*.toml"),
+    ):  # the maker's advice, and what it names
+        if path.is_file():
+            shutil.copyfile(path, target / path.name)
     for name in index:
         if not re.fullmatch(r"\w+", name) or not (source / name).is_dir():
             continue

@@ -6,10 +6,8 @@ memory and then given their tensors, on the CPU.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,13 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from likewise.base import JUDGES, Weights
+from likewise.base import Weights
 from likewise.checkpoints import open_checkpoint
 from likewise.checkpoints.checkpoint import Checkpoint
 from likewise.checkpoints.configs import config_of, read_json
 from likewise.checkpoints.folder import component_tensors
 from likewise.checkpoints.tokenizer import CLIP
 from likewise.errors import BaseError, FormatError
-from likewise.files import read_text
 from likewise.frozen import NARROW, keep_narrow
 from likewise.naming.single_file import FOLDERS
 from likewise.weights.numbers import REAL
@@ -171,77 +168,9 @@ def tokenizer(checkpoint: Checkpoint, part: str) -> Any:
         ) from None
 
 
-ROLES = ("pictures", "prompts")
-_KEYS = ("reserved_tokens", "guidance", "judge", "recipe")
-
-
-@dataclass(frozen=True)
-class Advice:
-    """What the maker of a base advises: recipe settings by method, tokens that it never saw, how to draw, who judges."""
-
-    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    reserved_tokens: tuple[str, ...] = ()
-    guidance: float = 5.0
-    judges: Mapping[str, str] = field(default_factory=dict)
-    """Who judges `pictures` and `prompts`; empty where nobody is named."""
-
-
-MINIATURE = Advice(judges=dict.fromkeys(ROLES, "judge"))
-"""Of random miniatures: nobody can know what they draw, so the judge that is always there looks at it."""
-
-
 def require(path: Path, names: Sequence[str]) -> None:
     """Raise `BaseError` unless `path` is a single file, or a folder with all these components."""
     if path.is_dir() and (missing := [name for name in names if not (path / name).is_dir()]):
         raise BaseError(
             f"{path} lacks {', '.join(missing)}", f"a folder of this kind of model has {', '.join(names)}"
         )
-
-
-def advice(path: Path) -> Advice:
-    """What the maker of the checkpoint at `path` advises, in `likewise.toml` there, or in a `.toml` of the file's name."""
-    return read_advice(path / "likewise.toml" if path.is_dir() else path.with_suffix(".toml"))
-
-
-def read_advice(path: Path) -> Advice:
-    """`likewise.toml` of a model folder: `[recipe.METHOD]`, `reserved_tokens`, `guidance`, `[judge]`.
-
-    Empty without the file. Raises `BaseError` naming what is not understood.
-    """
-    if not path.is_file():
-        return Advice()
-    try:
-        data = tomllib.loads(read_text(path, fallback="cp1252"))
-    except (ValueError, OSError) as error:
-        raise BaseError(
-            f"{path}: {error}", "it holds tables such as [recipe.lora] with learning_rate = 1e-3"
-        ) from None
-    _refuse_unknown(path, "", data, _KEYS)
-    tables, guidance = data.get("recipe", {}), data.get("guidance", Advice.guidance)
-    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-        raise BaseError(
-            f"{path}: recipe holds no table for each method", "write [recipe.lora], then its settings"
-        )
-    if not isinstance(guidance, int | float) or not guidance >= 0:
-        raise BaseError(f"{path}: guidance = {guidance!r} is no number from 0 up", "5 is usual")
-    tokens = tuple(str(token) for token in data.get("reserved_tokens", ()))
-    return Advice(tables, tokens, float(guidance), _judges(path, data.get("judge", {})))
-
-
-def _judges(path: Path, table: Any) -> dict[str, str]:
-    known = f"known: {', '.join(JUDGES)}"
-    if not isinstance(table, dict):
-        raise BaseError(f"{path}: judge = {table!r} is no table", 'write [judge], then pictures = "judge"')
-    _refuse_unknown(path, "judge.", table, ROLES)
-    for role, name in table.items():
-        if name not in JUDGES:
-            raise BaseError(f"{path}: judge.{role} = {name!r} is no network that can judge", known)
-    if table and (missing := [role for role in ROLES if role not in table]):
-        raise BaseError(f"{path}: judge.{missing[0]} is missing beside judge.{next(iter(table))}", known)
-    return table
-
-
-def _refuse_unknown(path: Path, where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise BaseError(f"{path}: there is no key {where}{key}", f"known: {', '.join(known)}")

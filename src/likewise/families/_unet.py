@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from likewise.base import Base, Site
 from likewise.checkpoints.single_file import version_of
 from likewise.errors import BaseError
+from likewise.families._advice import Advice
 from likewise.families._clip import clip_path
-from likewise.families._components import Advice
 from likewise.objective import DenoisingObjective, check_prediction
 from likewise.solver import Scheduled
 
@@ -84,7 +84,7 @@ class LatentUNet(Base):
     def _heed(self, advice: Advice) -> None:
         """Take what the base's maker advises."""
         self.advice, self.reserved_tokens = advice.recipes, advice.reserved_tokens
-        self.guidance, self.judges = advice.guidance, advice.judges
+        self.guidance, self.judges, self.prompts = advice.guidance, advice.judges, advice.prompts
 
     @classmethod
     def tiny(cls, seed: int = 0) -> Self:

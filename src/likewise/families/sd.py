@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 
 from likewise import families
 from likewise.base import Weights
+from likewise.families._advice import MINIATURE, Advice, advice
 from likewise.families._clip import (
     ClipTwin,
     TextStates,
@@ -27,9 +28,6 @@ from likewise.families._clip import (
     read_twin,
 )
 from likewise.families._components import (
-    MINIATURE,
-    Advice,
-    advice,
     configuration,
     module,
     opened,

@@ -28,11 +28,9 @@ from transformers import (
 from likewise import families
 from likewise.base import Weights
 from likewise.errors import BaseError
+from likewise.families._advice import MINIATURE, Advice, advice
 from likewise.families._clip import ClipTwin, VisionHalf, hub_twin, plain_tokenizer
 from likewise.families._components import (
-    MINIATURE,
-    Advice,
-    advice,
     configuration,
     module,
     opened,
