@@ -42,6 +42,7 @@ TORCH_FREE = [
     "comparison.folds",
     "comparison.kinds",
     "comparison.split",
+    "comparison.protocol_file",
 ]
 
 # Started before anything else in a fresh Python: torch is as good as not installed there.

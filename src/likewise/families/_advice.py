@@ -1,4 +1,4 @@
-"""Advice: what the maker of a base says about it in `likewise.toml`, beside its weights. What is not understood is refused."""
+"""Advice: what the maker of a base says about it in `likewise.toml`. What is not understood is refused."""
 
 from __future__ import annotations
 
