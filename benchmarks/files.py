@@ -27,7 +27,8 @@ from benchmarks.common import finish, parse, parser
 from likewise.checkpoints.checkpoint import Checkpoint
 from likewise.checkpoints.single_file import single_tensors
 from likewise.naming.single_file import canonical
-from likewise.weights.streaming import Pending, in_order, serialise_header, write_streamed
+from likewise.weights.pending import Pending
+from likewise.weights.streaming import in_order, serialise_header, write_streamed
 
 MB = 1e6
 LOOKS = 9

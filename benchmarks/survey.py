@@ -42,13 +42,14 @@ def fetch(models: int, folder: Path) -> dict[str, Any]:
     """The pages of every id of a site of so many models, below `folder`; what that took."""
     from likewise.survey import fetching
     from likewise.survey.civitai import Client
+    from likewise.survey.plan import Plan
     from likewise.survey.rehearsal.catalogue import generate
     from likewise.survey.rehearsal.server import Rehearsal
 
     catalogue = generate(models)
     began = time.perf_counter()
     with Rehearsal(catalogue) as site, Client(site.url, budget=models, pause=0.0) as client:
-        archive = fetching.fetch(fetching.Plan("sample", site.url, size=catalogue.largest_id), folder, client)
+        archive = fetching.fetch(Plan("sample", site.url, size=catalogue.largest_id), folder, client)
         pages = sum(file.stat().st_size for file in archive.folder.iterdir())
         return {"requests": client.sent, "s": time.perf_counter() - began, "pages, MB": pages / 1e6}
 

@@ -112,6 +112,26 @@ def test_the_shared_files_name_no_family_and_no_method(name: str) -> None:
     assert not found, f"{name} knows {sorted(set(found))}: what differs belongs in families/ or methods/"
 
 
+def test_no_two_modules_know_each_other() -> None:
+    """Not even for types: what both need belongs below them. A package's front may know its rooms, and they it."""
+    modules = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in FILES}
+    known = {name: imported(path) & modules.keys() for name, path in modules.items()}
+    pairs = {tuple(sorted((one, other))) for one in known for other in known[one] if one in known[other]}
+    assert not pairs, f"these import one another: {sorted(pairs)}"
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that may be meant by an import, wherever it stands."""
+    nodes = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+    ]
+    return {
+        name for n in nodes for name in (n.module or "", *(f"{n.module}.{alias.name}" for alias in n.names))
+    }
+
+
 SPELLED = {
     "kinds.py": "the mark of a kind is the name of the method that first left it",
     "factors/deltas.py": "factorisations by LyCORIS' names, which stand in files; a method may have such a name",

@@ -113,9 +113,9 @@ def test_null_metadata_are_none(tmp_path: Path) -> None:
 
 
 def test_every_type_of_the_library_has_its_size() -> None:
-    from likewise.weights.streaming import _TORCH
+    from likewise.weights.pending import TORCH
 
-    for dtype, name in _TORCH.items():
+    for dtype, name in TORCH.items():
         assert BITS[dtype] == 8 * torch.empty(0, dtype=getattr(torch, name)).element_size()
 
 
@@ -177,7 +177,7 @@ def test_nothing_that_is_not_finite_is_written(dtype: str, wrong: str, tmp_path:
 @given(st.lists(st.floats(width=16), min_size=1, max_size=20))
 def test_the_look_at_bytes_agrees_with_torch(numbers: list[float]) -> None:
     from likewise.weights.finite import finite
-    from likewise.weights.streaming import raw_bytes, spelled
+    from likewise.weights.pending import raw_bytes, spelled
 
     for kind in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         tensor = torch.tensor(numbers, dtype=kind)

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save, save_file
 
 from likewise.errors import FormatError
 from likewise.weights import read_header
-from likewise.weights.streaming import DIGEST, Pending, TensorFile, held, payload, write_streamed
+from likewise.weights.pending import Pending, held
+from likewise.weights.streaming import DIGEST, TensorFile, payload, write_streamed
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int64,

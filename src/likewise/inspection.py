@@ -25,7 +25,8 @@ from likewise.kinds import WORDS
 from likewise.naming.recognition import TITLES
 from likewise.weights import read_header
 from likewise.weights.finite import refuse_infinite
-from likewise.weights.streaming import TensorFile, open_tensors, pieces
+from likewise.weights.pending import pieces
+from likewise.weights.streaming import TensorFile, open_tensors
 
 FRAGMENTS = {
     "model.diffusion_model.": "UNet of a checkpoint",

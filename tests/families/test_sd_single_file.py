@@ -21,7 +21,7 @@ from likewise.errors import BaseError
 from likewise.families._clip import ClipTwin, plain_tokenizer
 from likewise.families.sd import StableDiffusion
 from likewise.tower import TextTower
-from likewise.weights.streaming import Pending
+from likewise.weights.pending import Pending
 from tests.families.miniatures import PROMPTS, Hostile
 
 RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0", "conv2": "out_layers.3",

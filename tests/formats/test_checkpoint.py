@@ -26,7 +26,7 @@ from likewise.formats import Saving
 from likewise.formats.checkpoint import facts_of
 from likewise.naming import single_file as spelling
 from likewise.weights import read_header
-from likewise.weights.streaming import Pending
+from likewise.weights.pending import Pending
 from tests.families.miniatures import save_folder
 from tests.formats import whole_models
 

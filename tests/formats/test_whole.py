@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from likewise.checkpoints.checkpoint import DTYPES, cast, reshaped, stacked, third, transposed
 from likewise.errors import FormatError
 from likewise.weights import read_shapes, streaming, write_object
-from likewise.weights.streaming import Pending, TensorFile, held, open_tensors, pieces, raw_bytes
+from likewise.weights.pending import Pending, held, pieces, raw_bytes
+from likewise.weights.streaming import TensorFile, open_tensors
 
 KINDS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 

@@ -13,7 +13,7 @@ from likewise.checkpoints import open_checkpoint
 from likewise.checkpoints.checkpoint import Checkpoint
 from likewise.factors.deltas import weight_change
 from likewise.formats._modules import group
-from likewise.weights.streaming import held
+from likewise.weights.pending import held
 from tests.formats import whole_models
 
 BLOCK = "backbone.down_blocks.0.attentions.0.transformer_blocks.0"

@@ -13,6 +13,7 @@ import pytest
 from likewise.survey import fetching
 from likewise.survey import store as stores
 from likewise.survey.civitai import Client
+from likewise.survey.plan import Plan
 from likewise.survey.rehearsal import catalogue
 from likewise.survey.rehearsal.server import Rehearsal
 from likewise.survey.statistics import analyse, exposure, members
@@ -62,7 +63,7 @@ def test_the_elasticity_is_found_whatever_day_it_is(tmp_path: Path, date: dateti
     """From a site over HTTP, which says its own date; this machine's is another."""
     site = catalogue.generate(5000, seed=4, traps=(), date=date)
     with Rehearsal(site) as served, Client(served.url, budget=200, pause=0.0) as client:
-        archive = fetching.fetch(fetching.Plan("sample", served.url, size=site.largest_id), tmp_path, client)
+        archive = fetching.fetch(Plan("sample", served.url, size=site.largest_id), tmp_path, client)
     with stores.open(Path(":memory:")) as store:
         fetching.load(archive, store)
         found = analyse(store)

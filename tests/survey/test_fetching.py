@@ -22,7 +22,8 @@ from likewise.survey import fetching
 from likewise.survey import store as stores
 from likewise.survey.archive import Archive
 from likewise.survey.civitai import Client
-from likewise.survey.fetching import Outcome, Plan
+from likewise.survey.fetching import Outcome
+from likewise.survey.plan import Plan
 from likewise.survey.rehearsal.catalogue import Catalogue, generate
 from likewise.survey.rehearsal.server import Rehearsal
 from likewise.survey.rehearsal.site import QUIRKS

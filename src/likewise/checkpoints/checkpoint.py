@@ -17,7 +17,7 @@ from likewise.artifact import Artifact
 from likewise.errors import FormatError
 from likewise.kinds import WEIGHTS, Kind
 from likewise.weights.numbers import REAL
-from likewise.weights.streaming import Pending, bytes_of, from_bytes, held, pieces, raw_bytes, torch_type
+from likewise.weights.pending import Pending, bytes_of, from_bytes, held, pieces, raw_bytes, torch_type
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,7 +22,8 @@ from likewise.checkpoints.tokenizer import (
 from likewise.errors import FormatError
 from likewise.files import write_with
 from likewise.naming import single_file as spelling
-from likewise.weights.streaming import Pending, open_tensors, write_streamed
+from likewise.weights.pending import Pending
+from likewise.weights.streaming import open_tensors, write_streamed
 
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 TEXT_STEM = "model"

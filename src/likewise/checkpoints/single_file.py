@@ -25,7 +25,8 @@ from likewise.checkpoints.tokenizer import refuse_new_words
 from likewise.errors import FormatError
 from likewise.files import write_with
 from likewise.naming import single_file as spelling
-from likewise.weights.streaming import Pending, from_bytes, open_tensors, write_streamed
+from likewise.weights.pending import Pending, from_bytes
+from likewise.weights.streaming import open_tensors, write_streamed
 
 Shapes = Mapping[str, tuple[int, ...]]
 

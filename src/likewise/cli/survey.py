@@ -17,7 +17,7 @@ from likewise.errors import Interrupted, SurveyError
 if TYPE_CHECKING:
     from likewise.survey.archive import Archive
     from likewise.survey.civitai import Client
-    from likewise.survey.fetching import Plan
+    from likewise.survey.plan import Plan
 
 survey = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
@@ -82,6 +82,7 @@ def fetch(
         raise typer.BadParameter("choose one of --sample, --census and --panel")
     from likewise.survey import civitai, fetching
     from likewise.survey import store as stores
+    from likewise.survey.plan import Plan
 
     where, seed = (url or civitai.URL).rstrip("/"), random.randrange(2**32)
     if panel:
@@ -92,7 +93,7 @@ def fetch(
     else:
         mode = "sample" if sample else "census"
         stores.open(store).close()  # what is no store, or is in use, is said before the first request
-        plan = fetching.Plan(mode, where, size=sample, type=census, nsfw=nsfw, seed=seed)  # type: ignore[arg-type]
+        plan = Plan(mode, where, size=sample, type=census, nsfw=nsfw, seed=seed)  # type: ignore[arg-type]
     planned = plan.requests
     budget = requests or (_MOST if planned is None else planned + planned // 2 + 20)
     root = store.with_suffix(".pages")

@@ -20,7 +20,7 @@ from likewise.errors import BaseError
 from likewise.families._components import build, folder_tensors, read_config
 from likewise.preprocessing import pixels
 from likewise.tower import TextTower, Tokens
-from likewise.weights.streaming import Pending
+from likewise.weights.pending import Pending
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

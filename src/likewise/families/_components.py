@@ -25,7 +25,7 @@ from likewise.errors import BaseError, FormatError
 from likewise.frozen import NARROW, keep_narrow
 from likewise.naming.single_file import FOLDERS
 from likewise.weights.numbers import REAL
-from likewise.weights.streaming import Pending
+from likewise.weights.pending import Pending
 
 
 @contextmanager

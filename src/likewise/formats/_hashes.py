@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from likewise.errors import FormatError
 from likewise.weights import is_safetensors
+from likewise.weights.pending import spelled
 from likewise.weights.pickled import brief
-from likewise.weights.streaming import in_order, payload, serialise_header, spelled
+from likewise.weights.streaming import in_order, payload, serialise_header
 
 if TYPE_CHECKING:
     from torch import Tensor

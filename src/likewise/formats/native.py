@@ -16,7 +16,8 @@ from likewise.formats.layout import Contents, Identity, Layout, Saving, Shape
 from likewise.kinds import ALL, Kind
 from likewise.weights import read_tensors
 from likewise.weights.numbers import real, rounded
-from likewise.weights.streaming import Pending, held, spelled, write_streamed
+from likewise.weights.pending import Pending, held, spelled
+from likewise.weights.streaming import write_streamed
 
 if TYPE_CHECKING:
     import torch

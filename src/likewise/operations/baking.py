@@ -25,7 +25,7 @@ from likewise.operations.extracting import extract
 from likewise.operations.flattening import flat_lora, flatten
 from likewise.operations.merging import merge_into
 from likewise.operations.subjects import MERGED, Subject
-from likewise.weights.streaming import Pending, held
+from likewise.weights.pending import Pending, held
 
 if TYPE_CHECKING:
     from likewise.base import Base

@@ -20,7 +20,7 @@ from likewise.formats._modules import group
 from likewise.operations.merging import Layer
 from likewise.operations.subjects import Subject, weights_of
 from likewise.weights.numbers import real
-from likewise.weights.streaming import Pending
+from likewise.weights.pending import Pending
 
 ROUNDING = 1e-6
 """Relative differences up to this are what float32 leaves when factors are rewritten."""

@@ -22,7 +22,7 @@ from likewise.factors.nearest import Cut, Ledger, Size, nearest
 from likewise.formats._modules import Modules, ungroup
 from likewise.kinds import LOW_RANK
 from likewise.operations.subjects import MERGED
-from likewise.weights.streaming import Pending
+from likewise.weights.pending import Pending
 
 SITE = re.compile(r"backbone\..*\.attn[12]\.to_(?P<side>[kv])\.weight")
 SIDES = {"k": "key", "v": "value"}

@@ -18,7 +18,7 @@ from likewise.factors.nearest import plain
 from likewise.formats._modules import Modules, group, ungroup
 from likewise.kinds import LOW_RANK, LYCORIS, WEIGHTS
 from likewise.operations.subjects import MERGED, Subject, weights_of
-from likewise.weights.streaming import Pending
+from likewise.weights.pending import Pending
 
 PREDICTED = {"epsilon": "noise", "v_prediction": "velocity"}
 Layer = Mapping[str, Tensor]

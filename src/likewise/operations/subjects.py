@@ -16,7 +16,7 @@ from likewise.errors import FormatError
 from likewise.formats import Saving
 from likewise.formats.checkpoint import facts_of
 from likewise.kinds import WEIGHTS
-from likewise.weights.streaming import Pending
+from likewise.weights.pending import Pending
 
 Subject = Artifact | Checkpoint
 MERGED = "modelspec.merged_from"

@@ -11,15 +11,13 @@ import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from likewise.errors import SurveyError
 from likewise.survey.civitai import Unavailable, asked
 from likewise.survey.listing import LIMIT, Listing, Source
+from likewise.survey.plan import Plan
 from likewise.survey.shapes import SMALL, Model
-
-if TYPE_CHECKING:
-    from likewise.survey.fetching import Plan
 
 PROBES, PROBE_PAGES, PROBE_HITS = 20, 5, 500
 """Requests of random ids, pages of another order, and models that are enough, to see whether a census is complete."""

@@ -80,7 +80,8 @@ def write_tensors(
 
     Equal tensors and metadata give equal bytes, in any process. Raises `FormatError` naming a tensor that is not finite.
     """
-    from likewise.weights.streaming import held, write_streamed
+    from likewise.weights.pending import held
+    from likewise.weights.streaming import write_streamed
 
     for key, value in (metadata or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from likewise.errors import FormatError
+from likewise.weights.pending import Pending
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from likewise.weights.streaming import Pending
 
 CODES = frozenset({"F8_E4M3", "F8_E5M2"})
 """Types whose numbers may be codes that a scale belongs to."""
@@ -98,7 +97,6 @@ def applied(made: Plan, given: Mapping[str, Pending]) -> dict[str, Pending]:
 
 def scaled(codes: Pending, scale: Pending) -> Pending:
     """The numbers that 8-bit codes [out, ...] mean: each row, or the whole, times its scale."""
-    from likewise.weights.streaming import Pending
 
     def load() -> Tensor:
         found, factor = codes.load().float(), scale.load().float()

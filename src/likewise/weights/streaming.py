@@ -11,7 +11,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,43 +21,18 @@ from likewise.files import write_with
 from likewise.weights import quantised
 from likewise.weights.finite import refuse_infinite
 from likewise.weights.header import BITS, is_safetensors, read_header
+from likewise.weights.pending import PIECE, TORCH, Pending, bytes_of, from_bytes, pieces, raw_bytes, spelled
 from likewise.weights.pickled import Place, Unread, unpickle
 from likewise.weights.trees import unread_in
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 DIGEST = "payload-sha256".center(64, "_")
 """Stands in metadata for the SHA-256 of the payload, which is known only once the payload is written."""
 
-_TORCH = {
-    "U64": "uint64", "I64": "int64", "F64": "float64", "C64": "complex64", "F32": "float32", "U32": "uint32",
-    "I32": "int32", "BF16": "bfloat16", "F16": "float16", "U16": "uint16", "I16": "int16",
-    "F8_E8M0": "float8_e8m0fnu", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "I8": "int8",
-    "U8": "uint8", "BOOL": "bool",
-}  # fmt: skip
-"""What safetensors calls torch's types, in the order in which tensors of them lie in a file."""
-_RANK = {dtype: place for place, dtype in enumerate(_TORCH)}
-
-PIECE = 1 << 20
-"""Bytes that are in memory at a time while a tensor passes from file to file; whole numbers of any type."""
-
+_RANK = {dtype: place for place, dtype in enumerate(TORCH)}
 _LETTERS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B"}
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A tensor that is still to be made: what it will be, and how to get it."""
-
-    dtype: str
-    """As safetensors spells it."""
-    shape: tuple[int, ...]
-    load: Callable[[], Tensor]
-    read: Callable[[], Iterator[Any]] | None = None
-    """Its bytes, `PIECE` by `PIECE`, where they can be had without the tensor."""
-    exact: Pending | None = None
-    """What it was before it was rounded to `dtype`, if it was."""
 
 
 class TensorFile:
@@ -156,38 +131,6 @@ def _stretch(path: Path, name: str, place: Place) -> Iterator[bytearray]:
         raise FormatError(f"{path}: the numbers of {name} are damaged", "fetch the file again")
 
 
-def from_bytes(dtype: str, shape: tuple[int, ...], read: Callable[[], Iterator[Any]]) -> Pending:
-    """A tensor whose bytes `read` gives, piece by piece."""
-
-    def load() -> Tensor:
-        import torch
-
-        made, done = torch.empty(shape, dtype=torch_type(dtype)), 0
-        view = memoryview(raw_bytes(made))
-        for piece in read():
-            view[done : done + len(piece)] = piece
-            done += len(piece)
-        return made
-
-    return Pending(dtype, shape, load, read)
-
-
-def pieces(one: Pending, name: str = "a tensor") -> Iterator[Any]:
-    """The bytes of `one`, in pieces where it can be read so; raises `FormatError` if it is not as announced."""
-    if one.read is not None:
-        return one.read()
-    tensor = one.load()
-    if (spelled(tensor), tuple(tensor.shape)) != (one.dtype, one.shape):
-        found = f"{spelled(tensor)} {tuple(tensor.shape)}"
-        raise FormatError(f"{name} came as {found}, not as the {one.dtype} {one.shape} that was announced")
-    return iter((raw_bytes(tensor),))
-
-
-def held(tensor: Tensor) -> Pending:
-    """A tensor that is in memory already."""
-    return Pending(spelled(tensor), tuple(tensor.shape), lambda: tensor)
-
-
 def write_streamed(
     path: Path, pending: Mapping[str, Pending], metadata: Mapping[str, str] | None = None
 ) -> Path:
@@ -250,34 +193,3 @@ def payload(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
     """The bytes that follow the header in a safetensors file of `tensors`, tensor by tensor."""
     for name in in_order((name, spelled(tensor)) for name, tensor in tensors.items()):
         yield raw_bytes(tensors[name])
-
-
-def bytes_of(dtype: str, shape: tuple[int, ...]) -> int:
-    """How many bytes a tensor has in a file."""
-    return math.prod(shape) * BITS[dtype] // 8
-
-
-def torch_type(dtype: str) -> torch.dtype:
-    """What torch calls a type; raises `FormatError` for one that it does not have."""
-    import torch
-
-    if dtype not in _TORCH:
-        raise FormatError(f"numbers of the type {dtype} are not read here")
-    found: torch.dtype = getattr(torch, _TORCH[dtype])
-    return found
-
-
-def spelled(tensor: Tensor | Unread) -> str:
-    """What safetensors calls the type of `tensor`; raises `FormatError` for one that it cannot keep."""
-    name = str(tensor.dtype).removeprefix("torch.")
-    for dtype, torch_name in _TORCH.items():
-        if name == torch_name:
-            return dtype
-    raise FormatError(f"safetensors keeps no tensors of the type {name}")
-
-
-def raw_bytes(tensor: Tensor) -> Any:
-    """The memory of `tensor` as a flat array of bytes; shared with it if it is contiguous."""
-    import torch
-
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
