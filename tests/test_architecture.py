@@ -43,6 +43,7 @@ TORCH_FREE = [
     "comparison.kinds",
     "comparison.split",
     "comparison.protocol_file",
+    "statistics.preference",
 ]
 
 # Started before anything else in a fresh Python: torch is as good as not installed there.
