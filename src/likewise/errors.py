@@ -11,6 +11,7 @@
     ├── DrawingError          a picture that came out not finite, and is not written
     ├── RunError              a run or comparison folder that is missing, locked or unreadable
     ├── SurveyError           the survey's site, recorded pages or store: unreachable, odd or unreadable
+    ├── ServingError          a page on this machine that cannot be served, or not safely
     ├── StorageError          a disk that is full, or that cannot be written to
     └── Interrupted           the person asked to stop; the state was saved first
 
@@ -77,6 +78,10 @@ class RunError(Error):
 
 class SurveyError(Error):
     """The survey's site, recorded pages or store: unreachable, odd or unreadable."""
+
+
+class ServingError(Error):
+    """A page on this machine that cannot be served: a package is missing, an address is taken or not safe."""
 
 
 class StorageError(Error):

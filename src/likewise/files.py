@@ -135,6 +135,23 @@ def write_with(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def append_line(path: Path, text: str) -> Path:
+    """Add one line to a file, made if need be, whole or not at all. A line that a crash cut off is ended first."""
+    with storing(path), Path(path).open("a+b", buffering=0) as file:
+        end, line = file.seek(0, os.SEEK_END), f"{text}\n".encode()
+        if end and file.seek(end - 1) and file.read(1) != b"\n":
+            line = b"\n" + line  # else what was cut off would spoil this line too
+        try:
+            while line:
+                line = line[file.write(line) :]
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(end)
+            raise
+    return path
+
+
 @contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
     """Turn the exception of a full or read-only disk into a `StorageError` that names the folder of `path`.

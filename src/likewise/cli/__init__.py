@@ -18,6 +18,7 @@ from likewise.cli import (  # noqa: F401 - each registers its commands
     survey,
     survey_reading,
     teaching,
+    voting,
 )
 from likewise.cli.app import app
 

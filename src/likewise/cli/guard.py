@@ -64,7 +64,7 @@ class Commands(TyperGroup):
     """The group of all commands; every one of them runs inside this `invoke`."""
 
     order = (
-        "demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", "inspect", "convert",
+        "demo", "check", "teach", "sample", "compare", "report", "vote", "methods", "explain", "runs", "inspect", "convert",
         "merge", "extract", "resize", "bake", "diff", "survey", "examples", "doctor",
     )  # fmt: skip
 

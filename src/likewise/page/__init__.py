@@ -1,7 +1,8 @@
 """A page: what every HTML file of likewise shares, the comparison's and the survey's alike. It knows neither.
 
 One self-contained file: the look of `page.css` and a sheet of its own, a script if it has one, and a policy that
-lets a browser run and fetch nothing else. Layout common to all is in `page.html.j2`.
+lets a browser run and fetch nothing else. Layout common to all is in `page.html.j2`, and `served.html.j2` is for pages that
+a server on this machine gives.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from markupsafe import Markup
 from likewise.files import write_text
 
 _HERE = Path(__file__).parent
+SHEET = _HERE / "page.css"
+"""The sheet that comes first in every page."""
 
 
 def write(folder: Path, view: Mapping[str, Any], out: Path) -> Path:
@@ -25,9 +28,7 @@ def write(folder: Path, view: Mapping[str, Any], out: Path) -> Path:
 
     Its `report.css` comes after the common sheet, its `report.js` is taken if it is there. All values are escaped.
     """
-    loader = jinja2.FileSystemLoader([folder, _HERE])
-    engine = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    sheets, script = (_HERE / "page.css", folder / "report.css"), folder / "report.js"
+    sheets, script = (SHEET, folder / "report.css"), folder / "report.js"
     texts = {"css": "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)}
     if script.exists():
         texts["js"] = script.read_text(encoding="utf-8")
@@ -35,7 +36,14 @@ def write(folder: Path, view: Mapping[str, Any], out: Path) -> Path:
     for name, text in texts.items():
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         inlined |= {name: Markup(text), f"{name}_hash": f"sha256-{digest}"}
-    return write_text(out, engine.get_template("report.html.j2").render({**view, **inlined}) + "\n")
+    return write_text(out, render(folder, "report.html.j2", {**view, **inlined}) + "\n")
+
+
+def render(folder: Path, template: str, view: Mapping[str, Any]) -> str:
+    """A template of a folder, filled with `view`; it may extend the common ones. All values are escaped."""
+    loader = jinja2.FileSystemLoader([folder, _HERE])
+    engine = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return engine.get_template(template).render(view)
 
 
 def scale(span: tuple[float, float], start: float, end: float) -> Callable[[float | None], float | None]:

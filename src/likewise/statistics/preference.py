@@ -251,15 +251,17 @@ def _strength(
     name, count = table.names[k], len(table.names)
     centred = np.eye(len(found))[k] - np.r_[np.full(count, 1 / count), np.zeros(len(found) - count)]
     strength = _interval(found @ centred, None if drawn is None else drawn @ centred, level)
-    shares = [_share(end, count / (count - 1)) for end in (strength.value, strength.low, strength.high)]
+    rivals = count / (count - 1)  # against the average of the others, whose strengths sum to minus this one's
+    ends = [None if end is None else share_of(end * rivals) for end in (strength.low, strength.high)]
+    share = Interval(share_of(strength.value * rivals), *ends)
     mine = [vote.choice for vote in votes if name in (vote.left, vote.right)]
     bad = mine.count("both_bad")
-    return Strength(name, strength, Interval(shares[0] or 0.0, *shares[1:]), len(mine) - bad, bad)
+    return Strength(name, strength, share, len(mine) - bad, bad)
 
 
-def _share(strength: float | None, rivals: float) -> float | None:
-    """Share of decided votes against the average of the others, whose strengths sum to minus this one's."""
-    return None if strength is None else float(1 / (1 + np.exp(-strength * rivals)))
+def share_of(log_odds: float) -> float:
+    """The share of decided votes that log-odds mean: 0.5 for 0."""
+    return float(1 / (1 + np.exp(-log_odds)))
 
 
 def _paired(
