@@ -44,6 +44,12 @@ TORCH_FREE = [
     "comparison.split",
     "comparison.protocol_file",
     "statistics.preference",
+    "comparison.voting",
+    "comparison.votes",
+    "local",
+    "local.guard",
+    "local.pictures",
+    "local.server",
 ]
 
 # Started before anything else in a fresh Python: torch is as good as not installed there.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.errors import StorageError
-from likewise.files import decode, expand, read_text, storage_failure, write_text, write_with
+from likewise.files import append_line, decode, expand, read_text, storage_failure, write_text, write_with
 
 MARKED = {
     "utf-8": codecs.BOM_UTF8,
@@ -129,3 +129,13 @@ def test_what_fails_halfway_leaves_the_old(tmp_path: Path) -> None:
         write_with(path, half)
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_a_line_is_added_whole_after_what_a_crash_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    append_line(path, "one")
+    append_line(path, "zwölf")
+    assert path.read_bytes() == "one\nzwölf\n".encode()
+    path.write_bytes(b"one\ncut o")
+    append_line(path, "two")
+    assert path.read_bytes() == b"one\ncut o\ntwo\n"

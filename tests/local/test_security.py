@@ -5,6 +5,7 @@ The page is that of a ballot, so that its routes are the ones that are tried. Ea
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -21,9 +22,8 @@ pytest.importorskip("starlette", reason="the studio extra")
 
 from likewise.comparison import booth
 from likewise.comparison.voting import VOTES, Ballot
-from likewise.errors import ServingError
+from likewise.errors import ServingError, StorageError
 from likewise.local import guard, pictures
-from likewise.local.guard import App
 from likewise.local.server import Server
 from tests.comparison.ballots import comparison
 from tests.local.served import Site, served
@@ -70,14 +70,27 @@ def test_a_foreign_host_is_refused_on_every_route(shared: Site, path: str) -> No
 
 
 def test_two_hosts_or_none_are_refused(shared: Site) -> None:
-    """Red where the first of several Host headers decides."""
+    """Red where the first of several Host headers decides. The server refuses them too, so the guard is also asked alone."""
     for lines in (f"Host: {shared.host}\r\nHost: evil.example\r\n", ""):
         with socket.create_connection(("127.0.0.1", shared.server.port), timeout=20) as raw:
-            raw.sendall(
-                f"GET / HTTP/1.1\r\n{lines}Cookie: {shared.cookie}\r\nConnection: close\r\n\r\n".encode()
-            )
+            request = f"GET / HTTP/1.1\r\n{lines}Cookie: {shared.cookie}\r\nConnection: close\r\n\r\n"
+            raw.sendall(request.encode())
             status = int(raw.makefile("rb").readline().split()[1])
         assert status in (400, 403)
+    told: list[guard.Message] = []
+
+    async def send(message: guard.Message) -> None:
+        told.append(message)
+
+    alone = guard.Guard(_nothing, hosts={"a:1"}, token="t", name="n")
+    for hosts in ([b"a:1", b"evil.example"], [b"evil.example", b"a:1"], []):
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"token=t"}
+        asyncio.run(alone({**scope, "headers": [(b"host", host) for host in hosts]}, _never, send))
+    assert [message["status"] for message in told if "status" in message] == [403] * 3
+
+
+async def _never() -> guard.Message:
+    raise AssertionError("a refused request is not read")
 
 
 def test_a_host_is_refused_even_with_the_token(shared: Site) -> None:
@@ -302,22 +315,32 @@ def test_every_answer_has_the_headers(shared: Site, path: str, known: bool) -> N
     assert "server" not in headers
 
 
-def test_an_error_of_ours_has_the_headers_and_no_traceback(folder: Path) -> None:
-    """Red where the guard stands inside of what catches exceptions."""
+def test_what_fails_has_the_headers_and_tells_the_terminal_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Red where an exception passes the guard: the server's own answer has none of the headers."""
 
     async def breaks(scope: guard.Message, receive: guard.Receive, send: guard.Send) -> None:
         raise ValueError("secret")
 
-    ballot = booth.app(Ballot(folder))
-    routes: App = ballot
-    (folder / "trials").rename(folder / "gone")
-    with served(routes) as site, served(breaks) as broken:
+    with served(breaks) as site:
         site.enter()
-        state = site.ask("/api/next").json
-        assert site.ask(f"/pictures/{state['a']}").status == 404
-        broken.enter()
-        found = broken.ask("/")
-        assert (found.status, b"secret" in found.body) == (500, False)
+        found = site.ask("/")
+    assert (found.status, b"secret" in found.body) == (500, False)
+    assert {name: found.headers[name] for name in guard.HEADERS} == guard.HEADERS
+    assert "GET / failed: ValueError: secret" in caplog.text
+
+
+def test_an_expected_error_is_the_line_that_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red where the page's application has no handler for `Error`."""
+    ballot = Ballot(folder)
+
+    def full(*answer: object) -> None:
+        raise StorageError("no space is left", "free some")
+
+    monkeypatch.setattr(ballot, "cast", full)
+    with served(booth.app(ballot)) as site:
+        site.enter()
+        found = site.post("/api/votes", vote(site))
+    assert (found.status, found.json["error"].startswith("no space is left")) == (500, True)
 
 
 def test_the_policy_allows_no_inline_code_and_the_pages_have_none(site: Site) -> None:

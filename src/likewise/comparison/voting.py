@@ -264,12 +264,12 @@ class Ballot:
         """Seed and voter of ballot.json, or of a new one."""
         path = self.folder / BALLOT
         try:
-            book = {} if another else json.loads(path.read_text(encoding="utf-8"))
+            book = None if another else json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            book = {}
+            book = None
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read: {error}", _ANEW) from None
-        if not book:
+        if book is None:
             book = {"schema": 1, "seed": secrets.randbits(48), "voter": secrets.token_hex(8)}
             write_text(path, json.dumps(book) + "\n")
         if not _is_ballot(book):

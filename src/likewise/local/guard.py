@@ -7,11 +7,13 @@ exempt. It is plain ASGI, and knows no page.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
+logger = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -69,7 +71,23 @@ class Guard:
                 await _answer(send, 413, f"a request has {MOST_BYTES} bytes at most")
                 return
             receive = _again(body, receive)
-        await self.app(scope, receive, _secured(send))
+        await self._pass(scope, receive, send)
+
+    async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Let the application answer. What it fails with is logged, and told to nobody else."""
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, _secured(watched))
+        except Exception as error:
+            logger.error("%s %s failed: %s: %s", scope["method"], scope["path"], type(error).__name__, error)
+            if not begun:
+                await _answer(send, 500, "this failed; the terminal says why")
 
     def _host(self, headers: dict[str, list[str]]) -> tuple[int, str] | None:
         if len(headers.get("host", ())) == 1 and headers["host"][0].lower() in self.hosts:
