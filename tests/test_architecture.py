@@ -50,6 +50,7 @@ TORCH_FREE = [
     "local.guard",
     "local.pictures",
     "local.server",
+    "comparison.gates",
 ]
 
 # Started before anything else in a fresh Python: torch is as good as not installed there.
