@@ -1,8 +1,8 @@
 """Copying: whether a method hands back its training pictures. Read beside fidelity, never part of an average.
 
-A fixed threshold is wrong on a set of like pictures, so the line comes from the person's own: a drawn picture is flagged
-when it is nearer to a training picture than any real picture is to the others. Two looks are taken: the features' view of
-the whole picture, and the pictures as such (`descriptor`), mirrored and cropped as well. From few pictures it is coarse.
+A fixed threshold is wrong on a set of like pictures, so the line comes from the person's own, by leave-one-out: it stands
+halfway between the nearest that two real pictures come and the same picture. Two looks are taken, the features' view of the
+whole picture and the pictures as such (`descriptor`), mirrored and cropped as well. From few pictures the line is coarse.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from likewise.metrics.score import Evidence, Reading, Score, of_pictures
 
 @dataclass(frozen=True)
 class Copying:
-    """Share of pictures that are nearer to a training picture than the real pictures are to each other."""
+    """Share of pictures that are nearer to being a training picture than to being as near as real ones are."""
 
     name: str = "copying"
     title: str = "Copies"
     better: Literal["higher", "lower"] = "lower"
-    meaning: str = (
-        "Share of pictures closer to a training picture than any two of your own pictures are to each other."
-    )
+    meaning: str = "Share of pictures that are all but a training picture, far closer to it than your own are to each other."
     place: int = 3
     reads: Literal["pictures", "prompts"] = "pictures"
 
@@ -56,17 +54,22 @@ class Line:
 
     appearance: float
     descriptor: float
-    pictures: int
+    train: int
+    held_out: int
     """How many real pictures it was drawn from."""
 
     @property
     def rate(self) -> float:
-        """The largest share of new real pictures beyond it. For each look, one of n + 1 in n + 1 times is the greatest."""
-        return min(1.0, 2 / (self.pictures + 1))
+        """The largest share of new real pictures beyond it, for two looks.
+
+        Of all pairs with a training picture, the nearest is one of the new picture's in 2 of train + 1 + 2 held_out cases.
+        That is were the line stood at this pair; halfway to 1, far fewer are.
+        """
+        return min(1.0, 4 / (self.train + 1 + 2 * self.held_out))
 
 
 def calibrate(train: Reading, held_out: Reading) -> Line | None:
-    """The line by leave-one-out: how near each real picture comes to the training pictures other than itself, at most.
+    """The line of these real pictures, each held against the training pictures other than itself.
 
     None with fewer than three pictures. Near-duplicates among the training pictures lift the line: copies of others may then
     pass below it.
@@ -77,8 +80,9 @@ def calibrate(train: Reading, held_out: Reading) -> Line | None:
     own = torch.arange(len(train))
     for near in looks[0]:
         near[own, own] = -1.0
-    appearance, same = (float(torch.cat(pair).max()) + 1e-5 for pair in zip(*looks, strict=True))
-    return Line(appearance, same, len(train) + len(held_out))
+    tops = (float(torch.cat(pair).max()) for pair in zip(*looks, strict=True))
+    appearance, same = ((1 + top) / 2 for top in tops)
+    return Line(appearance, same, len(train), len(held_out))
 
 
 def _near(some: Reading, train: Reading) -> tuple[Tensor, Tensor]:

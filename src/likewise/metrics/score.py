@@ -60,7 +60,7 @@ class Reading:
     style: Tensor | None = None
     """[n, s], each row of length 1: how it is drawn, whatever it shows; None where the features do not tell."""
     miniatures: Tensor | None = None
-    """[n, 3, 64, 64] in 0 to 1: small copies, for comparing pictures as such. Every reading of pictures has them."""
+    """[n, 3, 32, 32] in 0 to 1: small copies, for comparing pictures as such. Every reading of pictures has them."""
 
     def __len__(self) -> int:
         return len(self.failed)

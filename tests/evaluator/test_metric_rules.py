@@ -1,0 +1,468 @@
+"""Cases whose right answer is known before anything is measured, for metrics, with the bundled judge and pictures.
+
+The rows are those of the evaluator's sanity set that metrics alone can answer. Each test names what makes it red.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageFilter
+
+from likewise import metrics
+from likewise.metrics import copying, descriptor, masked
+from likewise.metrics.features import Features, load, read
+from likewise.metrics.score import Evidence, Reading, Score, normalise
+from tests.metrics.drawings import PAPER, THINGS, cat, compressed, disguises, drawing, suite
+
+SHOWN = ("green-haired-man", "ink-woman", "mosaic-style")
+GREY = Image.new("RGB", (128, 128), (128, 128, 128))
+PLAIN = {"white": (255, 255, 255), "blue": (53, 122, 233), "purple": (150, 80, 200), "pink": (250, 150, 190)}
+
+
+@pytest.fixture(scope="module")
+def judge() -> Features:
+    return load("judge")
+
+
+def rows(seen: Reading, chosen: Sequence[int]) -> Reading:
+    """Some rows of what was seen, in this order."""
+    of = torch.tensor(list(chosen), dtype=torch.long)
+    assert seen.miniatures is not None
+    assert seen.style is not None
+    return Reading(
+        seen.vectors[of],
+        tuple(seen.failed[row] for row in chosen),
+        seen.appearance[of],
+        tuple(seen.labels[row] for row in chosen),
+        seen.style[of],
+        seen.miniatures[of],
+    )
+
+
+def evidence(
+    judge: Features,
+    drawn: Reading,
+    train: Reading,
+    held_out: Reading,
+    prompts: Sequence[str] | None = None,
+    templates: Mapping[str, str] | None = None,
+) -> Evidence:
+    names = tuple(prompts or (str(row) for row in range(len(drawn))))
+    texts = templates or {name: "a {}" for name in names}
+    return Evidence(drawn, names, texts, train, held_out, judge.phrases)
+
+
+def score(name: str, found: Evidence) -> Score:
+    answer = metrics.get(name).score(found)
+    assert answer is not None
+    return answer
+
+
+@pytest.fixture(scope="module")
+def cats(judge: Features) -> Reading:
+    return read(judge, cat())
+
+
+@pytest.fixture(scope="module")
+def men(judge: Features) -> Reading:
+    """True pictures of somebody in twelve places, three of each."""
+    return read(judge, suite("green-haired-man", "true"))
+
+
+# --- row 1: a picture and itself -------------------------------------------------------------------
+
+
+def test_row_1_a_picture_is_like_itself(judge: Features, cats: Reading) -> None:
+    """Red when vectors are not brought to length 1, or drift is not 1 - cosine."""
+    one = rows(cats, [3])
+    itself = evidence(judge, one, rows(cats, [0, 1]), one)
+    itself = replace(itself, plain=one, plain_prompts=("0",), before=one, others=rows(cats, [5]))
+    assert score("fidelity", itself).mean == pytest.approx(1, abs=1e-5)
+    assert score("style", itself).mean == pytest.approx(1, abs=1e-5)
+    assert score("drift", itself).mean == pytest.approx(0, abs=1e-5)
+    assert score("leak", itself).mean == pytest.approx(0, abs=1e-5)
+    assert score("rank", itself).mean == 1
+    assert float(descriptor.nearest(one.miniatures, one.miniatures)) == pytest.approx(1, abs=1e-5)  # type: ignore[arg-type]
+
+
+# --- row 3: what must not change a score -----------------------------------------------------------
+
+
+def test_row_3_order_format_and_orientation_change_nothing(
+    judge: Features, cats: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red when pictures are paired with prompts by place, EXIF is not heeded, or a batch is normalised as a whole."""
+    pictures = cat()[:6]
+    prompts = ["a", "b", "c", "a", "b", "c"]
+
+    def values(shown: list[Image.Image], asked: Sequence[str]) -> dict[str, float]:
+        drawn = read(judge, shown)
+        whole = evidence(judge, drawn, rows(cats, [6, 7, 8]), rows(cats, [0, 8]), asked)
+        whole = replace(whole, others=rows(cats, [1, 2]), floor=rows(cats, [0, 1, 2, 3, 4, 5]))
+        names = ("fidelity", "style", "gap", "rank", "copying", "diversity")
+        return {name: score(name, whole).mean for name in names}
+
+    usual = values(pictures, prompts)
+    order = [4, 0, 5, 2, 1, 3]
+    shuffled = values([pictures[i] for i in order], [prompts[i] for i in order])
+    stored = values([_saved(p, "WEBP", lossless=True) for p in pictures], prompts)
+    turned = values([_turned(p) for p in pictures], prompts)
+    monkeypatch.setattr("likewise.metrics.features.BATCH", 1)
+    alone = values(pictures, prompts)
+    for other in (shuffled, stored, turned, alone):
+        assert other == pytest.approx(usual, abs=1e-4)
+
+
+def _saved(picture: Image.Image, kind: str, **options: object) -> Image.Image:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)  # type: ignore[arg-type]
+    return Image.open(buffer)
+
+
+def _turned(picture: Image.Image) -> Image.Image:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    return _saved(picture.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
+
+
+# --- rows 10 to 13: copies -------------------------------------------------------------------------
+
+
+def test_row_10_training_pictures_as_answers(judge: Features, men: Reading) -> None:
+    """Red when the line is drawn above 1, or copies count as following the prompt."""
+    train, held_out = rows(men, [0, 3, 6, 9, 12, 15, 18, 21]), rows(men, [24, 27, 30, 33])
+    places = ("in space", "at night", "in the desert", "under water")
+    templates = {str(i): f"a {{}} {place}" for i, place in enumerate(places)}
+    drawn, prompts = rows(men, [0, 3, 6, 9] * 2), [str(i % 4) for i in range(8)]
+    copies = evidence(judge, drawn, train, held_out, prompts, templates)
+    assert score("copying", copies).mean == 1
+    assert score("prompt", copies).mean <= 0.25
+    assert score("diversity", copies).mean == pytest.approx(1, abs=1e-5)
+    assert score("gap", copies).mean > 0
+
+
+@pytest.mark.parametrize("concept", ["cat", *SHOWN])
+def test_row_11_disguised_copies_are_flagged(judge: Features, concept: str) -> None:
+    """Red when windows are left out (crops), the mirror is (mirrored), or the second look is not taken."""
+    pictures = cat() if concept == "cat" else suite(concept)
+    count = len(pictures) * 2 // 3
+    chance = np.random.default_rng(0)
+    copies = [copy for picture in pictures[:count] for _, copy in disguises(picture, chance)]
+    train, held_out = read(judge, pictures[:count]), read(judge, pictures[count:])
+    found = score("copying", evidence(judge, read(judge, copies), train, held_out))
+    assert found.mean >= 0.95
+    assert found.n == 8 * count
+
+
+@pytest.mark.parametrize("concept", SHOWN)
+def test_row_12_new_real_pictures_are_not_flagged_beyond_the_rate(judge: Features, concept: str) -> None:
+    """Red when the line stands a tenth lower, or leaves each picture's nearest neighbour out of it."""
+    seen, chance, shares = read(judge, suite(concept, "true")), np.random.default_rng(1), []
+    for _ in range(5):
+        order = chance.permutation(len(seen)).tolist()
+        train, held_out, new = rows(seen, order[:8]), rows(seen, order[8:12]), rows(seen, order[12:])
+        shares.append(score("copying", evidence(judge, new, train, held_out)).mean)
+        line = copying.calibrate(train, held_out)
+        assert line is not None
+        assert score("copying", evidence(judge, held_out, train, held_out)).mean == 0
+    assert np.mean(shares) <= line.rate / 2, "the rate is that of a line halfway lower"
+
+
+def test_row_13_portraits_in_one_pose_raise_no_alarm(judge: Features) -> None:
+    """Red when the line is fixed, at 0.9 for instance, in place of calibrated."""
+    chance = np.random.default_rng(0)
+    portraits = read(judge, [_portrait(chance) for _ in range(30)])
+    train, held_out, new = (
+        rows(portraits, range(6)),
+        rows(portraits, range(6, 9)),
+        rows(portraits, range(9, 30)),
+    )
+    line = copying.calibrate(train, held_out)
+    assert line is not None
+    assert min(line.appearance, line.descriptor) > 0.9
+    assert score("copying", evidence(judge, new, train, held_out)).mean <= line.rate
+    assert score("copying", evidence(judge, train, train, held_out)).mean == 1
+    assert (
+        descriptor.shared([_portrait(chance) for _ in range(6)], [_portrait(chance) for _ in range(3)]) == []
+    )
+
+
+def _portrait(chance: np.random.Generator) -> Image.Image:
+    """One face in one pose before one wall, as for a passport, its mouth never quite the same."""
+    picture = suite("green-haired-man")[3]
+    wall = picture.getpixel((1, 1))
+    moved = Image.new("RGB", picture.size, wall)
+    moved.paste(picture, tuple(chance.integers(-2, 3, 2).tolist()))
+    moved = moved.rotate(float(chance.normal(0, 2)), Image.Resampling.BICUBIC, fillcolor=wall)
+    left, top = 50 + int(chance.integers(-4, 5)), 88 + int(chance.integers(-3, 4))
+    mouth = (left, top, left + int(chance.integers(10, 26)), top + int(chance.integers(4, 12)))
+    ImageDraw.Draw(moved).ellipse(mouth, fill=(int(chance.integers(90, 160)), 30, 40))
+    noisy = np.asarray(moved, np.float32) * chance.normal(1, 0.05) + chance.normal(0, 6, (128, 128, 3))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+# --- rows 22 and 23: mixtures ----------------------------------------------------------------------
+
+
+def test_row_22_fidelity_falls_in_proportion_to_what_the_base_draws(
+    judge: Features, men: Reading, cats: Reading
+) -> None:
+    """Red when the mean over pictures becomes a median or a maximum."""
+    real, train = rows(men, [24, 27, 30, 33]), rows(men, [0, 3, 6])
+    values = []
+    for swapped in range(0, 9, 2):
+        drawn = [*range(8)]
+        seen = _joined(rows(cats, drawn[:swapped]), rows(men, [3 * i for i in drawn[swapped:]]))
+        values.append(score("fidelity", evidence(judge, seen, train, real)).mean)
+    assert min(a - b for a, b in pairwise(values)) > 0
+    straight = np.linspace(values[0], values[-1], len(values))
+    assert np.abs(np.asarray(values) - straight).max() < 0.06, "the pictures of one thing differ a little"
+
+
+def _joined(first: Reading, second: Reading) -> Reading:
+    assert first.style is not None and second.style is not None  # noqa: PT018
+    return Reading(
+        torch.cat([first.vectors, second.vectors]),
+        first.failed + second.failed,
+        torch.cat([first.appearance, second.appearance]),
+        first.labels + second.labels,
+    )
+
+
+def test_row_23_shuffled_prompts_lose_the_prompt_and_keep_the_likeness(judge: Features, men: Reading) -> None:
+    """Red when the prompt is read from the picture's own name, or fidelity asks what the prompt was."""
+    places = ("on a beach", "in the snow", "in a forest", "at night", "under water", "in space")
+    seen = [row for row, label in enumerate(men.labels) if label["scene"] in _scenes(judge, places)]
+    drawn = rows(men, seen)
+    names = [next(p for p in places if _scenes(judge, [p]) == {label["scene"]}) for label in drawn.labels]
+    templates = {place: f"a {{}} {place}" for place in places}
+    train, real = rows(men, [0, 3, 6]), rows(men, [24, 27, 30])
+    straight = evidence(judge, drawn, train, real, names, templates)
+    moved = evidence(judge, drawn, train, real, names[3:] + names[:3], templates)
+    assert len(names) >= 9
+    assert score("prompt", straight).mean == 1
+    assert score("prompt", moved).mean <= 0.2
+    own, other = (score("fidelity", some).pictures.values() for some in (straight, moved))
+    assert sorted(v for group in own for v in group) == sorted(v for group in other for v in group)
+
+
+def _scenes(judge: Features, places: Sequence[str]) -> set[str]:
+    return {judge.phrases[place]["scene"] for place in places if place in judge.phrases}
+
+
+# --- rows 24 and 25: the subject and what is around it ---------------------------------------------
+
+
+def _mask(picture: Image.Image) -> Image.Image | None:
+    """The subject of a picture on one plain colour, exactly."""
+    pixels = np.asarray(picture, np.float32)
+    inside = np.abs(pixels - pixels[2, 2]).max(2) > 30
+    return Image.fromarray((inside * 255).astype(np.uint8)) if inside.any() else None
+
+
+def test_row_25_the_true_subject_on_the_prompted_background(judge: Features, men: Reading) -> None:
+    """Red when what is outside the mask is kept, the box is not cut, or a missing mask is skipped."""
+    plain = [cat()[number] for number in (1, 3, 5, 7)]
+    cut = [_mask(picture) for picture in plain]
+    real = masked.subjects(judge, plain, cut)
+    shown, names = [], []
+    for name, colour in PLAIN.items():
+        for picture, mask in zip(plain, cut, strict=True):
+            page = Image.new("RGB", picture.size, colour)
+            page.paste(picture, mask=mask)
+            shown.append(page)
+            names.append(name)
+    templates = {name: f"a {{}} on a {name} background" for name in PLAIN}
+    drawn, around = read(judge, shown), read(judge, plain)
+    whole = evidence(judge, drawn, around, around, names, templates)
+    alone = masked.subjects(judge, shown, [mask for _ in PLAIN for mask in cut])
+    whole = replace(whole, drawn_subject=alone, held_out_subject=real)
+    found, top = score("masked", whole), float((real.vectors @ real.vectors.T).mean())
+    assert found.mean == pytest.approx(top, abs=0.005)
+    assert found.missed == 0
+    assert score("prompt", whole).mean == 1
+    unchanged = replace(whole, plain=men, plain_prompts=("0",) * len(men), before=men)
+    assert score("leak", unchanged).mean == 0
+    assert score("copying", whole).mean < 1, "other backgrounds are other pictures"
+
+
+def test_row_24_the_background_without_the_subject_is_a_miss(judge: Features) -> None:
+    """Red when a picture without a mask is left out of the mean, or scored as a whole."""
+    plain = [cat()[number] for number in (1, 3, 5, 7)]
+    empty = [Image.new("RGB", picture.size, picture.getpixel((2, 2))) for picture in plain]
+    real = masked.subjects(judge, plain, [_mask(picture) for picture in plain])
+    seen = read(judge, plain)
+    whole = evidence(judge, read(judge, empty), seen, seen)
+    alone = masked.subjects(judge, empty, [_mask(picture) for picture in empty])
+    found = score("masked", replace(whole, drawn_subject=alone, held_out_subject=real))
+    assert found.mean <= 0
+    assert found.missed == len(empty)
+    assert metrics.get("masked").score(replace(whole, held_out_subject=real)) is None, (
+        "no segmenter, no score"
+    )
+
+
+# --- rows 26 to 29: variety and damage -------------------------------------------------------------
+
+
+def test_row_26_one_picture_for_every_seed_is_locked(judge: Features, men: Reading) -> None:
+    """Red when 1 is not taken off the Vendi score, or the ratio is turned round."""
+    prompts = ["a"] * 4 + ["b"] * 4
+    free, stuck = rows(men, [0, 3, 6, 9, 12, 15, 18, 21]), rows(men, [0] * 4 + [9] * 4)
+    train, real = rows(men, [24, 27]), rows(men, [30, 33])
+    own = replace(evidence(judge, stuck, train, real, prompts), floor=free)
+    assert score("diversity", own).mean == pytest.approx(1, abs=1e-5)
+    assert score("layout", own).mean == pytest.approx(0, abs=1e-4)
+    same = replace(own, drawn=free)
+    assert score("layout", same).mean == pytest.approx(1, abs=1e-5)
+    assert metrics.get("layout").score(replace(same, floor=stuck)) is None, "no variety to keep"
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_row_27_orthogonal_pictures_count_one_by_one(judge: Features, count: int, men: Reading) -> None:
+    """Red when the entropy is of base 2, or eigenvalues are not divided by their sum."""
+    apart = replace(rows(men, range(count)), appearance=torch.eye(8)[:count])
+    found = evidence(judge, apart, apart, apart, ["a"] * count)
+    assert score("diversity", found).mean == pytest.approx(count, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["blur", "noise", "compression"])
+def test_row_28_damage_lowers_fidelity_and_its_variety_is_not_bought(judge: Features, kind: str) -> None:
+    """Red when fidelity is read from `appearance` of one's own damaged kind, or the composite adds diversity."""
+    pictures = cat()
+    train, real = read(judge, pictures[:3]), read(judge, pictures[6:])
+    likenesses, varieties = [], []
+    for grade in range(5):
+        shown = [_damaged(picture, kind, grade, seed) for picture in pictures[:4] for seed in range(3)]
+        found = evidence(judge, read(judge, shown), train, real, [str(i // 3) for i in range(12)])
+        likenesses.append(score("fidelity", found).mean)
+        varieties.append(score("diversity", found).mean)
+    assert max(b - a for a, b in pairwise(likenesses)) < 0.01, "never better by more than rounding"
+    assert likenesses[-1] < likenesses[0] - 0.02
+    if kind == "noise":
+        assert varieties == sorted(varieties), "noise looks like variety"
+
+
+def _damaged(picture: Image.Image, kind: str, grade: int, seed: int) -> Image.Image:
+    if kind == "blur":
+        return picture.filter(ImageFilter.GaussianBlur(3 * grade))
+    if kind == "compression":
+        return compressed(picture, (95, 40, 20, 8, 3)[grade])
+    noise = np.random.default_rng(seed).normal(0, 20 * grade, (picture.height, picture.width, 3))
+    return Image.fromarray((np.asarray(picture, np.float32) + noise).clip(0, 255).astype(np.uint8))
+
+
+def test_row_29_what_shows_nothing_is_the_worst_and_not_left_out(judge: Features, men: Reading) -> None:
+    """Red when a blank picture is skipped in any metric, or drift calls black close to what was there."""
+    train, real = rows(men, [0, 3, 6]), rows(men, [24, 27, 30])
+    good, black = rows(men, [9, 12]), read(judge, [Image.new("RGB", (128, 128))] * 2)
+    others = read(judge, cat())
+    templates = {"0": "a {} on a beach", "1": "a {} in the snow"}
+    for drawn, plain in ((good, good), (black, black)):
+        found = evidence(judge, drawn, train, real, ["0", "1"], templates)
+        found = replace(found, plain=plain, plain_prompts=("0", "1"), before=good, others=others)
+        values = {
+            name: score(name, found) for name in ("fidelity", "prompt", "style", "rank", "copying", "drift")
+        }
+        assert {value.n for value in values.values()} == {2}
+        if drawn is black:
+            assert max(values[name].mean for name in ("fidelity", "prompt", "style")) <= 0
+            assert values["rank"].mean < 0.3
+            assert values["copying"].mean == 0
+            assert values["drift"].mean >= 1
+
+
+# --- row 30: what metrics can tell of a leaked split -----------------------------------------------
+
+
+def test_row_30_a_held_out_picture_among_the_training_pictures_is_found() -> None:
+    """Red when only whole pictures are compared: the second leaked one is mirrored and cropped."""
+    pictures = cat()
+    train, held_out = pictures[:6], pictures[6:]
+    assert descriptor.shared(train, held_out) == []
+    chance = np.random.default_rng(3)
+    worst = dict(disguises(train[4], chance))["all"]
+    assert descriptor.shared(train, [*held_out, train[2], worst]) == [(2, 3), (4, 4)]
+    assert descriptor.shared(train[:1], [train[0], pictures[1]]) == [(0, 0)]
+    assert descriptor.shared([], held_out) == descriptor.shared(train, []) == []
+
+
+# --- row 40: style and content ---------------------------------------------------------------------
+
+
+def test_row_40_style_is_told_from_content(judge: Features) -> None:
+    """Red when `Judge.style` gives `appearance`, or reads all blocks with their maxima."""
+    takes = [(style, thing, take) for style in PAPER for thing in THINGS for take in range(3)]
+    seen = read(judge, [drawing(thing, style, take) for style, thing, take in takes])
+    assert seen.style is not None
+    shares = {}
+    for name, vectors in {"style": seen.style, "subject": seen.vectors}.items():
+        near, right, total = vectors @ vectors.T, 0, 0
+        for i, (style, thing, _) in enumerate(takes):
+            like = [j for j, (s, t, _) in enumerate(takes) if s == style and t != thing]
+            unlike = [j for j, (s, t, _) in enumerate(takes) if s != style and t == thing]
+            right += int((near[i, like][:, None] > near[i, unlike][None]).sum())
+            total += len(like) * len(unlike)
+        shares[name] = right / total
+    assert shares["style"] > 0.98
+    assert shares["subject"] < 0.95, "likeness of subjects is no measure of style"
+
+
+@pytest.mark.parametrize("style", list(PAPER))
+def test_row_40_a_method_that_took_the_style_beats_one_that_took_the_things(
+    judge: Features, style: str
+) -> None:
+    """Red when the style score is computed from `vectors`."""
+    things = list(THINGS)
+    train = read(judge, [drawing(thing, style) for thing in things[:2]])
+    real = read(judge, [drawing(thing, style, 1) for thing in things[:2]])
+    took_style = read(judge, [drawing(thing, style, take) for thing in things[2:] for take in range(2)])
+    for other in (kind for kind in PAPER if kind != style):
+        took_things = read(judge, [drawing(thing, other, take) for thing in things[:2] for take in range(2)])
+        right = score("style", evidence(judge, took_style, train, real)).mean
+        assert right > score("style", evidence(judge, took_things, train, real)).mean
+
+
+# --- row 44: recipes -------------------------------------------------------------------------------
+
+
+def test_row_44_another_recipe_is_another_card(judge: Features) -> None:
+    """Red when a card leaves out the features, the segmenter, or two metrics share one."""
+    names = metrics.names()
+    here = [metrics.get(name).card(judge.id) for name in names]
+    there = [metrics.get(name).card("dinov2-small-cls-r256c224-v1") for name in names]
+    assert len({*here, *there}) == 2 * len(names)
+    cut = masked.Masked(segmenter="box-v1").card(judge.id)
+    assert cut not in here
+    assert all(card.split("/")[0][-1].isdigit() for card in here), "a version"
+
+
+# --- row 7, as far as vectors go -------------------------------------------------------------------
+
+
+def test_row_7_rank_tells_individuals_apart(judge: Features, men: Reading) -> None:
+    """Red when ties go to the wanted, precision is taken at every place, or look-alikes are left out of the gallery."""
+    women = read(judge, suite("ink-woman", "true"))
+    drawn, others = rows(men, [9, 12, 15]), rows(women, range(0, 36, 3))
+    found = replace(evidence(judge, drawn, rows(men, [0, 3, 6]), rows(men, [24, 27, 30])), others=others)
+    assert score("rank", found).mean > 0.7
+    stranger = replace(found, drawn=rows(women, [1, 4, 7]))
+    assert score("rank", stranger).mean < 0.4
+    assert metrics.get("rank").score(replace(found, others=None)) is None
+
+
+def test_units_are_those_of_the_anchors(judge: Features, men: Reading, cats: Reading) -> None:
+    """Row 4 for numbers: held-out pictures reach the ceiling. Red when real pictures are scored against themselves."""
+    train, real, new = rows(men, [0, 3, 6, 9]), rows(men, [24, 27, 30, 33]), rows(men, [12, 15, 18, 21])
+    from likewise.metrics.subject import ceiling
+
+    top, floor = ceiling(train, real), score("fidelity", evidence(judge, rows(cats, range(4)), train, real))
+    share = normalise(score("fidelity", evidence(judge, new, train, real)), floor, top)
+    assert share == pytest.approx(1, abs=0.15)
