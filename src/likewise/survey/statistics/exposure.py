@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from likewise.errors import SurveyError
+from likewise.statistics.multiplicity import reach_of
 from likewise.survey import missing
 from likewise.survey.statistics.members import COMPARED, REFERENCE
-from likewise.survey.statistics.resampling import LEAST_CREATORS, reach_of
+from likewise.survey.statistics.resampling import LEAST_CREATORS
 from likewise.survey.statistics.summary import Row, records
 from likewise.survey.statistics.verdicts import Difference
 
@@ -83,7 +84,7 @@ def decay(connection: duckdb.DuckDBPyConnection) -> Row | None:
     row = records(connection, _DECAY)[0]
     if not row["error"] or row["creators"] < LEAST_CREATORS:
         return None
-    reach = reach_of(row["creators"]) * row["error"]
+    reach = reach_of(row["creators"] - 1) * row["error"]
     return row | {"low": row["elasticity"] - reach, "high": row["elasticity"] + reach}
 
 
@@ -138,7 +139,7 @@ class Exposure:
             one = self._difference(name, reference, at)
             found[name] = {"value": math.exp(one.value), "low": None, "high": None}
             if one.creators >= LEAST_CREATORS:
-                reach = reach_of(one.creators) * one.error
+                reach = reach_of(one.creators - 1) * one.error
                 found[name] |= {"low": math.exp(one.value - reach), "high": math.exp(one.value + reach)}
         return found
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from likewise.statistics.multiplicity import reach_of
+
 if TYPE_CHECKING:
     import duckdb
     from numpy.typing import NDArray
@@ -178,13 +180,6 @@ def _divide(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[n
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
-def reach_of(creators: int, risk: float = 0.05) -> float:
-    """How many standard errors an interval reaches to each side: Student's t of one creator less than there are."""
-    from scipy.stats import t as student
-
-    return float(student.ppf(1 - risk / 2, creators - 1))
-
-
 def median_intervals(
     connection: duckdb.DuckDBPyConnection, found: Mapping[str, Mapping[str, Resampled]]
 ) -> dict[str, tuple[float, float]]:
@@ -194,7 +189,7 @@ def median_intervals(
         share = row.get("below")
         if share is None or not share.enough:
             continue
-        reach = min(reach_of(share.creators) * share.spread, 0.5)
+        reach = min(reach_of(share.creators - 1) * share.spread, 0.5)
         values = connection.execute(
             "SELECT quantile_cont(downloads, [?, ?]) FROM members WHERE method = ?",
             [0.5 - reach, 0.5 + reach, method],

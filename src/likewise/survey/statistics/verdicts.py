@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from likewise.survey.statistics.resampling import LEAST_CREATORS, Resampled, reach_of
+from likewise.statistics import equivalence
+from likewise.statistics.multiplicity import reach_of
+from likewise.survey.statistics.resampling import LEAST_CREATORS, Resampled
 from likewise.survey.statistics.summary import Row
 
 ALPHA = 0.05
@@ -64,26 +66,22 @@ def decide(axis: Axis, differences: Sequence[Difference]) -> list[Row]:
     known = [one for one in differences if one.creators >= LEAST_CREATORS and one.error > 0]
     rows = []
     for one in known:
-        reach = reach_of(one.creators, ALPHA / len(known)) * one.error
+        reach = reach_of(one.creators - 1, ALPHA, len(known)) * one.error
         low, high = one.value - reach, one.value + reach
         row: Row = {"first": one.first, "second": one.second, "difference": one.value, "error": one.error}
         row |= {"low": low, "high": high}
         if axis.logarithmic:
             row |= {"ratio": {key: math.exp(row[at]) for key, at in _RATIO}}
-        verdict, beyond = _verdict(low, high, axis.margin), low > axis.margin or high < -axis.margin
-        rows.append(row | {"verdict": verdict, "beyond_margin": beyond})
+        verdict = _WORDS[str(equivalence.read(low, high, axis.margin))]
+        rows.append(
+            row | {"verdict": verdict, "beyond_margin": bool(equivalence.beyond(low, high, axis.margin))}
+        )
     return rows
 
 
 _RATIO = (("value", "difference"), ("low", "low"), ("high", "high"))
-
-
-def _verdict(low: float, high: float, margin: float) -> str:
-    if (
-        -margin <= low and high <= margin
-    ):  # also where all of it is on one side of zero, but too near to matter
-        return "same"
-    return "more" if low > 0 else "less" if high < 0 else "undecided"
+# Nothing here measures quality, so nothing is called better.
+_WORDS = {"better": "more", "worse": "less", "same": "same", "undecided": "undecided"}
 
 
 def all_pairs(
