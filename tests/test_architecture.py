@@ -51,6 +51,8 @@ TORCH_FREE = [
     "local.pictures",
     "local.server",
     "comparison.gates",
+    "statistics.simulation",
+    "comparison.verdicts",
 ]
 
 # Started before anything else in a fresh Python: torch is as good as not installed there.

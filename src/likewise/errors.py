@@ -9,6 +9,7 @@
     ├── CapacityError         a machine with too little memory for what was asked
     ├── TrainingError         a run that must stop: not-a-number, nothing to resume
     ├── DrawingError          a picture that came out not finite, and is not written
+    ├── EvidenceError         scores that carry no verdict: one replicate, other prompts, not-a-number
     ├── RunError              a run or comparison folder that is missing, locked or unreadable
     ├── SurveyError           the survey's site, recorded pages or store: unreachable, odd or unreadable
     ├── ServingError          a page on this machine that cannot be served, or not safely
@@ -70,6 +71,10 @@ class TrainingError(Error):
 
 class DrawingError(Error):
     """A picture that came out not finite, and is not written."""
+
+
+class EvidenceError(Error):
+    """Scores that carry no interval and no verdict."""
 
 
 class RunError(Error):
