@@ -15,6 +15,7 @@ from likewise.cli import (  # noqa: F401 - each registers its commands
     examples,
     files,
     reading,
+    selfchecking,
     survey,
     survey_reading,
     teaching,

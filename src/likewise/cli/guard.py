@@ -65,7 +65,7 @@ class Commands(TyperGroup):
 
     order = (
         "demo", "check", "teach", "sample", "compare", "report", "vote", "methods", "explain", "runs", "inspect", "convert",
-        "merge", "extract", "resize", "bake", "diff", "survey", "examples", "doctor",
+        "merge", "extract", "resize", "bake", "diff", "survey", "examples", "selfcheck", "doctor",
     )  # fmt: skip
 
     def __init__(self, **options: Any) -> None:
