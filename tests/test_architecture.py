@@ -53,6 +53,9 @@ TORCH_FREE = [
     "comparison.gates",
     "statistics.simulation",
     "comparison.verdicts",
+    "comparison.costs",
+    "comparison.recommending",
+    "comparison.concluded",
 ]
 
 # Started before anything else in a fresh Python: torch is as good as not installed there.

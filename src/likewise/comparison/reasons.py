@@ -1,0 +1,206 @@
+"""Reasons: the sentences of a recommendation. Each number in them is one of the case, with its interval and its n.
+
+Nothing is decided here. A sentence that the numbers do not support is not there. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from likewise.comparison import costs
+from likewise.comparison.case import PRIMARY, Case, Gap
+from likewise.comparison.limits import UNTAUGHT
+from likewise.comparison.standing import Gate, Measured
+from likewise.comparison.support import KINDS
+from likewise.page.wording import size_text, time_text
+
+SCREEN = "Every method was taught once. That is a screen: taught again, each may do otherwise, so nothing is recommended."
+NONE_LEFT = "No condition that was compared can be taken: each is excluded."
+REPLICATES = "Compare the same conditions with 3 training seeds or more."
+RECOMPUTE = "likewise recompute FOLDER concludes anew from what was measured."
+RESCORE = "Score all conditions by one card."
+ENOUGH = "The untaught base with a good description is enough"
+_EXPECTED = ("fidelity", "prompt", "diversity")
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def gated(gate: Gate) -> str:
+    """What a gate that fired means for taking a condition."""
+    if gate.remedy:
+        return f"Only with {gate.remedy.rstrip('.')}: {sentence(gate.sentence)}"
+    return f"Not as it is: {sentence(gate.sentence)}"
+
+
+def not_above(case: Case, name: str, floor: str) -> str:
+    """That a condition is not better than an untaught base."""
+    verdict, gap = case.verdict(name, floor), case.gap(name, floor)
+    how = "worse than" if verdict == "worse" else "practically the same as"
+    return f"It is {how} {case.title(floor)}: {_difference(gap)}."
+
+
+def choosing(case: Case, choice: str, tied: Sequence[str], left: Sequence[str]) -> tuple[str, ...]:
+    """Why this one: its values, what it is better than, what it cannot be told from, and what makes it the cheapest."""
+    return tuple(
+        [
+            *_enough(case, choice, tied),
+            *_values(case, choice),
+            *_against_floor(case, choice),
+            *(_pair(case, choice, other) for other in tied),
+            *_cheapest(case, choice, tied),
+            *_outside(case, choice, tied, left),
+            *_dominated(case, choice, left),
+            *_crossings(case, choice, tied),
+            *_loading(case, choice),
+        ]
+    )
+
+
+def abstaining(case: Case, group: Sequence[str]) -> tuple[str, ...]:
+    """Why none: what cannot be told apart, and which of them is the cheapest."""
+    said = [_pair(case, *pair) for pair in combinations(group, 2)]
+    for floor in case.floors:
+        said += [_pair(case, name, floor) for name in group if case.verdict(name, floor) == "undecided"]
+    cheapest = f"The cheapest of them is {case.title(group[0])}: {_price(case, group[0])}."
+    return ("The evidence decides nothing between the conditions that can be taken.", *said, cheapest)
+
+
+def deciding(case: Case, group: Sequence[str]) -> str | None:
+    """The run that would decide what is open about the cheapest of a set, else about another; None where nothing is."""
+    pairs = [*combinations(group, 2), *((group[0], floor) for floor in case.floors)]
+    for first, second in pairs:
+        gap = case.gap(first, second)
+        if gap is None or gap.verdict != "undecided":
+            continue
+        names = f"{case.title(first)} against {case.title(second)}"
+        if gap.more_seeds is None:
+            return f"No number of replicates can be foreseen that settles {names} on {PRIMARY}."
+        return f"About {gap.more_seeds} replicates are expected to settle {names} on {PRIMARY}; these are {gap.replicates}."
+    return None
+
+
+def untested(case: Case) -> tuple[str, ...]:
+    """What this comparison says nothing of."""
+    said = ["One concept, one base and one machine were compared: nothing is said of others."]
+    said += ["No untaught base was compared."] * (not case.floors)
+    kinds = {one.kind for one in case.standings.values()}
+    said += ["No description of the subject was tried on the untaught base."] * ("description" not in kinds)
+    missing = sorted(set(KINDS) - {one.method for one in case.standings.values() if one.method})
+    said += [f"Not compared: {', '.join(missing)}."] * bool(missing)
+    axes = {axis for one in case.standings.values() for axis in one.axes}
+    said += [f"Not measured: {axis}." for axis in _EXPECTED if axis not in axes]
+    programs = ", ".join(case.limits.must_load)
+    said += [f"No file was loaded in {programs}: what loads is told from the layout."] * bool(programs)
+    return (*said, "A file taught on all pictures, with none held out, cannot be scored on unseen ones.")
+
+
+def _enough(case: Case, choice: str, tied: Sequence[str]) -> Iterator[str]:
+    if case.standings[choice].kind != "description":
+        return
+    taught = [name for name in tied if case.standings[name].kind not in UNTAUGHT]
+    better = [name for name in taught if case.verdict(name, choice) == "better"]
+    if better:
+        yield f"{ENOUGH}, as what is taught is better by less than the margin of {_margin(case)}."
+    elif taught:
+        yield f"{ENOUGH}: nothing that was taught is shown better."
+    else:
+        yield f"{ENOUGH}."
+
+
+def _values(case: Case, name: str) -> Iterator[str]:
+    axes = case.standings[name].axes
+    for axis in (PRIMARY, *_EXPECTED):
+        if axis in axes:
+            yield f"{case.title(name)} has {axis} {_measured(axes[axis])}."
+
+
+def _measured(found: Measured) -> str:
+    between = (
+        f" [{found.low:.2f}, {found.high:.2f}]" if found.low is not None and found.high is not None else ""
+    )
+    return f"{found.value:.2f}{between} over {_times(found.prompts, found.replicates)} (card {found.card})"
+
+
+def _times(prompts: int, replicates: int) -> str:
+    return f"{prompts} prompt{'s' * (prompts != 1)} and {replicates} replicate{'s' * (replicates != 1)}"
+
+
+def _difference(gap: Gap | None) -> str:
+    if gap is None:
+        return "the two were not compared"
+    between = f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
+    return f"the difference is {between} over {_times(gap.prompts, gap.replicates)}"
+
+
+def _against_floor(case: Case, name: str) -> Iterator[str]:
+    return (_pair(case, name, floor) for floor in case.floors if case.gap(name, floor))
+
+
+def _pair(case: Case, first: str, second: str) -> str:
+    """What the evidence says of two conditions, the first as the subject."""
+    verdict, gap = case.verdict(first, second), case.gap(first, second)
+    words = {
+        "better": "is better than",
+        "worse": "is worse than",
+        "same": "is practically the same as",
+        "undecided": "cannot be told from",
+    }[verdict]
+    inside = f", all of it inside the margin of {_margin(case)}" if verdict == "same" else ""
+    return f"{case.title(first)} {words} {case.title(second)}: {_difference(gap)}{inside}."
+
+
+def _margin(case: Case) -> str:
+    return f"{case.decision.margin:g}" if case.decision else "0"
+
+
+def _cheapest(case: Case, choice: str, tied: Sequence[str]) -> Iterator[str]:
+    if not tied:
+        yield f"It costs {_price(case, choice)}."
+        return
+    others = "; ".join(f"{case.title(name)} {_price(case, name)}" for name in tied)
+    rank = "is the cheapest of these" if choice == case.cheapest([choice, *tied])[0] else "costs"
+    yield f"{case.title(choice)} {rank}: {_price(case, choice)}, against {others}."
+
+
+def _price(case: Case, name: str) -> str:
+    """File, and time for the pictures that will be drawn."""
+    cost, total, count = case.cost(name), case.total(name), case.limits.pictures
+    file = "a file of unknown size" if cost.bytes is None else f"a file of {size_text(cost.bytes)}"
+    file = "no file" if case.standings[name].kind in UNTAUGHT else file
+    time = "an unknown time" if total is None else time_text(total)
+    shared = " (teaching shared with others in one stack)" if cost.shared else ""
+    return f"{file} and {time} for {count} picture{'s' * (count != 1)}{shared}"
+
+
+def _outside(case: Case, choice: str, tied: Sequence[str], left: Sequence[str]) -> Iterator[str]:
+    for name in case.ordered(left):
+        if name != choice and name not in tied:
+            lead = next((one for one in (choice, *tied) if case.verdict(one, name) == "better"), choice)
+            yield _pair(case, lead, name)
+
+
+def _dominated(case: Case, choice: str, left: Sequence[str]) -> Iterator[str]:
+    for name in case.ordered(left):
+        over = next((other for other in left if case.dominates(other, name)), None)
+        if name != choice and over:
+            yield f"{case.title(over)} equals or beats {case.title(name)} on every axis, cost included."
+
+
+def _crossings(case: Case, choice: str, tied: Sequence[str]) -> Iterator[str]:
+    for name in tied:
+        found = costs.crossing((choice, case.cost(choice)), (name, case.cost(name)))
+        if found and found.first > 1:
+            before, after = case.title(found.before), case.title(found.after)
+            yield f"From {found.first:,} pictures on, {after} takes less time in all than {before}."
+
+
+def _loading(case: Case, name: str) -> Iterator[str]:
+    notes = case.standings[name].programs
+    for program in case.limits.must_load:
+        note = notes.get(program, "")
+        if note and note != "exact":
+            yield f"{program} loads its file; to know: {note.removeprefix('exact').lstrip(',; ')}."

@@ -1,0 +1,99 @@
+"""What N pictures cost, where costs cross, and when a curve reaches a quality."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from likewise.comparison.costs import (
+    COUNTS,
+    Crossing,
+    Reached,
+    crossing,
+    crossings,
+    table,
+    time_to_quality,
+    total,
+)
+from likewise.comparison.standing import Cost
+
+FREE = Cost(seconds=0.0, sample_seconds=7.0)
+TAUGHT = Cost(seconds=600.0, sample_seconds=2.0)
+SLOW = Cost(seconds=900.0, sample_seconds=2.0)
+
+
+def test_the_total_is_teaching_and_every_picture() -> None:
+    assert [total(TAUGHT, count) for count in (0, 1, 100)] == [600.0, 602.0, 800.0]
+
+
+@pytest.mark.parametrize("cost", [Cost(seconds=1.0), Cost(sample_seconds=1.0), Cost()])
+def test_a_total_of_unknown_parts_is_not_known(cost: Cost) -> None:
+    assert total(cost, 10) is None
+    assert crossing(("one", cost), ("other", TAUGHT)) is None
+    assert crossing(("one", TAUGHT), ("other", cost)) is None
+
+
+def test_the_table_has_every_condition_and_count() -> None:
+    found = table({"free": FREE, "taught": TAUGHT})
+    assert found == {
+        "free": (7.0, 70.0, 700.0, 7000.0, 70_000.0),
+        "taught": (602.0, 620.0, 800.0, 2600.0, 20_600.0),
+    }
+    assert len(COUNTS) == len(found["free"])
+
+
+def test_lines_cross_where_computed_by_hand() -> None:
+    # 600 + 2 N = 7 N at N = 120: 840 s either way
+    assert crossing(("free", FREE), ("taught", TAUGHT)) == Crossing(120.0, before="free", after="taught")
+    assert crossing(("taught", TAUGHT), ("free", FREE)) == Crossing(120.0, before="free", after="taught")
+    assert total(FREE, 120) == total(TAUGHT, 120) == 840.0
+
+
+def test_the_first_whole_number_is_cheaper_and_the_one_before_is_not() -> None:
+    found = crossing(("free", FREE), ("taught", TAUGHT))
+    assert found is not None
+    assert found.first == 121
+    for before, after in ((FREE, TAUGHT),):
+        assert (total(after, 121) or 0) < (total(before, 121) or 0)
+        assert (total(after, 120) or 0) >= (total(before, 120) or 0)
+
+
+def test_parallel_lines_and_one_below_the_other_do_not_cross() -> None:
+    assert crossing(("taught", TAUGHT), ("slow", SLOW)) is None
+    assert (
+        crossing(("a", Cost(seconds=1.0, sample_seconds=1.0)), ("b", Cost(seconds=2.0, sample_seconds=3.0)))
+        is None
+    )
+    assert (
+        crossing(("a", Cost(seconds=1.0, sample_seconds=1.0)), ("b", Cost(seconds=1.0, sample_seconds=3.0)))
+        is None
+    )
+
+
+def test_all_pairs_are_looked_at_and_sorted_by_pictures() -> None:
+    found = crossings({"slow": SLOW, "free": FREE, "taught": TAUGHT, "unknown": Cost()})
+    assert [(one.pictures, one.before, one.after) for one in found] == [
+        (120.0, "free", "taught"),
+        (180.0, "free", "slow"),
+    ]
+
+
+def test_quality_counts_from_the_point_after_which_it_stays() -> None:
+    curve = [(10.0, 0.2), (20.0, 0.6), (30.0, 0.4), (40.0, 0.5), (50.0, 0.7)]
+    assert time_to_quality(curve, 0.5) == Reached(40.0, 50.0)
+    assert time_to_quality(reversed(curve), 0.5) == Reached(40.0, 50.0)
+
+
+def test_quality_that_is_not_reached_is_censored_at_the_end_of_the_curve() -> None:
+    assert time_to_quality([(10.0, 0.2), (20.0, 0.4)], 0.5) == Reached(None, 20.0)
+    assert time_to_quality([(10.0, 0.6), (20.0, 0.4)], 0.5) == Reached(None, 20.0)
+
+
+def test_a_quality_that_is_not_a_number_is_below_every_target() -> None:
+    assert time_to_quality([(10.0, 0.6), (20.0, math.nan), (30.0, 0.6)], 0.5) == Reached(30.0, 30.0)
+
+
+def test_a_curve_without_points_is_refused() -> None:
+    with pytest.raises(ValueError, match="one point"):
+        time_to_quality([], 0.5)
