@@ -56,6 +56,8 @@ TORCH_FREE = [
     "comparison.costs",
     "comparison.recommending",
     "comparison.concluded",
+    "comparison.answering",
+    "comparison.evidence",
 ]
 
 # Started before anything else in a fresh Python: torch is as good as not installed there.

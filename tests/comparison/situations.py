@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from likewise.comparison.standing import Cost, Gate, Measured, Standing
@@ -80,3 +82,17 @@ def decided(standings: list[Standing], half: float = 0.05, **more: Any) -> dict[
     """The decision on the primary axis from the standings' own means."""
     values = {one.name: one.axes["composite"].value for one in standings}
     return {"composite": decision(values, half, **more)}
+
+
+def write_verdict(
+    folder: Path, standings: list[Standing], decisions: Mapping[str, Decision], **more: str
+) -> Path:
+    """`verdict.json` of a comparison folder; with `label` and `kind`, a recorded comparison."""
+    data = {
+        "schema": 1,
+        "standings": [one.to_json() for one in standings],
+        "decisions": {axis: one.to_json() for axis, one in decisions.items()},
+    }
+    path = folder / "verdict.json"
+    path.write_text(json.dumps(data | more))
+    return path

@@ -54,7 +54,8 @@ def test_a_difference_inside_the_margin_is_called_the_same() -> None:
 def test_what_is_open_is_named_with_the_run_that_would_decide() -> None:
     found = recommend(FIELD, decided(FIELD))
     assert found.next == (
-        "About 12 replicates are expected to settle LoRA against DreamBooth on composite; these are 3."
+        "Compare LoRA against DreamBooth with 12 more training seeds of each, which is expected to settle it; "
+        "3 were compared."
     )
 
 

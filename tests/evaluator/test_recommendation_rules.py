@@ -119,4 +119,4 @@ def test_row_36_where_all_intervals_overlap_it_abstains_and_names_the_cheapest(f
     assert found.tied == ("textual_inversion", "lora", "dreambooth")
     assert found.reasons[-1].startswith("The cheapest of them is textual_inversion: a file of 4 kB")
     assert found.next is not None
-    assert found.next.startswith("About 12 replicates are expected to settle textual_inversion against")
+    assert found.next.startswith("Compare textual_inversion against lora with 12 more training seeds of each")

@@ -37,7 +37,14 @@ class Gap:
     prompts: int
     replicates: int
     more_seeds: int | None
-    """Replicates that are expected to settle it."""
+    """How many more replicates are expected to settle it; None where none are."""
+
+
+def cost_of(one: Standing) -> Cost:
+    """What a condition costs from here on: an untaught base needs no file, and neither it nor a file of others is taught."""
+    if one.kind in UNTAUGHT:
+        return replace(one.cost, bytes=0, seconds=0.0)
+    return replace(one.cost, seconds=0.0) if one.kind == "file" else one.cost
 
 
 class Case:
@@ -88,11 +95,8 @@ class Case:
         return sorted(names, key=lambda name: (-_known(self.value(name), -math.inf), name))
 
     def cost(self, name: str) -> Cost:
-        """What it costs from here on: an untaught base needs no file, and neither it nor a file of others is taught."""
-        one = self.standings[name]
-        if one.kind in UNTAUGHT:
-            return replace(one.cost, bytes=0, seconds=0.0)
-        return replace(one.cost, seconds=0.0) if one.kind == "file" else one.cost
+        """What it costs from here on."""
+        return cost_of(self.standings[name])
 
     def total(self, name: str) -> float | None:
         """Seconds for teaching and for as many pictures as the limits name."""

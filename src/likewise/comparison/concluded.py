@@ -7,10 +7,8 @@ deleted. No torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from likewise.comparison.standing import Standing
 from likewise.errors import RunError
@@ -38,29 +36,17 @@ def read_verdict(folder: Path) -> tuple[list[Standing], dict[str, Decision]]:
 
 def parse_verdict(text: str, source: object) -> tuple[list[Standing], dict[str, Decision]]:
     """What `verdict.json` says; `source` names it in errors."""
+    from likewise.comparison.verdicts import Decision
+
     hint = "likewise recompute FOLDER makes it anew"
     try:
         data = json.loads(text)
         if data["schema"] != SCHEMA:
             raise RunError(f"{source} is of schema {data['schema']!r}, and {SCHEMA} is read here", hint)
         standings = [Standing.from_json(one) for one in data["standings"]]
-        decisions = {axis: decision_from_json(one) for axis, one in data["decisions"].items()}
+        decisions = {axis: Decision.from_json(one) for axis, one in data["decisions"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{source} is no verdict that is read here: {type(error).__name__} {error}", hint
         ) from None
     return standings, decisions
-
-
-def decision_to_json(decision: Decision) -> dict[str, Any]:
-    """Plain values."""
-    return asdict(decision)
-
-
-def decision_from_json(data: Mapping[str, Any]) -> Decision:
-    """The decision that `decision_to_json` described."""
-    from likewise.comparison.verdicts import Decision, Pair
-    from likewise.statistics.crossed import Estimate
-
-    pairs = tuple(Pair(**one | {"estimate": Estimate(**one["estimate"])}) for one in data["pairs"])
-    return Decision(**dict(data) | {"pairs": pairs, "best": tuple(data["best"])})

@@ -78,8 +78,11 @@ def deciding(case: Case, group: Sequence[str]) -> str | None:
             continue
         names = f"{case.title(first)} against {case.title(second)}"
         if gap.more_seeds is None:
-            return f"No number of replicates can be foreseen that settles {names} on {PRIMARY}."
-        return f"About {gap.more_seeds} replicates are expected to settle {names} on {PRIMARY}; these are {gap.replicates}."
+            return f"More training seeds alone are not expected to settle {names} on {PRIMARY}."
+        seeds = f"{gap.more_seeds} more training seed{'s' * (gap.more_seeds != 1)} of each"
+        return (
+            f"Compare {names} with {seeds}, which is expected to settle it; {gap.replicates} were compared."
+        )
     return None
 
 
