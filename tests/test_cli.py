@@ -26,10 +26,12 @@ from tests.metrics.judges import panel
 
 FILES = ["inspect", "convert", "merge", "extract", "resize", "bake", "diff"]
 COMMANDS = [
-    "demo", "check", "teach", "sample", "compare", "report", "methods", "explain", "runs", *FILES, "survey", "examples",
-    "selfcheck", "doctor",
+    "demo", "which", "check", "teach", "sample", "compare", "recommend", "report", "methods", "explain", "runs", *FILES,
+    "survey", "examples", "selfcheck", "doctor",
 ]  # fmt: skip
-READING = ["check", "methods", "explain", "runs", "doctor", "report", "examples", "selfcheck", *FILES]
+READING = [
+    "which", "check", "recommend", "methods", "explain", "runs", "doctor", "report", "examples", "selfcheck", *FILES,
+]  # fmt: skip
 MOST_OPTIONS = 15
 POCKET = Path(cli.__file__).parents[1] / "pocket"
 QUICK = ["--base", "tiny:sd", "steps=2", "checkpoint_every=0"]

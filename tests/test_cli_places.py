@@ -26,8 +26,8 @@ from likewise.run import Run
 from tests.bases import pictures
 
 WORDS = {
-    "DATE", "KEY", "LAYOUT", "METHOD", "N", "NAME", "NOUN", "P", "PIXELS", "PROMPT", "SECONDS", "SHARE", "TEXT", "TYPE",
-    "URL", "WORD", "WORDS", "X", "A",
+    "DATE", "FAMILY", "KEY", "KIND", "LAYOUT", "METHOD", "N", "NAME", "NOUN", "P", "PIXELS", "PROGRAM", "PROMPT", "SECONDS",
+    "SHARE", "SIZE", "TEXT", "TIME", "TYPE", "URL", "WORD", "WORDS", "X", "A",
 }  # fmt: skip
 """First words of the metavars that name no place."""
 QUICK = ["--base", "tiny:sd", "--token", "sks", "--noun", "dog", "steps=1", "checkpoint_every=0"]

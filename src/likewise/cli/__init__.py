@@ -9,6 +9,7 @@ import sys
 
 from likewise.cli import (  # noqa: F401 - each registers its commands
     checking,
+    choosing,
     converting,
     doctor,
     drawing,

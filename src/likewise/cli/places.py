@@ -12,7 +12,7 @@ from typing import Any
 from likewise.files import expand
 
 PLACES = {
-    "BASE", "DIR", "FILE", "FOLDER", "MODEL", "OTHER", "PATH", "PICTURE", "PICTURES", "ROOT", "RUN",
+    "BASE", "COMPARISON", "DIR", "FILE", "FOLDER", "MODEL", "OTHER", "PATH", "PICTURE", "PICTURES", "ROOT", "RUN",
 }  # fmt: skip
 """First words of the metavars that name a place."""
 

@@ -96,15 +96,16 @@ def _blocks(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines[:-1]
 
 
-def paragraph(text: str, indent: str = "") -> None:
-    """Text on stdout, filled to the terminal's width but never wider than is good to read."""
+def paragraph(text: str, indent: str = "", *, bullet: str = "") -> None:
+    """Text on stdout, filled to the terminal's width but never wider than is good to read, with a bullet if one is given."""
     import shutil
     import textwrap
 
     width = max(24, min(shutil.get_terminal_size((100, 24)).columns, 100))
+    hanging = indent + " " * len(bullet)
     for part in text.split("\n"):
         lines = textwrap.wrap(
-            part, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+            part, width, initial_indent=indent + bullet, subsequent_indent=hanging, break_on_hyphens=False
         )
         result("\n".join(lines))
 
