@@ -42,7 +42,7 @@ FRAGMENTS = {
 PROGRAMS = ("likewise", "AUTOMATIC1111", "Forge", "ComfyUI", "diffusers", "kohya sd-scripts")
 """Always in the portability report; others where a layout names them."""
 SMALL = frozenset({"pickled", "picture"})
-"""Kinds of files that are read whole: what is taught in them has a few megabytes."""
+"""Forms of files that are read whole: what is taught in them has a few megabytes."""
 _HINT = "files and folders of weights are inspected"
 UNREAD = "whether all of its numbers are finite is not checked without --hash"
 RANKED = ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
@@ -94,17 +94,17 @@ def inspect(path: Path, hashes: bool = False) -> Inspection:
     path = Path(path)
     contents = formats.examine(path)
     layout = _layout(contents)
-    if layout is None and not contents.shapes and contents.kind != "safetensors":
+    if layout is None and not contents.shapes and contents.form != "safetensors":
         raise FormatError(f"{path} contains no model weights that likewise recognises", _HINT)
     identity, refusal = _identity(contents, layout)
-    if refusal and contents.kind == "picture":
+    if refusal and contents.form == "picture":
         raise refusal
     found = _look(contents, layout, identity, refusal)
-    if layout is not None and refusal is None and contents.kind in SMALL and not layout.streamed:
+    if layout is not None and refusal is None and contents.form in SMALL and not layout.streamed:
         found = _with_artifact(found, layout.read(contents))
     if hashes:
         return _with_hashes(found, layout)
-    unread = contents.kind in ("safetensors", "folder") or (layout and layout.streamed)
+    unread = contents.form in ("safetensors", "folder") or (layout and layout.streamed)
     if unread and found.portability.get("likewise", "").startswith("exact"):
         found = replace(found, notes=[*found.notes, UNREAD])
     return found
@@ -142,7 +142,7 @@ def _opened(contents: Contents) -> Contents:
 def _look(
     contents: Contents, layout: Layout | None, identity: Identity | None, refusal: FormatError | None
 ) -> Inspection:
-    shown = _opened(contents) if contents.kind == "folder" else contents
+    shown = _opened(contents) if contents.form == "folder" else contents
     layers = identity.layers if identity else {}
     ranks = Counter(own[part][0] for own in layers.values() for part in RANKED if own.get(part))
     return Inspection(
@@ -215,7 +215,7 @@ def _version(family: str, contents: Contents) -> str:
 
 def _alphas(contents: Contents) -> dict[float, int]:
     scalars = [n for n, s in contents.shapes.items() if n.endswith(".alpha") and math.prod(s) == 1]
-    if contents.kind != "safetensors" or not scalars:
+    if contents.form != "safetensors" or not scalars:
         return {}
     file = TensorFile(contents.path)
     numbers = (file.number(name) for name in scalars)

@@ -68,7 +68,7 @@ def recognise(contents: Contents) -> Layout:
         raise FormatError(
             f"{contents.path} was taught for {model}, a model that is not known here", KNOWN_HERE
         )
-    if contents.kind == "folder":
+    if contents.form == "folder":
         raise FormatError(f"{contents.path} is neither a run nor a folder of weights that is known here")
     hint = "`likewise inspect` shows what is in it"
     raise FormatError(f"{contents.path} holds tensors of no layout that is known here", hint)
@@ -96,10 +96,10 @@ def precision_of(contents: Contents) -> str:
 
     Single numbers, such as alphas, do not count. Codes of 8 bits fit into half precision, unless they have a scale.
     """
-    if contents.kind == "picture":  # the numbers are spelled out in it
+    if contents.form == "picture":  # the numbers are spelled out in it
         return "float32"
     inner = [contents]
-    if contents.kind == "folder":
+    if contents.form == "folder":
         inner = [examine(file) for file in sorted(contents.path.glob("**/*.safetensors"))]
     kept = {
         "F32" if name in one.scaled else dtype

@@ -47,7 +47,7 @@ class DiffusersEmbedding(Layout):
         if len(contents.shapes) != 1 or "likewise.version" in contents.metadata:
             return False
         ((name, shape),) = contents.shapes.items()
-        nested = contents.kind == "pickled" and "." in name.strip(".")
+        nested = contents.form == "pickled" and "." in name.strip(".")
         known = name.removesuffix(OUTPUT) in ("", *SOLE, *TOWERS.values())
         return embeds(shape) and not (nested or known or re.fullmatch(PARAMETER, name))
 

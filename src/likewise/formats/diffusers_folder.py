@@ -29,7 +29,7 @@ class DiffusersFolder(Layout):
     }
 
     def sniff(self, contents: Contents) -> bool:
-        return contents.kind == "folder" and is_model_folder(contents.path)
+        return contents.form == "folder" and is_model_folder(contents.path)
 
     def identify(self, contents: Contents) -> Identity:
         whole = open_folder(contents.path)

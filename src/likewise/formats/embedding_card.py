@@ -52,7 +52,7 @@ class EmbeddingCard(Layout):
         return super().unsupported(artifact) or one_tower(artifact, self.title)
 
     def sniff(self, contents: Contents) -> bool:
-        return contents.kind == "picture"
+        return contents.form == "picture"
 
     def read(self, contents: Contents) -> Artifact:
         path = contents.path

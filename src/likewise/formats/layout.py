@@ -29,7 +29,7 @@ class Contents:
     """What a file shows before any tensor is read. Of pickled files and pictures no metadata is known."""
 
     path: Path
-    kind: Literal["safetensors", "pickled", "picture", "folder"]
+    form: Literal["safetensors", "pickled", "picture", "folder"]
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Shapes of all named tensors. Dots join nested names, a bare tensor is called "". Empty for pictures and folders."""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -160,5 +160,5 @@ def examine(path: Path) -> Contents:
         return Contents(path, "picture")
     opened = open_tensors(path)
     shapes = {name: one.shape for name, one in opened.tensors.items()}
-    kind: Literal["safetensors", "pickled"] = "safetensors" if opened.tree is None else "pickled"
-    return Contents(path, kind, shapes, opened.metadata, opened.dtypes, opened.scaled)
+    form: Literal["safetensors", "pickled"] = "safetensors" if opened.tree is None else "pickled"
+    return Contents(path, form, shapes, opened.metadata, opened.dtypes, opened.scaled)

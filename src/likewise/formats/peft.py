@@ -64,7 +64,7 @@ class Peft(Layout):
         return super().unsupported(artifact)
 
     def sniff(self, contents: Contents) -> bool:
-        return contents.kind == "folder" and bool(_adapters(contents.path))
+        return contents.form == "folder" and bool(_adapters(contents.path))
 
     def identify(self, contents: Contents) -> Identity:
         return _survey(contents)[0].identity(LOW_RANK)

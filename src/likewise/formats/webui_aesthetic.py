@@ -39,7 +39,7 @@ class WebUIAesthetic(Layout):
 
     def sniff(self, contents: Contents) -> bool:
         shape = contents.shapes.get("", ())
-        return contents.kind == "pickled" and len(shape) in (1, 2) and min(shape) > 0
+        return contents.form == "pickled" and len(shape) in (1, 2) and min(shape) > 0
 
     def read(self, contents: Contents) -> Artifact:
         path = contents.path

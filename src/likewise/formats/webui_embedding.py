@@ -43,7 +43,7 @@ class WebUIEmbedding(Layout):
         return super().unsupported(artifact) or one_tower(artifact, self.title)
 
     def sniff(self, contents: Contents) -> bool:
-        if contents.kind != "pickled":
+        if contents.form != "pickled":
             return False
         if any(name.startswith(TABLE) for name in contents.shapes):
             return True

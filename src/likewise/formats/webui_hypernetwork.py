@@ -85,7 +85,7 @@ class WebUIHypernetwork(Layout):
 
     def sniff(self, contents: Contents) -> bool:
         names = [re.fullmatch(r"\d+\.[01]\.(.+)", name) for name in contents.shapes]
-        return contents.kind == "pickled" and any(
+        return contents.form == "pickled" and any(
             match and (NAME.fullmatch(match[1]) or OLD_NAME.fullmatch(match[1])) for match in names
         )
 
