@@ -38,6 +38,7 @@ TORCH_FREE = [
     "survey.statistics",
     "page",
     "kinds",
+    "methods",
     "comparison.banks",
     "comparison.folds",
     "comparison.kinds",

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from likewise import methods
 from likewise.comparison import costs
 from likewise.comparison.case import PRIMARY, Case, Gap
 from likewise.comparison.limits import UNTAUGHT
 from likewise.comparison.standing import Gate, Measured
-from likewise.comparison.support import KINDS
 from likewise.page.wording import size_text, time_text
 
 SCREEN = "Every method was taught once. That is a screen: taught again, each may do otherwise, so nothing is recommended."
@@ -92,7 +92,7 @@ def untested(case: Case) -> tuple[str, ...]:
     said += ["No untaught base was compared."] * (not case.floors)
     kinds = {one.kind for one in case.standings.values()}
     said += ["No description of the subject was tried on the untaught base."] * ("description" not in kinds)
-    missing = sorted(set(KINDS) - {one.method for one in case.standings.values() if one.method})
+    missing = sorted(set(methods.names()) - {one.method for one in case.standings.values() if one.method})
     said += [f"Not compared: {', '.join(missing)}."] * bool(missing)
     axes = {axis for one in case.standings.values() for axis in one.axes}
     said += [f"Not measured: {axis}." for axis in _EXPECTED if axis not in axes]

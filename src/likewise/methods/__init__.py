@@ -7,10 +7,12 @@ import difflib
 import importlib
 import pkgutil
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likewise.errors import RecipeError
-from likewise.method import Method
+
+if TYPE_CHECKING:
+    from likewise.method import Method
 
 
 def names() -> list[str]:
