@@ -50,12 +50,12 @@ def test_a_pair_is_two_conditions_of_the_same_prompt_and_noise(folder: Path) -> 
 
 
 def test_only_pictures_of_the_comparisons_own_prompts_are_shown(folder: Path) -> None:
-    index = folder / "trials/lora/gallery/gallery.json"
-    rows = json.loads(index.read_text())
-    rows[0]["role"] = "agnostic"
-    index.write_text(json.dumps(rows))
+    for index in folder.glob("trials/*/gallery/gallery.json"):
+        rows = json.loads(index.read_text())
+        rows[0]["role"] = "agnostic"
+        index.write_text(json.dumps(rows))
     pairs = voting.pairs(folder, anchors=False)
-    assert len(pairs) == 3 * 2 * 6 - 2
+    assert len(pairs) == 3 * (2 * 6 - 1)
     assert all(pair.prompt != "agnostic" for pair in pairs)
 
 
@@ -71,28 +71,21 @@ def test_trials_that_failed_are_left_out(folder: Path) -> None:
 def test_replicates_meet_their_like_and_never_themselves(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two replicates of two methods, and the base, which was taught nothing and meets every one of them."""
-    rows = [row(folder, 9, ("base", "Base", "floor"), condition="base", seed=None, fold=None)]
-    for condition in ("lora", "dreambooth"):
-        for replicate in (0, 1):
-            name = f"{condition}-{replicate}"
-            rows.append(
-                row(
-                    folder,
-                    replicate,
-                    (name, condition, "method"),
-                    condition=condition,
-                    seed=replicate,
-                    fold=0,
-                )
-            )
+    """Two replicates of two methods, and the base, which was taught nothing and meets every one of them but itself."""
+    base = [row(folder, 9, (f"base{n}", "Base", "floor"), condition="base") for n in ("", "-drawn-twice")]
+    taught = [
+        row(folder, n, (f"{name}-{n}", name, "method"), condition=name, seed=n, fold=0)
+        for name in ("lora", "dreambooth")
+        for n in (0, 1)
+    ]
+    rows = base + taught
     monkeypatch.setattr(voting, "rows", lambda folder, anchors: [SimpleNamespace(**one) for one in rows])
     met = Counter(frozenset((p.first.trial, p.second.trial)) for p in voting.pairs(folder))
     assert met.keys() == {
-        frozenset(pair)
-        for pair in [("lora-0", "dreambooth-0"), ("lora-1", "dreambooth-1"), ("base", "lora-0"), ("base", "lora-1"),
-                     ("base", "dreambooth-0"), ("base", "dreambooth-1")]
-    }  # fmt: skip
+        frozenset(("lora-0", "dreambooth-0")),
+        frozenset(("lora-1", "dreambooth-1")),
+        *(frozenset((one["trial"], other["trial"])) for one in base for other in taught),
+    }
     assert {name for pair in voting.pairs(folder) for name in names(pair)} == {"base", "lora", "dreambooth"}
 
 
