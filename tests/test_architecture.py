@@ -153,6 +153,8 @@ SPELLED = {
     "factors/deltas.py": "factorisations by LyCORIS' names, which stand in files; a method may have such a name",
     "factors/rows.py": "likewise",
     "elsewhere.py": "the options of other programs",
+    "comparison/answering.py": "the methods that published tables compare",
+    "comparison/sizes.py": "the sizes of files on published models, which are too large to be built here",
     "survey/importing.py": "the words of other people's tables",
     "survey/statistics/members.py": "the rows of the survey's table, which counts the types of a site",
 }

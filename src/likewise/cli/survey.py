@@ -97,16 +97,23 @@ def fetch(
     planned = plan.requests
     budget = requests or (_MOST if planned is None else planned + planned // 2 + 20)
     root = store.with_suffix(".pages")
+    _warn_of_stale(plan, root)
+    with civitai.Client(where, budget=budget, pause=pause, contact=contact) as client:
+        _announce(plan, client)
+        archive = _followed(plan, root, client)
+    _load(archive.folder, store)
+
+
+def _warn_of_stale(plan: Plan, root: Path) -> None:
+    """Say which unfinished fetches are too old to go on with."""
+    from likewise.survey import fetching
+
     for old in fetching.stale(plan, root):
         terminal.say(
             f"the unfinished fetch in {terminal.short(old.folder)} is more than {fetching.STALE_DAYS} days old, so a new "
             "one begins: all counts must stand at about one date",
             "warning",
         )
-    with civitai.Client(where, budget=budget, pause=pause, contact=contact) as client:
-        _announce(plan, client)
-        archive = _followed(plan, root, client)
-    _load(archive.folder, store)
 
 
 def _announce(plan: Plan, client: Client) -> None:

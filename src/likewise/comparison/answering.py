@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from likewise import methods
 from likewise.comparison import evidence
 from likewise.comparison.limits import Limits, broken
 from likewise.comparison.recommending import Recommendation, recommend
@@ -39,7 +38,7 @@ PAIRS = (
 """What people ask of each other, as far as any table has it. DoRA is not taught here."""
 DECIDING = ("dreambooth", "lora", "textual_inversion")
 """Methods that published tables have. Of the others nothing is known that could put them in an order."""
-METHODS = (*DECIDING, *(name for name in methods.names() if name not in DECIDING))
+METHODS = (*DECIDING, *(name for name in TITLES if name not in DECIDING))
 COLUMNS = {
     "dino": "DINO",
     "dinov2": "DINOv2",
