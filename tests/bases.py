@@ -60,3 +60,9 @@ def lora_run(folder: Path, out: Path, **settings: object) -> Run:
 def stack(concepts: list[Concept], recipes: list[Recipe]) -> Stack:
     """One job per pair."""
     return Stack(tuple(Job(c, r) for c, r in zip(concepts, recipes, strict=True)))
+
+
+def scene(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
+    """A smooth random picture: unlike others by its seed, and it survives JPEG."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)

@@ -109,6 +109,11 @@ def native(**facts: str | None) -> dict[str, str]:
 
 def tensors() -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, str]]]:
     """Sound safetensors files with something wrong in what they mean, and some with nothing wrong."""
+    return {name: (one, {"format": "pt"}) for name, one in foreign().items()} | described()
+
+
+def foreign() -> dict[str, Mapping[str, Tensor]]:
+    """Files whose tensors alone say what they are."""
     found: dict[str, Mapping[str, Tensor]] = {
         f"down {name}": low(lora_down__weight=one) for name, one in EXTREMES.items()
     }
@@ -159,11 +164,15 @@ def tensors() -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, str]]]:
         "anonymous": {"": torch.ones(768)},
         "strange": {"something.weight": torch.ones(2, 2)},
     }
-    made = {name: (one, {"format": "pt"}) for name, one in found.items()}
+    return found
+
+
+def described() -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, str]]]:
+    """Files whose metadata say what they are."""
     named = {
         f"backbone.{LAYER}.{key}": one for key, one in (("down", torch.ones(2, 8)), ("up", torch.ones(6, 2)))
     }
-    made |= {
+    return {
         "native": (named, native()),
         "native of tomorrow": (named, native(version="2")),
         "native without noun": (named, native(noun=None)),
@@ -182,7 +191,6 @@ def tensors() -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, str]]]:
             {"lora_adapter_metadata": '{"unet.r": 2, "unet.init_lora_weights": "pissa"}'},
         ),
     }
-    return made
 
 
 def peft(folder: Path, weights: Mapping[str, Tensor] | None, **config: Any) -> None:

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "likewise"
 FILES = sorted(SOURCE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
@@ -75,7 +76,7 @@ sys.meta_path.insert(0, NoTorch())
 
 
 def relative(path: Path) -> str:
-    return path.relative_to(SOURCE).as_posix()
+    return path.relative_to(SOURCE if path.is_relative_to(SOURCE) else ROOT).as_posix()
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -91,13 +92,13 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@pytest.mark.parametrize("path", [*FILES, *TESTS], ids=relative)
 def test_files_are_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST_FILE, f"{relative(path)} has {lines} lines: find the second file in it"
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@pytest.mark.parametrize("path", [*FILES, *TESTS], ids=relative)
 def test_functions_are_short(path: Path) -> None:
     functions = [
         node

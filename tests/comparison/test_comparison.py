@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,124 +11,22 @@ import pytest
 import torch
 
 import likewise
-from likewise import journal, memory, methods, records
-from likewise.base import Base, Sampler
+from likewise import journal, memory, records
+from likewise.base import Sampler
 from likewise.comparison import compare
 from likewise.comparison import comparison as module
-from likewise.comparison.comparison import Comparison, prepare
+from likewise.comparison.comparison import Comparison
 from likewise.comparison.protocol import noise_seed
-from likewise.comparison.results import Row
 from likewise.comparison.trial import reason
 from likewise.errors import BaseError, ConceptError, Interrupted, RecipeError, RunError, StorageError
-from likewise.events import Compared, Event, Planned, Progress, Stepped, TrialStarted, read
+from likewise.events import Compared, Planned, Progress, Stepped, TrialStarted, read
 from likewise.gallery import Gallery
-from likewise.method import Method
-from likewise.methods.lora import LoRA
-from tests.bases import pictures, tiny
+from tests.bases import pictures
+from tests.comparison.made import METHODS, PROMPTS, SEEDS, Done, drawn_again, pixels, planned
 from tests.disks import disk
 from tests.metrics.judges import panel
 
-PROMPTS = ("a {} on a beach", "a {} somewhere")
-SEEDS = (0, 1)
-METHODS = ("lora", "hypernetwork", "crashing", "spoiling", "impossible")
-
-
-class Crashing(LoRA):
-    """Fails in a way that nobody foresaw."""
-
-    name, title = "crashing", "Crashing"
-
-    def attach(self, base: Base, stack: Any) -> Any:
-        raise ZeroDivisionError("one over nothing\nand a second line")
-
-
-class Spoiling(LoRA):
-    """Trains as LoRA does, and leaves a weight of the base changed."""
-
-    name, title = "spoiling", "Spoiling"
-
-    def attach(self, base: Base, stack: Any) -> Any:
-        with torch.no_grad():
-            next(base.backbone.parameters()).view(-1)[0] += 1
-        return super().attach(base, stack)
-
-
-class Impossible(LoRA):
-    """Never fits."""
-
-    name, title = "impossible", "Impossible"
-
-    def unsupported(self, base: Base) -> str | None:
-        return "it needs a base that nobody has built"
-
-
-OUTSIDE: dict[str, Method[Any]] = {m.name: m for m in (Crashing(), Spoiling(), Impossible())}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def outside_methods() -> Iterator[None]:
-    """The three as an outside package would add them."""
-    get, names = methods.get, methods.names
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(methods, "get", lambda name: OUTSIDE.get(name) or get(name))
-        patch.setattr(methods, "names", lambda: sorted([*names(), *OUTSIDE]))
-        yield
-
-
-def planned(source: Path, out: Path, **changes: Any) -> Comparison:
-    options: dict[str, Any] = {
-        "noun": "owl",
-        "token": "sks",
-        "base": "tiny:sd",
-        "methods": METHODS,
-        "prompts": PROMPTS,
-        "seeds": SEEDS,
-        "sampler": Sampler(steps=1, guidance=1.0),
-        "steps": 3,
-        "rank": 2,
-        "recipes": {"hypernetwork": {"learning_rate": 1e30, "clip": 0}},
-    }
-    return prepare(source, out=out, **{**options, **changes})
-
-
-@dataclass
-class Done:
-    """A comparison that was run once, and what it said."""
-
-    source: Path
-    folder: Path
-    events: list[Event]
-    base: Base
-    fingerprint: str
-
-    def rows(self) -> dict[str, Row]:
-        return {row.trial: row for row in planned(self.source, self.folder).rows()}
-
-    def book(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "comparison.json").read_text(encoding="utf-8"))
-        return found
-
-    def copy(self, to: Path) -> Path:
-        shutil.copytree(self.folder, to)
-        return to
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, outside_methods: None) -> Done:
-    root = tmp_path_factory.mktemp("comparison")
-    source = pictures(root / "owls", 5)
-    comparison = planned(source, root / "out")
-    assert comparison.loaded is not None
-    base, fingerprint = comparison.loaded, comparison.loaded.fingerprint()
-    return Done(source, root / "out", list(comparison.start(judges=panel())), base, fingerprint)
-
-
-def drawn_again(events: list[Event]) -> list[str]:
-    return [event.trial for event in events if isinstance(event, TrialStarted)]
-
-
-def pixels(folder: Path, trial: str) -> list[bytes]:
-    return [image.tobytes() for image in Gallery(folder / "trials" / trial / "gallery").images()]
+pytestmark = pytest.mark.usefixtures("outside_methods")
 
 
 def test_every_trial_has_a_row_that_says_how_it_ended(done: Done) -> None:
@@ -497,19 +393,3 @@ def test_missing_judges_are_found_out_before_anything_is_trained(
     with pytest.raises(BaseError, match="judge is not here"):
         list(comparison.start())
     assert comparison.rows() == []
-
-
-def test_a_refused_setting_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(RecipeError, match="did you mean rank"):
-        prepare(pictures(tmp_path / "p"), noun="dog", base="tiny:sd", recipes={"lora": {"rnk": 2}})
-    assert not Path("comparisons").exists()
-
-
-def test_the_book_says_what_was_really_drawn_with(tmp_path: Path) -> None:
-    """A base advises its guidance; a later release may advise another."""
-    base = tiny()
-    base.guidance = 2.5
-    made = prepare(pictures(tmp_path / "p"), noun="dog", base=base, out=tmp_path / "c", hold_out=1)
-    assert made.protocol.to_json()["sampler"]["guidance"] == 2.5
-    assert made.protocol.to_json()["sampler"]["size"] == base.resolution

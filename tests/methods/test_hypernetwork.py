@@ -25,29 +25,8 @@ from likewise.methods.hypernetwork import (
 )
 from likewise.picture import Example
 from likewise.stack import Job, Stack
+from tests.methods.web_ui import TORCH_LAYERS, web_ui
 
-TORCH_LAYERS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leakyrelu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "swish": nn.Hardswish,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "softsign": nn.Softsign,
-    "mish": nn.Mish,
-    "celu": nn.CELU,
-    "gelu": nn.GELU,
-    "hardshrink": nn.Hardshrink,
-    "hardsigmoid": nn.Hardsigmoid,
-    "hardtanh": nn.Hardtanh,
-    "logsigmoid": nn.LogSigmoid,
-    "relu6": nn.ReLU6,
-    "selu": nn.SELU,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "softshrink": nn.Softshrink,
-    "tanhshrink": nn.Tanhshrink,
-}
 CONCEPT = Concept("toy", "sks", "toy", (Example(Path("none.png")),))
 
 
@@ -78,23 +57,6 @@ def answer(base: Base, rows: int = 2, seed: int = 0) -> Tensor:
 
 def kept(adapter: Adapter, recipe: HypernetworkRecipe, slot: int = 0) -> Artifact:
     return Artifact("hypernetwork", "sd", "sks", "toy", adapter.state(slot), recipe.model_dump(mode="json"))
-
-
-def web_ui(width: int, settings: dict[str, Any]) -> nn.Sequential:
-    """`HypernetworkModule.__init__` of the web UI, as the specification has it."""
-    structure = settings.get("structure", (1, 2, 1))
-    activation, dropout = settings.get("activation", "linear"), settings.get("dropout")
-    linears: list[nn.Module] = []
-    for i in range(len(structure) - 1):
-        linears.append(nn.Linear(int(width * structure[i]), int(width * structure[i + 1])))
-        last = i >= len(structure) - 2
-        if activation != "linear" and not (last and not settings.get("activate_output", False)):
-            linears.append(TORCH_LAYERS[activation]())
-        if settings.get("layer_norm", False):
-            linears.append(nn.LayerNorm(int(width * structure[i + 1])))
-        if dropout is not None and dropout[i + 1] > 0:
-            linears.append(nn.Dropout(p=dropout[i + 1]))
-    return nn.Sequential(*linears).eval()
 
 
 LAYOUTS: list[dict[str, Any]] = [

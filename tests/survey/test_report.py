@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import timedelta
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,36 +27,7 @@ from likewise.survey.rehearsal import catalogue
 from likewise.survey.statistics import analyse
 from likewise.survey.store import Mode
 from tests.survey.known import TAKEN, model, written
-
-VOID = {"meta", "link", "path", "rect", "br"}
-
-
-class Page(HTMLParser):
-    """The elements of a page, whether every one is closed, and the words."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.text = path.read_text(encoding="utf-8")
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.words = ""
-        self.feed(self.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words += data
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
+from tests.survey.page import Page
 
 
 @pytest.fixture(scope="module")
@@ -286,9 +256,6 @@ def test_a_browser_opens_the_page(found: dict[str, Any], tmp_path: Path) -> None
     assert done.stdout.count("</section>") == report.build(found, tmp_path / "again.html").read_text().count(
         "</section>"
     )
-
-
-# ------------------------------------------------------------------------------------------- the answer in words
 
 
 def test_the_page_begins_with_the_answer_and_its_estimates(found: dict[str, Any], tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,8 @@ from typer.testing import CliRunner, Result
 
 from likewise.cli import app, guard
 from tests.bases import pictures
+from tests.cli.commands import Call
 from tests.disks import disk
-
-Call = Callable[..., Result]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from typer.testing import CliRunner, Result
 from likewise import intake
 from likewise.cli import app
 from likewise.cli.examples import FOLDER
+from tests.cli.commands import Call
 
 CARD = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
-Call = Callable[..., Result]
 
 
 @pytest.fixture

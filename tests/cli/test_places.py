@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from likewise.errors import RecipeError
 from likewise.recipe import Recipe, TrainingRecipe
 from likewise.run import Run
 from tests.bases import pictures
+from tests.cli.commands import Call
 
 WORDS = {
     "DATE", "FAMILY", "KEY", "KIND", "LAYOUT", "METHOD", "N", "NAME", "NOUN", "P", "PIXELS", "PROGRAM", "PROMPT", "SECONDS",
@@ -31,8 +32,6 @@ WORDS = {
 }  # fmt: skip
 """First words of the metavars that name no place."""
 QUICK = ["--base", "tiny:sd", "--token", "sks", "--noun", "dog", "steps=1", "checkpoint_every=0"]
-
-Call = Callable[..., Result]
 
 
 def parameters(command: Any, name: str = "likewise") -> Iterator[tuple[str, Any]]:

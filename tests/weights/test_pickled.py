@@ -1,10 +1,8 @@
-"""Files of tensors: what is read, what is refused, and that nothing in a file ever runs."""
+"""Pickled files: their tensors are read, nothing in them is executed, and what is damaged is refused."""
 
 import io
-import json
 import os
 import pickle
-import struct
 import sys
 import types
 import zipfile
@@ -19,31 +17,11 @@ from torch import nn
 from likewise.errors import FormatError
 from likewise.weights import (
     Inert,
-    read_header,
     read_object,
     read_shapes,
     read_tensors,
-    write_object,
-    write_tensors,
 )
-from tests import webui
-
-
-def tensors() -> dict[str, torch.Tensor]:
-    return {
-        "a.weight": torch.arange(6, dtype=torch.float32).view(2, 3),
-        "half": torch.tensor([1.5, -2.0], dtype=torch.float16),
-        "brain": torch.tensor([0.25], dtype=torch.bfloat16),
-        "count": torch.tensor(7),
-        "empty": torch.zeros(0, 4),
-        "flags": torch.tensor([True, False]),
-    }
-
-
-def same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> bool:
-    return found.keys() == wanted.keys() and all(
-        found[k].dtype == v.dtype and torch.equal(found[k], v) for k, v in wanted.items()
-    )
+from tests.weights.trees import same, tensors
 
 
 class Hostile:
@@ -54,111 +32,6 @@ class Hostile:
 
     def __reduce__(self):
         return os.system, (self.command,)
-
-
-# --- safetensors -------------------------------------------------------------------------------
-
-
-def test_what_is_written_is_read(tmp_path):
-    path = write_tensors(tmp_path / "new" / "x.safetensors", tensors(), {"likewise.version": "1", "ü": "Ω"})
-    assert same(read_tensors(path), tensors())
-    header = read_header(path)
-    assert header.metadata == {"likewise.version": "1", "ü": "Ω"}
-    assert header.shapes["a.weight"] == (2, 3)
-    assert header.dtypes["brain"] == "BF16"
-    assert read_shapes(path) == {name: tuple(t.shape) for name, t in tensors().items()}
-    assert [found.name for found in path.parent.iterdir()] == ["x.safetensors"]
-
-
-def test_views_and_shared_tensors_are_written_whole(tmp_path):
-    base = torch.arange(12.0).view(3, 4)
-    given = {"all": base, "same": base, "turned": base.T, "row": base[1], "param": nn.Parameter(base[:2])}
-    path = write_tensors(tmp_path / "x.safetensors", given)
-    assert same(read_tensors(path), {name: tensor.detach() for name, tensor in given.items()})
-    assert path.stat().st_size < 1000
-
-
-def test_metadata_must_be_text(tmp_path):
-    with pytest.raises(FormatError, match="'steps' = 3 is not text"):
-        write_tensors(tmp_path / "x.safetensors", tensors(), {"steps": 3})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = write_tensors(tmp_path / "x.safetensors", {"old": torch.ones(1)})
-
-    def fail(one, name):
-        yield b"half"
-        raise OSError("disk full")
-
-    monkeypatch.setattr("likewise.weights.streaming.pieces", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_tensors(path, tensors())
-    assert list(read_tensors(path)) == ["old"]
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def raw(header: object, data: bytes = b"\0" * 16, length: int | None = None) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + data
-
-
-def entry(**changes: object) -> dict[str, object]:
-    return {"x": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16], **changes}}
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "not safetensors|cannot|holds|damaged"),
-        (raw(entry(), length=1 << 62), "cut short"),
-        (raw(entry(), data=b"\0" * 15), "is not in the file"),
-        (raw(entry(shape=[2, float("nan")])), "holds NaN"),
-        (raw(entry(shape=[2, -2])), "is not in the file"),
-        (raw(entry(shape=[2, 2.0])), "is not in the file"),
-        (raw(entry(shape=[2, True])), "is not in the file"),
-        (raw(entry(shape=[1 << 60, 1 << 60])), "is not in the file"),
-        (raw(entry(shape=[3, 2])), "does not fill"),
-        (raw(entry(dtype="F31")), "is not in the file"),
-        (raw(entry(data_offsets=[16, 0])), "is not in the file"),
-        (raw(entry(data_offsets=[0])), "damaged"),
-        (raw({"x": [1]}), "damaged"),
-        (raw({"__metadata__": {"a": 1}}), "not text by text"),
-        (raw(b"{" * 20), "no readable safetensors header"),
-        (raw(b'{"x": ' + b"[" * 100_000), "no readable safetensors header"),
-        (raw(b'{"\xff": 1}'), "no readable safetensors header"),
-    ],
-)
-def test_damaged_headers_are_told_in_one_line(tmp_path, content, reason):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(content)
-    for read in (read_header, read_tensors, read_shapes):
-        with pytest.raises(FormatError) as caught:
-            read(path)
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
-        if read is read_header and content:
-            assert caught.match(reason)
-
-
-def test_a_missing_file_is_a_format_error(tmp_path):
-    for read in (read_header, read_tensors, read_shapes, read_object):
-        with pytest.raises(FormatError, match=r"gone\.safetensors"):
-            read(tmp_path / "gone.safetensors")
-
-
-def test_headers_need_no_torch(tmp_path):
-    import subprocess
-
-    path = write_tensors(tmp_path / "x.safetensors", tensors())
-    code = "import sys; from pathlib import Path; from likewise.weights import read_header; "
-    code += "read_header(Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code, str(path)], env=os.environ, check=False).returncode == 0
-    )
-
-
-# --- pickled files -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -395,55 +268,3 @@ def test_trees_without_end_are_refused(tmp_path):
         torch.save(tree, tmp_path / "x.pt")
         with pytest.raises(FormatError, match="nested beyond all measure"):
             read_shapes(tmp_path / "x.pt")
-
-
-# --- archives of our own -----------------------------------------------------------------------
-
-
-def test_our_archives_pass_the_web_uis_rules(tmp_path):
-    wanted = {name: tensor for name, tensor in tensors().items() if name != "flags"}
-    tree = {
-        768: (OrderedDict(wanted), {"whole": torch.arange(12).view(3, 4)}), "name": "ü", "list": [1, 2.5, None, True],
-        "turned": torch.arange(6.0).view(2, 3).T, "param": nn.Parameter(torch.ones(2)), "big": 1 << 70,
-    }  # fmt: skip
-    path = write_object(tmp_path / "new" / "x.pt", tree)
-    for found in (webui.load(path), read_object(path)):
-        assert same(found[768][0], wanted)
-        assert torch.equal(found[768][1]["whole"], tree[768][1]["whole"])
-        assert (found["name"], found["list"], found["big"]) == ("ü", [1, 2.5, None, True], 1 << 70)
-        assert torch.equal(found["turned"], tree["turned"])
-        assert type(found["param"]) is torch.Tensor
-        assert list(found) == list(tree)
-    assert [found.name for found in path.parent.iterdir()] == ["x.pt"]
-
-
-def test_plain_torch_archives_break_that_rule(tmp_path):
-    """Why we write archives ourselves; where torch stops adding members, `write_object` can go."""
-    torch.save({"x": torch.ones(1)}, tmp_path / "x.pt")
-    with pytest.raises(AssertionError, match=r"\.format_version|byteorder"):
-        webui.load(tmp_path / "x.pt")
-
-
-def test_equal_trees_give_equal_archives(tmp_path):
-    one, two = (write_object(tmp_path / name, {"x": torch.ones(3)}) for name in ("a.pt", "b.pt"))
-    assert one.read_bytes() == two.read_bytes()
-
-
-@pytest.mark.parametrize(
-    "strange", [{1, 2}, np.float32(1), torch.float16, Path("x"), b"x", torch.ones(1, dtype=torch.complex64)]
-)
-def test_only_plain_trees_are_written(tmp_path, strange):
-    with pytest.raises(TypeError, match="has no place in a file of tensors"):
-        write_object(tmp_path / "x.pt", {"x": [strange]})
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("first", [0x80, 0x50])
-def test_a_header_whose_length_looks_like_a_pickle_or_a_zip_is_read(tmp_path, first):
-    """The first byte of a safetensors file is the low byte of a length, which may be any."""
-    for padding in range(8, 3000, 8):
-        path = write_tensors(tmp_path / "x.safetensors", {"x": torch.ones(2)}, {"note": "n" * padding})
-        if path.read_bytes()[0] == first:
-            break
-    assert path.read_bytes()[0] == first
-    assert torch.equal(read_tensors(path)["x"], torch.ones(2))

@@ -56,3 +56,25 @@ def test_the_shown_loss_goes_on_after_a_resume(tmp_path: Path, capsys: pytest.Ca
     wanted = {step.step: f"{mean.add(step.losses):.4f}" for step in steps(run.folder)[0]}
     assert shown[0][0] == "9"
     assert [loss for _, loss in shown] == [wanted[int(number)] for number, _ in shown]
+
+
+def test_a_line_at_least_every_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    from likewise.events import Stepped
+
+    with progress.Lines("starting") as display:
+        for step in range(1, 401):
+            display.step(Stepped(step, 400, (0.5, 0.7), {}, 0.001, 10**9))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "starting"
+    assert re.match(r"step +1/400 ", lines[1])
+    assert len(lines) == 12
+    assert "loss 0.6000" in lines[-1]
+    assert "1.0 GB" in lines[-1]
+
+
+def test_the_mean_loss_has_no_bias_towards_the_first() -> None:
+    average = progress.Average()
+    assert average.add([4.0]) == 4.0
+    for _ in range(2000):
+        last = average.add([1.0])
+    assert last == pytest.approx(1.0, abs=1e-6)

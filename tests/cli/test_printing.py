@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,10 @@ from likewise import intake
 from likewise.cli import app, terminal
 from likewise.files import printable
 from tests.bases import pictures
+from tests.cli.commands import Call
 
 EVIL = "\x1b[31mred\x07\x9b\u202egnp.exe"
 QUICK = ["--base", "tiny:sd", "--token", "sks", "steps=1", "checkpoint_every=0"]
-
-Call = Callable[..., Result]
 
 
 @pytest.fixture
