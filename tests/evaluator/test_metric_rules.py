@@ -18,11 +18,10 @@ from PIL import Image, ImageDraw, ImageFilter
 from likewise import metrics
 from likewise.metrics import copying, descriptor, masked
 from likewise.metrics.features import Features, load, read
-from likewise.metrics.score import Evidence, Reading, Score, normalise
+from likewise.metrics.score import Evidence, Reading, Score
 from tests.metrics.drawings import PAPER, THINGS, cat, compressed, disguises, drawing, suite
 
 SHOWN = ("green-haired-man", "ink-woman", "mosaic-style")
-GREY = Image.new("RGB", (128, 128), (128, 128, 128))
 PLAIN = {"white": (255, 255, 255), "blue": (53, 122, 233), "purple": (150, 80, 200), "pink": (250, 150, 190)}
 
 
@@ -98,9 +97,9 @@ def test_row_1_a_picture_is_like_itself(judge: Features, cats: Reading) -> None:
 def test_row_3_order_format_and_orientation_change_nothing(
     judge: Features, cats: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red when pictures are paired with prompts by place, EXIF is not heeded, or a batch is normalised as a whole."""
+    """Red when pictures are paired with prompts by place, or EXIF is not heeded."""
     pictures = cat()[:6]
-    prompts = ["a", "b", "c", "a", "b", "c"]
+    prompts = ["a", "a", "b", "a", "b", "c"]
 
     def values(shown: list[Image.Image], asked: Sequence[str]) -> dict[str, float]:
         drawn = read(judge, shown)
@@ -136,7 +135,7 @@ def _turned(picture: Image.Image) -> Image.Image:
 
 
 def test_row_10_training_pictures_as_answers(judge: Features, men: Reading) -> None:
-    """Red when the line is drawn above 1, or copies count as following the prompt."""
+    """Red when the line is drawn above 1, or the gap is turned round."""
     train, held_out = rows(men, [0, 3, 6, 9, 12, 15, 18, 21]), rows(men, [24, 27, 30, 33])
     places = ("in space", "at night", "in the desert", "under water")
     templates = {str(i): f"a {{}} {place}" for i, place in enumerate(places)}
@@ -163,7 +162,7 @@ def test_row_11_disguised_copies_are_flagged(judge: Features, concept: str) -> N
 
 @pytest.mark.parametrize("concept", SHOWN)
 def test_row_12_new_real_pictures_are_not_flagged_beyond_the_rate(judge: Features, concept: str) -> None:
-    """Red when the line stands a tenth lower, or leaves each picture's nearest neighbour out of it."""
+    """Red when the line stands a tenth lower, or comes from the furthest pair."""
     seen, chance, shares = read(judge, suite(concept, "true")), np.random.default_rng(1), []
     for _ in range(5):
         order = chance.permutation(len(seen)).tolist()
@@ -214,16 +213,14 @@ def _portrait(chance: np.random.Generator) -> Image.Image:
 def test_row_22_fidelity_falls_in_proportion_to_what_the_base_draws(
     judge: Features, men: Reading, cats: Reading
 ) -> None:
-    """Red when the mean over pictures becomes a median or a maximum."""
+    """Red when the best picture of a prompt counts for it."""
     real, train = rows(men, [24, 27, 30, 33]), rows(men, [0, 3, 6])
     values = []
     for swapped in range(0, 9, 2):
-        drawn = [*range(8)]
-        seen = _joined(rows(cats, drawn[:swapped]), rows(men, [3 * i for i in drawn[swapped:]]))
-        values.append(score("fidelity", evidence(judge, seen, train, real)).mean)
-    assert min(a - b for a, b in pairwise(values)) > 0
-    straight = np.linspace(values[0], values[-1], len(values))
-    assert np.abs(np.asarray(values) - straight).max() < 0.06, "the pictures of one thing differ a little"
+        seen = _joined(rows(cats, [0] * swapped), rows(men, [12] * (8 - swapped)))
+        values.append(score("fidelity", evidence(judge, seen, train, real, ["a", "b"] * 4)).mean)
+    assert values[0] > values[-1] + 0.3
+    assert values == pytest.approx(np.linspace(values[0], values[-1], len(values)).tolist(), abs=1e-5)
 
 
 def _joined(first: Reading, second: Reading) -> Reading:
@@ -237,7 +234,7 @@ def _joined(first: Reading, second: Reading) -> Reading:
 
 
 def test_row_23_shuffled_prompts_lose_the_prompt_and_keep_the_likeness(judge: Features, men: Reading) -> None:
-    """Red when the prompt is read from the picture's own name, or fidelity asks what the prompt was."""
+    """Red when any label of the right head counts as seen."""
     places = ("on a beach", "in the snow", "in a forest", "at night", "under water", "in space")
     seen = [row for row, label in enumerate(men.labels) if label["scene"] in _scenes(judge, places)]
     drawn = rows(men, seen)
@@ -268,7 +265,7 @@ def _mask(picture: Image.Image) -> Image.Image | None:
 
 
 def test_row_25_the_true_subject_on_the_prompted_background(judge: Features, men: Reading) -> None:
-    """Red when what is outside the mask is kept, the box is not cut, or a missing mask is skipped."""
+    """Red when what is outside the mask is kept."""
     plain = [cat()[number] for number in (1, 3, 5, 7)]
     cut = [_mask(picture) for picture in plain]
     real = masked.subjects(judge, plain, cut)
@@ -293,8 +290,26 @@ def test_row_25_the_true_subject_on_the_prompted_background(judge: Features, men
     assert score("copying", whole).mean < 1, "other backgrounds are other pictures"
 
 
+def test_row_25_a_subject_is_cut_out_with_a_tenth_around_it() -> None:
+    """Red when the box keeps a corner of the picture."""
+    page, mask = Image.new("RGB", (128, 96), (0, 200, 0)), Image.new("L", (128, 96), 0)
+    mask.paste(255, (80, 30, 100, 70))
+    page.paste((200, 0, 0), (80, 30, 100, 70))
+    cut = masked.cut_out(page, mask)
+    assert cut is not None
+    assert cut.size == (48, 48), "40 high, and a tenth on either side"
+    red = np.asarray(cut)[..., 0] == 200
+    assert (red.any(1).nonzero()[0][[0, -1]].tolist(), red.any(0).nonzero()[0][[0, -1]].tolist()) == (
+        [4, 43],
+        [14, 33],
+    )
+    assert set(map(tuple, np.asarray(cut)[~red].tolist())) == {masked.GREY}
+    assert masked.cut_out(page, None) is None
+    assert masked.cut_out(page, Image.new("L", (128, 96), 0)) is None
+
+
 def test_row_24_the_background_without_the_subject_is_a_miss(judge: Features) -> None:
-    """Red when a picture without a mask is left out of the mean, or scored as a whole."""
+    """Red when a picture without a mask counts as seen."""
     plain = [cat()[number] for number in (1, 3, 5, 7)]
     empty = [Image.new("RGB", picture.size, picture.getpixel((2, 2))) for picture in plain]
     real = masked.subjects(judge, plain, [_mask(picture) for picture in plain])
@@ -313,7 +328,7 @@ def test_row_24_the_background_without_the_subject_is_a_miss(judge: Features) ->
 
 
 def test_row_26_one_picture_for_every_seed_is_locked(judge: Features, men: Reading) -> None:
-    """Red when 1 is not taken off the Vendi score, or the ratio is turned round."""
+    """Red when 1 is not taken off the Vendi score, or a base without variety is divided by."""
     prompts = ["a"] * 4 + ["b"] * 4
     free, stuck = rows(men, [0, 3, 6, 9, 12, 15, 18, 21]), rows(men, [0] * 4 + [9] * 4)
     train, real = rows(men, [24, 27]), rows(men, [30, 33])
@@ -327,7 +342,7 @@ def test_row_26_one_picture_for_every_seed_is_locked(judge: Features, men: Readi
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_row_27_orthogonal_pictures_count_one_by_one(judge: Features, count: int, men: Reading) -> None:
-    """Red when the entropy is of base 2, or eigenvalues are not divided by their sum."""
+    """Red when the entropy is raised to another base."""
     apart = replace(rows(men, range(count)), appearance=torch.eye(8)[:count])
     found = evidence(judge, apart, apart, apart, ["a"] * count)
     assert score("diversity", found).mean == pytest.approx(count, abs=1e-5)
@@ -335,7 +350,7 @@ def test_row_27_orthogonal_pictures_count_one_by_one(judge: Features, count: int
 
 @pytest.mark.parametrize("kind", ["blur", "noise", "compression"])
 def test_row_28_damage_lowers_fidelity_and_its_variety_is_not_bought(judge: Features, kind: str) -> None:
-    """Red when fidelity is read from `appearance` of one's own damaged kind, or the composite adds diversity."""
+    """Red when fidelity is a distance."""
     pictures = cat()
     train, real = read(judge, pictures[:3]), read(judge, pictures[6:])
     likenesses, varieties = [], []
@@ -360,7 +375,7 @@ def _damaged(picture: Image.Image, kind: str, grade: int, seed: int) -> Image.Im
 
 
 def test_row_29_what_shows_nothing_is_the_worst_and_not_left_out(judge: Features, men: Reading) -> None:
-    """Red when a blank picture is skipped in any metric, or drift calls black close to what was there."""
+    """Red when a blank picture is ranked or likened as it is, or drift takes its distance as it is."""
     train, real = rows(men, [0, 3, 6]), rows(men, [24, 27, 30])
     good, black = rows(men, [9, 12]), read(judge, [Image.new("RGB", (128, 128))] * 2)
     others = read(judge, cat())
@@ -398,7 +413,7 @@ def test_row_30_a_held_out_picture_among_the_training_pictures_is_found() -> Non
 
 
 def test_row_40_style_is_told_from_content(judge: Features) -> None:
-    """Red when `Judge.style` gives `appearance`, or reads all blocks with their maxima."""
+    """Red when `Judge.style` gives `appearance`."""
     takes = [(style, thing, take) for style in PAPER for thing in THINGS for take in range(3)]
     seen = read(judge, [drawing(thing, style, take) for style, thing, take in takes])
     assert seen.style is not None
@@ -426,15 +441,15 @@ def test_row_40_a_method_that_took_the_style_beats_one_that_took_the_things(
     took_style = read(judge, [drawing(thing, style, take) for thing in things[2:] for take in range(2)])
     for other in (kind for kind in PAPER if kind != style):
         took_things = read(judge, [drawing(thing, other, take) for thing in things[:2] for take in range(2)])
-        right = score("style", evidence(judge, took_style, train, real)).mean
-        assert right > score("style", evidence(judge, took_things, train, real)).mean
+        right = score("style", evidence(judge, took_style, train, real)).prompts.values()
+        assert min(right) > max(score("style", evidence(judge, took_things, train, real)).prompts.values())
 
 
 # --- row 44: recipes -------------------------------------------------------------------------------
 
 
 def test_row_44_another_recipe_is_another_card(judge: Features) -> None:
-    """Red when a card leaves out the features, the segmenter, or two metrics share one."""
+    """Red when a card leaves out the features or the segmenter."""
     names = metrics.names()
     here = [metrics.get(name).card(judge.id) for name in names]
     there = [metrics.get(name).card("dinov2-small-cls-r256c224-v1") for name in names]
@@ -448,7 +463,7 @@ def test_row_44_another_recipe_is_another_card(judge: Features) -> None:
 
 
 def test_row_7_rank_tells_individuals_apart(judge: Features, men: Reading) -> None:
-    """Red when ties go to the wanted, precision is taken at every place, or look-alikes are left out of the gallery."""
+    """Red when look-alikes are left out of the gallery."""
     women = read(judge, suite("ink-woman", "true"))
     drawn, others = rows(men, [9, 12, 15]), rows(women, range(0, 36, 3))
     found = replace(evidence(judge, drawn, rows(men, [0, 3, 6]), rows(men, [24, 27, 30])), others=others)
@@ -456,13 +471,3 @@ def test_row_7_rank_tells_individuals_apart(judge: Features, men: Reading) -> No
     stranger = replace(found, drawn=rows(women, [1, 4, 7]))
     assert score("rank", stranger).mean < 0.4
     assert metrics.get("rank").score(replace(found, others=None)) is None
-
-
-def test_units_are_those_of_the_anchors(judge: Features, men: Reading, cats: Reading) -> None:
-    """Row 4 for numbers: held-out pictures reach the ceiling. Red when real pictures are scored against themselves."""
-    train, real, new = rows(men, [0, 3, 6, 9]), rows(men, [24, 27, 30, 33]), rows(men, [12, 15, 18, 21])
-    from likewise.metrics.subject import ceiling
-
-    top, floor = ceiling(train, real), score("fidelity", evidence(judge, rows(cats, range(4)), train, real))
-    share = normalise(score("fidelity", evidence(judge, new, train, real)), floor, top)
-    assert share == pytest.approx(1, abs=0.15)

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from likewise import metrics
 from likewise.errors import RecipeError
-from likewise.metrics import copying, subject
+from likewise.metrics import copying, drift, gap, rank, subject
 from likewise.metrics.diversity import vendi
 from likewise.metrics.prompt import ceiling, wanted
 from likewise.metrics.score import Evidence, Reading
@@ -212,6 +212,69 @@ def test_replacing_outputs_by_the_floor_lowers_fidelity_in_proportion() -> None:
     steps = [a - b for a, b in pairwise(values)]
     assert min(steps) > 0
     assert max(steps) - min(steps) < 1e-6
+
+
+def test_average_precision_by_hand() -> None:
+    """Red when ties go to the wanted, or precision is averaged over all places."""
+    assert rank.average_precision([0.9, 0.8], [0.1]) == 1
+    assert rank.average_precision([0.9, 0.3], [0.5]) == pytest.approx((1 + 2 / 3) / 2)
+    assert rank.average_precision([0.5], [0.5, 0.5]) == pytest.approx(1 / 3)
+
+
+def test_leak_and_drift_are_of_pairs_of_the_same_noise() -> None:
+    """Red when before and after are not paired row by row, or the rise is a fall."""
+    axes = torch.eye(4)
+    before, after = reading(axes[[2, 3, 1]]), reading(axes[[0, 3, 1]])
+    found = replace(
+        evidence(before, ["x"] * 3, axes[:1]), plain=after, before=before, plain_prompts=("a", "a", "b")
+    )
+    leak, moved = metrics.get("leak").score(found), metrics.get("drift").score(found)
+    assert leak is not None
+    assert moved is not None
+    assert leak.pictures == {"a": (1.0, 0.0), "b": (0.0,)}
+    assert moved.pictures == {"a": (1.0, 0.0), "b": (0.0,)}
+    assert moved.mean == 0.25
+    for name in ("leak", "drift"):
+        assert metrics.get(name).score(replace(found, before=None)) is None
+        assert metrics.get(name).score(replace(found, plain=None)) is None
+
+
+def test_unrest_is_what_another_seed_moves() -> None:
+    """Red when pictures meet themselves, or pairs of different prompts count."""
+    spread = drift.unrest(reading(torch.eye(4)[[0, 1, 2, 2, 3]]), ("a", "a", "b", "b", "c"))
+    assert spread is not None
+    assert spread.prompts == pytest.approx({"a": 1.0, "b": 0.0})
+    assert drift.unrest(reading(torch.eye(4)), ("a", "b", "c", "d")) is None
+
+
+def test_the_gap_is_beyond_what_real_pictures_show() -> None:
+    """Red when the real pictures' gap is not taken off, or they meet themselves in it."""
+    axes = torch.eye(4)
+    train, kept = axes[[0, 1]], axes[[2, 3]]
+    assert gap.real(reading(train), reading(kept)) == 0
+    copies = metrics.get("gap").score(evidence(reading(train), ["a", "b"], kept, train))
+    assert copies is not None
+    assert copies.mean == pytest.approx(0.5)
+    near = torch.tensor([[1.0, 0, 0, 0], [1, 0.1, 0, 0]])  # two of a burst, taught
+    usual = gap.real(reading(near), reading(kept))
+    assert usual is not None
+    assert usual == pytest.approx(0.5, abs=0.01), "the burst gains 1, the others lose nothing"
+    assert gap.real(reading(near[:1]), reading(kept)) is None
+    leaning = metrics.get("gap").score(evidence(reading(near), ["a", "b"], kept, near))
+    assert leaning is not None
+    assert leaning.mean == pytest.approx(0.5, abs=0.01), "1 less the half that real ones show"
+
+
+def test_every_pictures_value_is_kept_in_order() -> None:
+    """Red when the values are sorted, or the mean stands for them."""
+    drawn = reading(torch.eye(4)[[0, 2, 1, 3]])
+    found = metrics.get("fidelity").score(evidence(drawn, ["b", "a", "b", "a"], torch.eye(4)[:1]))
+    assert found is not None
+    assert found.pictures == {"b": (1.0, 0.0), "a": (0.0, 0.0)}
+    assert list(found.pictures) == ["b", "a"]
+    whole = metrics.get("diversity").score(evidence(drawn, ["b", "a", "b", "a"]))
+    assert whole is not None
+    assert whole.pictures == {prompt: (value,) for prompt, value in whole.prompts.items()}
 
 
 def test_true_pictures_of_a_prompt_are_seen_as_often_as_the_heads_are_right() -> None:
