@@ -20,8 +20,9 @@ COPIES = 0.05
 """Share of copies from which a method copies: audits set their line at 1 to 5 % false alarms."""
 LAYOUT = 0.5
 """Share of the untaught base's variety below which a method has locked its layouts."""
-UNREST = 0.5
-"""Share of what another seed alone moves a picture, from which the class has drifted. No publication sets this one."""
+UNREST = 1.0
+"""Share of what another seed alone moves a picture, from which the class has drifted: teaching then changes the class more
+than chance does. No publication sets this one."""
 CONFIDENCE = 0.95
 
 
@@ -116,7 +117,7 @@ def _copying(found: Findings, anchors: Anchors) -> Gate | None:
         sentence += f" The line comes from {anchors.real} pictures" + (
             ", so it is coarse." if anchors.real < 1 / COPIES else "."
         )
-    return Gate("copying", low > allowed, sentence, "take fewer steps, or more pictures")
+    return Gate("copying", low > allowed, sentence, "fewer steps or more pictures")
 
 
 def _gap(found: Findings, anchors: Anchors) -> Gate | None:
@@ -129,7 +130,7 @@ def _gap(found: Findings, anchors: Anchors) -> Gate | None:
         f"Its pictures are {_signed(value, anchors)} {unit} more like the pictures that were taught than like those kept "
         f"back, beyond what real pictures show{_between(found.gap, anchors)}."
     )
-    return Gate("generalisation", fired, sentence, "take fewer steps or a lower rank")
+    return Gate("generalisation", fired, sentence, "fewer steps or a lower rank")
 
 
 def _leak(found: Findings, anchors: Anchors) -> Gate | None:
@@ -140,7 +141,7 @@ def _leak(found: Findings, anchors: Anchors) -> Gate | None:
         f"Pictures of the class alone come {_signed(found.leak.value, anchors)} closer to the concept than before"
         f"{_between(found.leak, anchors)}; {anchors.margin:.2f} is let pass."
     )
-    return Gate("leak", fired, sentence, "preserve the prior with class pictures, or take fewer steps")
+    return Gate("leak", fired, sentence, "class pictures that preserve the prior, or fewer steps")
 
 
 def _drift(found: Findings, anchors: Anchors) -> Gate | None:
@@ -151,7 +152,7 @@ def _drift(found: Findings, anchors: Anchors) -> Gate | None:
         f"Pictures of the class alone move by {found.drift.value:.3f} when the concept is taught, {share:.0%} of what "
         f"another seed moves them; {UNREST:.0%} is let pass."
     )
-    return Gate("drift", share > UNREST, sentence, "preserve the prior, or take a lower learning rate")
+    return Gate("drift", share > UNREST, sentence, "a preserved prior or a lower learning rate")
 
 
 def _binding(found: Findings, anchors: Anchors) -> Gate | None:
@@ -164,7 +165,7 @@ def _binding(found: Findings, anchors: Anchors) -> Gate | None:
         f"Without the token the likeness is at {_signed(rise.value, anchors)} from floor to ceiling"
         f"{_between(rise, anchors)}: what was taught {tied}."
     )
-    return Gate("binding", fired, sentence, "load it only for prompts that want it, or preserve the prior")
+    return Gate("binding", fired, sentence, "a preserved prior, or prompts that always ask for it")
 
 
 def _layout(found: Findings) -> Gate | None:
@@ -174,9 +175,7 @@ def _layout(found: Findings) -> Gate | None:
         f"{found.layout.value:.0%} of the untaught base's variety between seeds is left; below {LAYOUT:.0%} a method "
         "repeats its layouts."
     )
-    return Gate(
-        "layout", found.layout.value < LAYOUT, sentence, "take fewer steps, or pictures that differ more"
-    )
+    return Gate("layout", found.layout.value < LAYOUT, sentence, "fewer steps, or pictures that differ more")
 
 
 def wilson(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -50,7 +50,7 @@ class Gate:
     sentence: str
     """What was measured, with numbers."""
     remedy: str = ""
-    """What to try; empty where nothing is known."""
+    """What to try, as a noun phrase such as `fewer steps`; empty where nothing is known."""
 
 
 @dataclass(frozen=True)
