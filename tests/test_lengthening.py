@@ -119,9 +119,9 @@ def test_without_a_state_it_goes_on_from_the_file_and_says_so(method: str, tmp_p
 def test_a_state_that_is_asked_for_is_kept_whatever_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from likewise import checkpoint
+    from likewise import resuming
 
-    monkeypatch.setattr(checkpoint, "LARGE", 1)
+    monkeypatch.setattr(resuming, "LARGE", 1)
     finish(run_of(tmp_path, "large"))
     assert not (tmp_path / "large" / "checkpoint").exists()
     whole, _, _ = finish(run_of(tmp_path, "whole", steps=7, keep_state=True))

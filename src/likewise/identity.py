@@ -17,13 +17,13 @@ from typing import Any
 import likewise
 from likewise import intake, methods, records
 from likewise.cache import key
-from likewise.checkpoint import Checkpoint
 from likewise.concept import Concept
 from likewise.errors import RunError
 from likewise.files import expand
 from likewise.intake.listing import READ_ERRORS
 from likewise.lengthening import is_finished, lengthened
 from likewise.picture import Example
+from likewise.resuming import SavedState
 from likewise.stack import Job
 
 SCHEMA = 2
@@ -54,7 +54,7 @@ def keep(folder: Path, asked: dict[str, Any]) -> None:
     if (folder / "run.toml").exists():
         stored, begun = (
             records.read_plan(folder),
-            Checkpoint(folder).path.exists() or records.read_result(folder),
+            SavedState(folder).path.exists() or records.read_result(folder),
         )
         try:
             refuse_other(folder, stored, asked)

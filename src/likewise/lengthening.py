@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from likewise import formats, records
-from likewise.checkpoint import Checkpoint
 from likewise.errors import RecipeError, RunError
 from likewise.method import Adapter
 from likewise.recipe import TrainingRecipe
+from likewise.resuming import SavedState
 from likewise.stack import Job
 
 
@@ -58,7 +58,7 @@ def remarks(folder: Path, jobs: Sequence[Job]) -> Iterator[str]:
             f"schedule=cosine had fallen to 0 at step {result['steps']}; the rate now goes on along the curve of all "
             "steps, which is not what they would have given at once"
         )
-    if Checkpoint(folder).step is None:
+    if SavedState(folder).step is None:
         kept = jobs[0].recipe.keep
         yield f"no state of the optimizer was kept: it begins anew from the weights in the file ({kept})"
 
@@ -66,7 +66,7 @@ def remarks(folder: Path, jobs: Sequence[Job]) -> Iterator[str]:
 def take_up(adapter: Adapter, folder: Path) -> int:
     """Put the weights of the result on `adapter` where no state is kept; returns the steps that they took."""
     result = records.read_result(folder)
-    if result is None or Checkpoint(folder).step is not None:
+    if result is None or SavedState(folder).step is not None:
         return 0
     for slot, name in enumerate(result["files"]):
         adapter.load(slot, formats.read(Path(folder) / name).tensors)

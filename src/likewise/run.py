@@ -23,7 +23,6 @@ from likewise.artifact import Artifact
 from likewise.base import Base, Sampler, arithmetic
 from likewise.cache import Cache, key
 from likewise.cautions import cautions
-from likewise.checkpoint import Checkpoint
 from likewise.concept import Concept
 from likewise.errors import (
     BaseError,
@@ -44,6 +43,7 @@ from likewise.method import Adapter
 from likewise.planning import asked, look, settle
 from likewise.prompt import foreign
 from likewise.recipe import TrainingRecipe
+from likewise.resuming import SavedState
 from likewise.sampling import draw, redraw, several
 from likewise.stack import Job, Stack
 from likewise.train import Training
@@ -127,7 +127,7 @@ class Run:
 
     def _with_checkpoint(self, hint: str | None) -> str | None:
         """The way out, and what is left where there is a checkpoint."""
-        step = Checkpoint(self.folder).step
+        step = SavedState(self.folder).step
         return hint if step is None else f"{hint}; the checkpoint of step {step} is kept in {self.folder}"
 
     def stop(self) -> None:
@@ -169,7 +169,7 @@ class Run:
     ) -> Generator[Event, None, dict[str, Any]]:
         """Yields events and returns the result; whatever happens, the adapter comes off."""
         method, meter = methods.get(self.method), Meter(str(base.device))
-        checkpoint = Checkpoint(self.folder, records.read_plan(self.folder).get("identity"))
+        checkpoint = SavedState(self.folder, records.read_plan(self.folder).get("identity"))
         with ExitStack() as held:
             with meter:
                 if any(prior.missing(job.recipe, job.concept) for job in stack.jobs):
@@ -198,7 +198,7 @@ class Run:
         return result
 
     def _teach(
-        self, base: Base, training: Training, checkpoint: Checkpoint, sampler: Sampler, meter: Meter
+        self, base: Base, training: Training, checkpoint: SavedState, sampler: Sampler, meter: Meter
     ) -> Iterator[Event]:
         """From where the training stands to its end, with previews and checkpoints."""
         count = sum(p.numel() for p in training.parameters)

@@ -12,7 +12,7 @@ from likewise import formats, kinds
 from likewise.checkpoints import open_checkpoint
 from likewise.cli import app
 from likewise.formats import Saving
-from likewise.operations.comparing import compare
+from likewise.operations.difference import diff
 from likewise.operations.subjects import open_subject, write_subject
 from likewise.weights import read_header
 from likewise.weights.streaming import serialise_header
@@ -74,7 +74,7 @@ def test_whole_models_go_both_ways_in_their_own_precision() -> None:
     file = made_by("convert", folder, "--to", "checkpoint", "--out", "model.safetensors")["path"]
     Path("tokenizer").symlink_to(folder / "tokenizer")
     back = made_by("convert", file, "--to", "diffusers_folder", "--out", "again")["path"]
-    assert compare(open_checkpoint(folder), open_checkpoint(Path(back))).total == 0.0
+    assert diff(open_checkpoint(folder), open_checkpoint(Path(back))).total == 0.0
     half = made_by("convert", folder, "--dtype", "float16", "--out", "half.safetensors")["path"]
     assert {dtype for dtype in read_header(Path(half)).dtypes.values() if dtype.startswith("F")} == {"F16"}
 

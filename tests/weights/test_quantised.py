@@ -14,7 +14,7 @@ from likewise.errors import BaseError, Error, FormatError
 from likewise.factors.nearest import Size
 from likewise.formats import Saving
 from likewise.inspection import inspect
-from likewise.operations.comparing import compare
+from likewise.operations.difference import diff
 from likewise.operations.extracting import extract
 from likewise.operations.merging import merge_into
 from likewise.operations.subjects import open_subject, write_subject
@@ -93,10 +93,10 @@ def test_operations_work_on_what_the_codes_mean(small: Path, plain: Path, tmp_pa
     path = write_subject(merged, tmp_path / "merged.safetensors", "checkpoint", Saving())
     again, truth = open_checkpoint(path), open_checkpoint(plain)
     both = merge_into(truth, [(lora(1, paths=(LINEAR,)), 1.0)])
-    assert compare(again, both).total <= COARSE
+    assert diff(again, both).total <= COARSE
     assert not any("scale" in name for name in load_file(path))
     half = write_subject(open_subject(small), tmp_path / "half.safetensors", "checkpoint", Saving("float16"))
-    assert compare(open_checkpoint(half), truth).total <= COARSE
+    assert diff(open_checkpoint(half), truth).total <= COARSE
     found, _ = extract(open_checkpoint(small), merged, Size(8))
     layers = {name.rpartition(".")[0] for name in found.tensors}
     assert layers == {LINEAR}

@@ -285,9 +285,9 @@ def diff(
 
     paths = one_file(first), one_file(second)
     opened = [subjects.open_subject(path) for path in paths]
-    from likewise.operations import comparing  # needs torch, which a file that is refused should not wait for
+    from likewise.operations import difference  # it needs torch; a file that is refused need not wait
 
-    found = comparing.compare(*opened)
+    found = difference.diff(*opened)
     if as_json:
         terminal.result_json({**vars(found), "equal": found.equal})
         return

@@ -1,4 +1,4 @@
-"""Comparing: where and how much two files change a model differently. Names and factors do not count."""
+"""Difference: where and how much two files change a model differently. Names and factors do not count."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Norms = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Difference:
     """Where two subjects differ; names are layers for LoRAs and LyCORIS, else tensors."""
 
     differences: Mapping[str, float]
@@ -46,7 +46,7 @@ class Comparison:
         return not alone and max(self.differences.values(), default=0.0) <= ROUNDING
 
 
-def compare(first: Subject, second: Subject) -> Comparison:
+def diff(first: Subject, second: Subject) -> Difference:
     """Compare two artifacts or two whole models, one layer in memory at a time.
 
     Raises `FormatError` for things that have nothing in common, such as a LoRA and an embedding.
@@ -61,7 +61,7 @@ def compare(first: Subject, second: Subject) -> Comparison:
     alone = [_size(ours[name]()) for name in only_first], [_size(theirs[name]()) for name in only_second]
     sizes = [math.hypot(*(norms[n] for norms in found.values()), *alone[n]) for n in (0, 1)]
     apart = math.hypot(*(norms[2] for norms in found.values()), *alone[0], *alone[1])
-    return Comparison(
+    return Difference(
         {name: _relative(apart, one, other) for name, (one, other, apart) in found.items()},
         _relative(apart, *sizes),
         only_first,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from likewise import checkpoint, journal, methods
+from likewise import journal, methods, resuming
 from likewise.cache import Cache
 from likewise.errors import StorageError
 from likewise.events import Event, Finished, Stepped
@@ -144,11 +144,11 @@ def test_a_full_cache_is_said_with_its_folder(tmp_path: Path) -> None:
 def test_a_large_state_is_kept_while_it_is_needed_and_no_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bytes
 ) -> None:
-    monkeypatch.setattr(checkpoint, "LARGE", 1000)
+    monkeypatch.setattr(resuming, "LARGE", 1000)
     run, kept = run_in(tmp_path / "run", tmp_path), []
     for event in run.start(base=tiny()):
         if isinstance(event, Stepped):
-            kept.append(checkpoint.Checkpoint(run.folder).step)
+            kept.append(resuming.SavedState(run.folder).step)
     assert kept == [None, None, 2, 2, 4, 4]
     assert not (run.folder / "checkpoint").exists()
     assert (run.folder / "pictures0-lora.safetensors").read_bytes() == whole

@@ -1,15 +1,14 @@
-"""The commands that only read: methods, explain, runs, report."""
+"""The commands that explain what there is to choose from: methods, explain."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from likewise.cli import terminal
-from likewise.cli.app import RUNS, Json, app
+from likewise.cli.app import Json, app
 
 if TYPE_CHECKING:
     from likewise.method import Method
@@ -119,67 +118,3 @@ def _refusals(method: Method[Any]) -> Iterator[tuple[str, str]]:
         reason = method.unsupported(families.load(f"tiny:{name}"))
         if reason:
             yield name, reason
-
-
-@app.command("runs")
-def list_runs(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", hidden=True)] = RUNS,
-    as_json: Json = False,
-) -> None:
-    """List what has been taught.
-
-    Looks below ROOT, which is runs/ unless another folder is named.
-
-    \b
-    Example:
-      likewise runs
-      likewise runs elsewhere --json
-    """
-    from likewise import records
-
-    found = records.runs(root)
-    if as_json:
-        terminal.result_json(found)
-        return
-    if not found:
-        terminal.say(f"no runs in {terminal.short(root.absolute())} yet; likewise teach starts one")
-        return
-    rows = [
-        (
-            terminal.short(Path(row["folder"]).absolute()),
-            *(row.get(key) for key in ("method", "concept", "token", "status", "steps")),
-            terminal.duration(row["seconds"]) if row.get("seconds") else "",
-            terminal.size(row["bytes"]) if row.get("bytes") else "",
-        )
-        for row in found
-    ]
-    titles = ("run", "method", "concept", "token", "status", "steps", "time", "size")
-    terminal.table(titles, rows, right=("steps", "time", "size"))
-
-
-@app.command("report")
-def rebuild_report(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", hidden=True)],
-    survey: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A store of the survey: also say how common each kind of file is."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Build a comparison's report again.
-
-    How common a kind of file is has weight zero in everything else that the report says.
-
-    \b
-    Example:
-      likewise report comparisons/2026-11-23-cat-1
-      likewise report comparisons/2026-11-23-cat-1 --survey survey.duckdb
-    """
-    from likewise.comparison import report
-
-    if as_json:
-        terminal.result_json(
-            {"summary": report.summary(folder, survey=survey), "table": report.table(folder)}
-        )
-        return
-    terminal.result(terminal.short(report.build(folder, survey=survey)))

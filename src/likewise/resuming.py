@@ -1,4 +1,4 @@
-"""Checkpoint: the newest resumable state of a run, and room on the disk for the next one.
+"""Resuming: the newest state of a run, from which it goes on, and room on the disk for the next one.
 
 What the disk must hold later is reserved before the first step. A disk that cannot hold it is named then, and one that is
 filled by others meanwhile costs no step: the present one is kept in the room that was reserved.
@@ -31,7 +31,7 @@ SMALL = 1 << 16
 """Bytes for what else is written at the end, beside the result's own."""
 
 
-class Checkpoint:
+class SavedState:
     """The state of one run in `folder`. `owner` says which run: a state of another one is refused."""
 
     def __init__(self, folder: Path, owner: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Comparing: equal is what changes a model in the same way, however it is factored."""
+"""Difference: equal is what changes a model in the same way, however it is factored."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 
 from likewise.errors import FormatError
 from likewise.factors.nearest import Size
-from likewise.operations.comparing import compare
+from likewise.operations.difference import diff
 from likewise.operations.merging import merge
 from likewise.operations.resizing import resize
 from tests.formats.words import embedding
@@ -15,15 +15,15 @@ from tests.operations.changes import CONV, LINEAR, TEXT, changes, full, lora, mo
 
 def test_factors_and_ranks_do_not_count():
     one, same = lora(1, rank=4), merge([(lora(1, rank=4), 0.25), (lora(1, rank=4), 0.75)])
-    assert compare(one, one).total == 0.0
-    assert compare(one, same).equal
-    assert compare(one, resize(one, Size(8))[0]).equal
-    assert not compare(one, lora(2, rank=4)).equal
+    assert diff(one, one).total == 0.0
+    assert diff(one, same).equal
+    assert diff(one, resize(one, Size(8))[0]).equal
+    assert not diff(one, lora(2, rank=4)).equal
 
 
 def test_differences_are_the_norms_of_the_changes():
     one, other = lora(1, rank=12), resize(lora(1, rank=12), Size(4))[0]
-    found = compare(one, other)
+    found = diff(one, other)
     for path, change in changes(one).items():
         apart = float((change - changes(other)[path]).norm() / change.norm())
         assert found.differences[path] == pytest.approx(apart, rel=1e-3)
@@ -34,15 +34,15 @@ def test_differences_are_the_norms_of_the_changes():
 def test_a_lora_and_its_whole_difference_are_equal():
     one = lora(1)
     whole = {f"{path}.diff": change for path, change in changes(one).items()}
-    assert compare(one, replace(full(), tensors=whole)).equal
+    assert diff(one, replace(full(), tensors=whole)).equal
     whole[f"{CONV}.diff_b"] = random(32)
-    found = compare(replace(full(), tensors=whole), full(2))
+    found = diff(replace(full(), tensors=whole), full(2))
     assert found.only_second
     assert not found.equal
 
 
 def test_layers_of_one_alone_count():
-    found = compare(lora(1, paths=(LINEAR, TEXT)), lora(1, paths=(LINEAR,)))
+    found = diff(lora(1, paths=(LINEAR, TEXT)), lora(1, paths=(LINEAR,)))
     assert (found.only_first, found.only_second, found.differences) == ((TEXT,), (), {LINEAR: 0.0})
     assert not found.equal
     assert found.total > 0.1
@@ -50,15 +50,15 @@ def test_layers_of_one_alone_count():
 
 def test_whole_models_are_compared_tensor_by_tensor(tmp_path):
     base = model(tmp_path / "base")
-    assert compare(base, base).equal
-    found = compare(base, tuned(base, {f"{LINEAR}.weight": random(32, 64)}))
+    assert diff(base, base).equal
+    found = diff(base, tuned(base, {f"{LINEAR}.weight": random(32, 64)}))
     assert [name for name, share in found.differences.items() if share] == [f"{LINEAR}.weight"]
 
 
 def test_embeddings_are_compared_and_unlike_things_refused():
-    assert compare(embedding(2), embedding(2)).equal
-    assert not compare(embedding(2), replace(embedding(2), tensors={"vectors": random(2, 32)})).equal
+    assert diff(embedding(2), embedding(2)).equal
+    assert not diff(embedding(2), replace(embedding(2), tensors={"vectors": random(2, 32)})).equal
     with pytest.raises(FormatError, match="no layer in common"):
-        compare(embedding(2), lora())
+        diff(embedding(2), lora())
     with pytest.raises(FormatError, match="another size"):
-        compare(embedding(2), embedding(3))
+        diff(embedding(2), embedding(3))
