@@ -43,8 +43,8 @@ def fetch(models: int, folder: Path) -> dict[str, Any]:
     from likewise.survey import fetching
     from likewise.survey.civitai import Client
     from likewise.survey.plan import Plan
-    from likewise.survey.rehearsal.catalogue import generate
-    from likewise.survey.rehearsal.server import Rehearsal
+    from rehearsal.catalogue import generate
+    from rehearsal.server import Rehearsal
 
     catalogue = generate(models)
     began = time.perf_counter()
@@ -85,8 +85,8 @@ def read_out(folder: Path) -> list[dict[str, Any]]:
 def covered(catalogues: int) -> dict[str, float]:
     """The share of catalogues whose interval for the number of models held the truth, for each compared method."""
     from likewise.survey import store as stores
-    from likewise.survey.rehearsal.catalogue import generate
     from likewise.survey.statistics import coverage, members
+    from rehearsal.catalogue import generate
 
     types = {
         method.name: [kind for kind, origin in method.types if origin is None] for method in members.METHODS
@@ -163,8 +163,8 @@ def held(shape: str, creators: int, populations: int, names: Sequence[str]) -> d
 def sampled(catalogues: int, models: int = 12_000) -> list[Mapping[str, Any]]:
     """For each method in how many samples of catalogues its mean and median had an interval, and how often it held."""
     from likewise.survey import store as stores
-    from likewise.survey.rehearsal.catalogue import generate
     from likewise.survey.statistics import members, resampling
+    from rehearsal.catalogue import generate
 
     hits: dict[tuple[str, str], list[bool]] = {}
     for seed in range(catalogues):

@@ -23,7 +23,7 @@ from likewise.comparison import report
 from likewise.errors import RunError
 from likewise.page import wording
 from likewise.survey import store as stores
-from likewise.survey.rehearsal import catalogue
+from rehearsal import catalogue
 
 SEEDS = [3, 4]
 PROMPTS = [("plain", "a photo of sks mug"), ("evil", '<script>alert(1)</script> & "sks" mug\'s <b>')]

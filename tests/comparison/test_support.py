@@ -11,7 +11,7 @@ from likewise import formats, kinds
 from likewise.comparison import support
 from likewise.errors import SurveyError
 from likewise.survey import store as stores
-from likewise.survey.rehearsal import catalogue
+from rehearsal import catalogue
 from tests.survey.known import model, written
 
 

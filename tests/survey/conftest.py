@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from likewise.survey import store as stores
-from likewise.survey.rehearsal.catalogue import Catalogue, generate
 from likewise.survey.store import Store
+from rehearsal.catalogue import Catalogue, generate
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from likewise.survey.archive import Archive
 from likewise.survey.civitai import Client
 from likewise.survey.fetching import Outcome
 from likewise.survey.plan import Plan
-from likewise.survey.rehearsal.catalogue import Catalogue
-from likewise.survey.rehearsal.server import Rehearsal
 from likewise.survey.store import Store
+from rehearsal.catalogue import Catalogue
+from rehearsal.server import Rehearsal
 
 
 def fetch(plan: Plan, root: Path, budget: int = 400) -> Archive:

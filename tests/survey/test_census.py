@@ -13,10 +13,10 @@ from likewise.errors import SurveyError
 from likewise.survey import fetching
 from likewise.survey.archive import Archive
 from likewise.survey.plan import Plan
-from likewise.survey.rehearsal.catalogue import Catalogue, generate
-from likewise.survey.rehearsal.server import Rehearsal
-from likewise.survey.rehearsal.site import QUIRKS
 from likewise.survey.store import Store
+from rehearsal.catalogue import Catalogue, generate
+from rehearsal.server import Rehearsal
+from rehearsal.site import QUIRKS
 from tests.survey.fetched import fetch, missing_and_wrong, repeated, taken
 
 HIDDEN_END = "the list ends in a cursor that the site cannot read; if more follows, it is hidden"

@@ -13,8 +13,8 @@ import pytest
 from likewise.errors import SurveyError
 from likewise.survey import civitai
 from likewise.survey.civitai import MOST_FAILURES, TRIES, Client, Unavailable, asked
-from likewise.survey.rehearsal.catalogue import Catalogue, generate
-from likewise.survey.rehearsal.server import FAULTS, Rehearsal
+from rehearsal.catalogue import Catalogue, generate
+from rehearsal.server import FAULTS, Rehearsal
 
 KEY = "kept-to-itself-4711"
 
@@ -155,7 +155,7 @@ def test_what_is_no_address_is_said(url: str) -> None:
 
 
 def test_a_wait_that_is_too_long_ends_it(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("likewise.survey.rehearsal.server.RETRY_AFTER", "7200")
+    monkeypatch.setattr("rehearsal.server.RETRY_AFTER", "7200")
     with (
         Rehearsal(catalogue, script=always("503")) as site,
         pytest.raises(SurveyError, match="wait 120 minutes"),
@@ -165,7 +165,7 @@ def test_a_wait_that_is_too_long_ends_it(catalogue: Catalogue, monkeypatch: pyte
 
 
 def test_a_date_to_retry_after_is_understood(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("likewise.survey.rehearsal.server.RETRY_AFTER", "Wed, 21 Oct 2015 07:28:00 GMT")
+    monkeypatch.setattr("rehearsal.server.RETRY_AFTER", "Wed, 21 Oct 2015 07:28:00 GMT")
     with Rehearsal(catalogue, script={1: "503"}.get) as site:
         assert get(site).models
 

@@ -12,8 +12,8 @@ import pytest
 
 from likewise.errors import SurveyError
 from likewise.survey import store as stores
-from likewise.survey.rehearsal import catalogue
 from likewise.survey.statistics import analyse, coverage, members
+from rehearsal import catalogue
 from tests.survey.known import TAKEN, by_method, model, written
 
 

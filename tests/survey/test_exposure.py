@@ -14,10 +14,10 @@ from likewise.survey import fetching
 from likewise.survey import store as stores
 from likewise.survey.civitai import Client
 from likewise.survey.plan import Plan
-from likewise.survey.rehearsal import catalogue
-from likewise.survey.rehearsal.server import Rehearsal
 from likewise.survey.statistics import analyse, exposure, members
 from likewise.survey.store import Store
+from rehearsal import catalogue
+from rehearsal.server import Rehearsal
 from tests.survey.known import model, pairs, written
 
 

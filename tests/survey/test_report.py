@@ -23,9 +23,9 @@ from typer.testing import CliRunner
 from likewise.cli import app
 from likewise.survey import answer, drawings, exporting, prose, report
 from likewise.survey import store as stores
-from likewise.survey.rehearsal import catalogue
 from likewise.survey.statistics import analyse
 from likewise.survey.store import Mode
+from rehearsal import catalogue
 from tests.survey.known import TAKEN, model, written
 from tests.survey.page import Page
 

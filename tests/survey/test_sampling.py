@@ -15,10 +15,10 @@ from likewise.survey.archive import Archive
 from likewise.survey.civitai import Client
 from likewise.survey.fetching import Outcome
 from likewise.survey.plan import Plan
-from likewise.survey.rehearsal.catalogue import Catalogue, generate
-from likewise.survey.rehearsal.server import Rehearsal
-from likewise.survey.rehearsal.site import QUIRKS
 from likewise.survey.store import Store
+from rehearsal.catalogue import Catalogue, generate
+from rehearsal.server import Rehearsal
+from rehearsal.site import QUIRKS
 from tests.survey.fetched import fetch, missing_and_wrong, repeated, taken
 
 

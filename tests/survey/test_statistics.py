@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from likewise.errors import SurveyError
 from likewise.survey import store as stores
-from likewise.survey.rehearsal import catalogue
 from likewise.survey.statistics import analyse, members, ratings, resampling
 from likewise.survey.statistics.resampling import LEAST_CREATORS, LEAST_OF_SUMS
 from likewise.survey.statistics.verdicts import AXES, Axis, Difference, decide
 from likewise.survey.store import Store
+from rehearsal import catalogue
 from tests.survey.known import assert_alike, by_method, model, pairs, written
 
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from likewise.errors import SurveyError
 from likewise.survey import exporting, importing
 from likewise.survey import store as stores
-from likewise.survey.rehearsal.catalogue import generate
 from likewise.survey.store import MODELS, Snapshot, Store
+from rehearsal.catalogue import generate
 
 TAKEN = Snapshot(datetime(2026, 1, 2, 3, 4, 5), "here", "sample", {"size": 3}, nsfw=True, largest_id=9)
 ROW = {

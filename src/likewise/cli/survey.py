@@ -1,10 +1,10 @@
-"""The commands that bring the community survey's data: fetch, import, export, rehearse."""
+"""The commands that bring the community survey's data: fetch, import, export."""
 
 from __future__ import annotations
 
 import random
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -212,60 +212,3 @@ def export(
     with stores.open(store, read_only=True) as opened:
         path = exporting.export(opened, out or store.with_suffix(f".{kind}"), kind, snapshot)
     terminal.result(terminal.short(path))
-
-
-@survey.command()
-def rehearse(
-    models: Annotated[int, typer.Option(metavar="N", min=1, help="How many models are invented.")] = 20_000,
-    quirk: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A quirk or fault; all has every quirk; list names them."),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed, another catalogue.")] = 0,
-    port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="Else one that is free.")] = 0,
-    date: Annotated[
-        datetime | None,
-        typer.Option(
-            metavar="DATE", formats=["%Y-%m-%d"], help="The day all counts stand at; else a fixed one."
-        ),
-    ] = None,
-) -> None:
-    """Serve an invented site to rehearse on.
-
-    It speaks the API on this machine only, over models that are made up, and prints its address. Its clock stands still
-    at the day of its counts. Quirks are always there; a fault strikes every tenth request. Ctrl-C ends it.
-
-    \b
-    Example:
-      likewise survey rehearse --quirk all --port 8765
-      likewise survey fetch --sample 2000 --url http://127.0.0.1:8765 --pause 0
-    """
-    from likewise.survey.rehearsal.server import FAULTS, Rehearsal
-    from likewise.survey.rehearsal.site import QUIRKS
-
-    chosen = quirk or []
-    if "list" in chosen:
-        terminal.table(("name", "what it does"), [*QUIRKS.items(), *FAULTS.items()])
-        return
-    if unknown := set(chosen) - {*QUIRKS, *FAULTS, "all"}:
-        raise typer.BadParameter(
-            f"there is no {min(unknown)!r}; --quirk list names them", param_hint="--quirk"
-        )
-    from likewise.survey.rehearsal.catalogue import DATE, START, generate
-
-    day = date.replace(tzinfo=UTC) if date else DATE
-    if not START < day < datetime(9999, 1, 1, tzinfo=UTC) - timedelta(days=1):
-        raise typer.BadParameter(f"name a day after {START:%Y-%m-%d}", param_hint="--date")
-    faults = [name for name in chosen if name in FAULTS]
-    quirks = list(QUIRKS) if "all" in chosen else [name for name in chosen if name in QUIRKS]
-
-    def script(number: int) -> str | None:
-        return faults[number // 10 % len(faults)] if faults and number % 10 == 0 else None
-
-    with Rehearsal(generate(models, seed, date=day), quirks=quirks, script=script, port=port) as site:
-        terminal.say(
-            f"{models:,} invented models as of {day:%Y-%m-%d}; "
-            f"in another terminal: likewise survey fetch --url {site.url} ..."
-        )
-        terminal.result(site.url)
-        site.wait()

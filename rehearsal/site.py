@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from likewise.survey.rehearsal.catalogue import Catalogue
 from likewise.survey.shapes import SMALL
+from rehearsal.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

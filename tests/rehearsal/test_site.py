@@ -6,23 +6,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from likewise.cli import app
 from likewise.survey import shapes
 from likewise.survey import store as stores
-from likewise.survey.rehearsal.catalogue import EFFECTS, TRAPS, Catalogue, generate
-from likewise.survey.rehearsal.server import FAULTS, Rehearsal
-from likewise.survey.rehearsal.site import QUIRKS, Site
 from likewise.survey.store import Snapshot, Store
-
-Call = Callable[..., Result]
+from rehearsal.__main__ import main
+from rehearsal.catalogue import EFFECTS, TRAPS, Catalogue, generate
+from rehearsal.server import FAULTS
+from rehearsal.site import QUIRKS, Site
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +33,6 @@ def catalogue() -> Catalogue:
 def store(tmp_path: Path) -> Iterator[Store]:
     with stores.open(tmp_path / "survey.duckdb") as opened:
         yield opened
-
-
-# --------------------------------------------------------------------------------------------- catalogue
 
 
 def test_what_is_read_from_the_answers_is_what_is_written_without_them(
@@ -95,9 +91,6 @@ def test_a_sample_is_written_with_its_ids(catalogue: Catalogue, store: Store) ->
         id: id in listed for id in range(1, 200)
     }
     assert store.ids(number) == sorted(listed & set(range(1, 200)))
-
-
-# -------------------------------------------------------------------------------------------------- site
 
 
 def answered(site: Site, *pairs: tuple[str, str], key: bool = False) -> tuple[int, Any]:
@@ -210,104 +203,39 @@ def test_quirks_and_faults_have_names_of_their_own() -> None:
     assert not QUIRKS.keys() & FAULTS.keys()
 
 
-# ------------------------------------------------------------------------------------------ command line
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run a command in an empty folder, in this process; nothing that is raised may get out."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> Result:
-        result = CliRunner().invoke(app, ["survey", *map(str, words)], prog_name="likewise")
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result
-
-    return run
-
-
-def test_fetch_says_what_it_will_do_then_does_it(catalogue: Catalogue, call: Call) -> None:
-    with Rehearsal(catalogue, quirks=QUIRKS) as site:
-        result = call("fetch", "--sample", 300, "--url", site.url, "--pause", 0)
-        again = call("fetch", "--panel", "--url", site.url, "--pause", 0)
-    assert result.exit_code == again.exit_code == 0, result.output + again.output
-    first = result.stderr.splitlines()[0]
-    assert f"asking {site.url}: about 7 requests, at most 30" in first
-    assert result.stdout.strip() == "survey.duckdb"
-    assert "this panel shows no demand" in again.stderr
-    with stores.open("survey.duckdb", read_only=True) as store:
-        assert [one.mode for one in store.snapshots()] == ["sample", "panel"]
-        assert store.ids(1) == store.ids(2)
-
-
-def test_kept_pages_fill_another_store(catalogue: Catalogue, call: Call) -> None:
-    with Rehearsal(catalogue) as site:
-        call("fetch", "--census", "Hypernetwork", "--url", site.url, "--pause", 0)
-    (folder,) = Path("survey.pages").iterdir()
-    result = call("import", folder, "--store", "again.duckdb")
-    assert f"snapshot 1 (census): {catalogue.totals()['Hypernetwork']} models" in result.stderr
-
-
-def test_what_is_no_store_is_said_before_the_first_request(catalogue: Catalogue, call: Call) -> None:
-    Path("survey.duckdb").write_text("not a database, " * 1000)
-    with Rehearsal(catalogue) as site:
-        result = call("fetch", "--sample", 500, "--url", site.url, "--pause", 0)
-    assert (result.exit_code, "is not a store" in result.stderr, site.requests) == (1, True, [])
-
-
-def test_a_limit_ends_a_fetch_and_the_same_command_goes_on(catalogue: Catalogue, call: Call) -> None:
-    with Rehearsal(catalogue) as site:
-        words = ("fetch", "--sample", 500, "--url", site.url, "--pause", 0)
-        stopped = call(*words, "--requests", 3)
-        assert stopped.exit_code == 1
-        assert "the same command goes on" in stopped.stderr
-        assert call(*words).exit_code == 0
-    asked = [request.pairs for request in site.requests]
-    assert len(asked) == len(set(asked))
-
-
-@pytest.mark.parametrize("kind", ["xlsx", "csv", "parquet"])
-def test_export_makes_the_file(call: Call, kind: str) -> None:
-    with stores.open("survey.duckdb") as store:
-        generate(50).write(store)
-    assert call("export", "--to", kind).stdout.strip() == f"survey.{kind}"
-    assert Path(f"survey.{kind}").stat().st_size > 500
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["fetch"], 2, "choose one of --sample"),
-        (["fetch", "--sample", "5", "--panel"], 2, "choose one of --sample"),
-        (["fetch", "--panel"], 1, "there is no survey.duckdb"),
-        (["export", "--to", "docx"], 2, "choose one of xlsx"),
-        (["export"], 1, "there is no survey.duckdb"),
-        (["import", "none.csv"], 1, "there is no none.csv"),
-        (["rehearse", "--quirk", "nonsense"], 2, "there is no 'nonsense'"),
-    ],
-)
-def test_mistakes_are_one_line(call: Call, words: list[str], code: int, said: str) -> None:
-    result = call(*words)
-    assert result.exit_code == code
-    assert said in result.stderr
-    assert not list(Path().iterdir())
-
-
-def test_quirks_are_listed(call: Call) -> None:
-    listed = call("rehearse", "--quirk", "list").stdout
+def test_quirks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--quirk", "list"]) == 0
+    listed = capsys.readouterr().out
     assert all(name in listed for name in (*QUIRKS, *FAULTS))
 
 
-def test_rehearse_serves_until_it_is_stopped(tmp_path: Path, call: Call) -> None:
-    words = [sys.executable, "-m", "likewise", "survey", "rehearse", "--models", "300", "--quirk", "all"]
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--quirk", "nonsense"], "invalid choice: 'nonsense'"),
+        (["--models", "0"], "0 is no number from 1 on"),
+        (["--date", "2020-01-01"], "name a day after 2022-11-01"),
+        (["--date", "yesterday"], "yesterday is no day"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert said in capsys.readouterr().err
+
+
+def test_it_serves_until_it_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(
-        [*words, "--quirk", "500-html"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    )
+    words = [sys.executable, "-m", "rehearsal", "--models", "300", "--quirk", "all", "--quirk", "500-html"]
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         url = process.stdout.readline().strip()
-        result = call("fetch", "--sample", 2000, "--url", url, "--pause", 0)
+        fetched = ["survey", "fetch", "--sample", "2000", "--url", url, "--pause", "0"]
+        result = CliRunner().invoke(app, fetched, prog_name="likewise")
     finally:
         process.terminate()
         process.communicate()

@@ -18,8 +18,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from likewise.errors import SurveyError
 from likewise.survey.civitai import MODELS
-from likewise.survey.rehearsal.catalogue import Catalogue
-from likewise.survey.rehearsal.site import Site
+from rehearsal.catalogue import Catalogue
+from rehearsal.site import Site
 
 FAULTS = {
     "429": "too many requests, with Retry-After",
