@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likewise import methods
 from likewise.comparison.comparison import prepare
 from likewise.concept import Concept
 from likewise.errors import RecipeError
@@ -189,3 +190,13 @@ def test_a_run_keeps_the_steps_that_its_epochs_made(tmp_path: Path) -> None:
     (trial,) = (trial for trial in compared.plan() if trial.method)
     assert trial.recipe is not None
     assert trial.recipe.steps == 12  # type: ignore[attr-defined]
+
+
+def test_settings_of_training_that_were_kept_where_nothing_trains_are_left_out() -> None:
+    recipe = methods.get("aesthetic").recipe()
+    assert recipe.stored({"steps": 0, "angle": 0.3}) == recipe.override({"angle": 0.3})
+    with pytest.raises(RecipeError, match="unknown setting 'steps'"):
+        recipe.override({"steps": 0})
+    with pytest.raises(RecipeError, match="unknown setting 'angel'"):
+        recipe.stored({"angel": 0.3})
+    assert methods.get("lora").recipe().stored({"steps": 7}).model_dump()["steps"] == 7

@@ -153,6 +153,20 @@ def test_a_run_that_is_lengthened_is_not_done_before_its_last_step(tmp_path: Pat
     assert records.status(tmp_path) == "done"
 
 
+def test_a_wish_to_stop_is_heeded_once(tmp_path: Path) -> None:
+    """One that was left lying is older than the events that came after it; a new one is not."""
+    records.write_plan(tmp_path, PLAN)
+    journal.append(tmp_path, STEPPED)
+    records.ask_to_stop(tmp_path)
+    for seconds, stands in ((1, True), (-1, False)):
+        written = (tmp_path / "events.jsonl").stat().st_mtime + seconds
+        records.ask_to_stop(tmp_path)
+        os.utime(tmp_path / records.STOP, (written, written))
+        assert records.status(tmp_path) == ("dead" if stands else "stopped")
+        with records.locked(tmp_path):
+            assert records.stop_asked(tmp_path) is stands
+
+
 def test_how_no_run_stands_is_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run"):
         records.status(tmp_path)

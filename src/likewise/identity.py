@@ -105,7 +105,7 @@ def opened(folder: Path, pictures: intake.Source | None = None) -> tuple[dict[st
     jobs = tuple(
         Job(
             Concept.from_json(_found(job["concept"], moved, there)),
-            methods.get(plan["method"]).recipe().override(job["recipe"]),
+            methods.get(plan["method"]).recipe().stored(job["recipe"]),
         )
         for job in plan["job"]
     )
@@ -135,7 +135,7 @@ def _settings(plan: Mapping[str, Any]) -> Any:
     recipe = methods.get(plan["method"]).recipe()
     jobs = [
         (
-            recipe.override(job["recipe"]).model_dump(mode="json"),
+            recipe.stored(job["recipe"]).model_dump(mode="json"),
             job["concept"]["token"],
             job["concept"]["noun"],
         )

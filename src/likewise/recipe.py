@@ -115,6 +115,14 @@ class Recipe(BaseModel):
             message = first["msg"].removeprefix("Value error, ")
             raise RecipeError(f"{where} = {pairs.get(where)!r}: {message}", _advice(known, where)) from None
 
+    def stored(self, pairs: Mapping[str, Any]) -> Self:
+        """Return a copy with the settings that a run or a file keeps; raises `RecipeError` as `override` does.
+
+        Settings of training are left out where nothing trains: the first version 0.1 kept them there as well.
+        """
+        known, training = type(self).model_fields, TrainingRecipe.model_fields
+        return self.override({key: pairs[key] for key in pairs if key in known or key not in training})
+
     @classmethod
     def _owner(cls) -> str:
         return cls.__name__.removesuffix("Recipe")

@@ -177,6 +177,8 @@ def status(folder: Path) -> Status:
             return "failed"
         case None if not lock.exists():
             return "planned"
+        case _ if _heeded(folder) and not lock.exists():
+            return "stopped"
         case _:
             return "dead"
 
@@ -204,7 +206,8 @@ def stop_asked(folder: Path) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder, made if need be, for one process; a lock left by a dead process is taken over.
 
-    What the dead one was asked goes with its lock. A wish to stop that came before the lock was taken stands.
+    What the dead one was asked goes with its lock. A wish to stop that came before the lock was taken stands, unless work
+    went on after it: then an earlier start has heeded it.
     """
     lock, asked = Path(folder) / "lock", Path(folder) / STOP
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -214,12 +217,23 @@ def locked(folder: Path) -> Iterator[None]:
             raise RunError(f"{folder} is being trained by process {owner}", "wait for it, or stop it")
         asked.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
+    if _heeded(folder):
+        asked.unlink(missing_ok=True)
     try:
         yield
     finally:
         for left in (asked, lock):
             with suppress(OSError):  # a disk that became read-only; a lock of the dead is taken over
                 left.unlink(missing_ok=True)
+
+
+def _heeded(folder: Path) -> bool:
+    """Whether a wish to stop lies here that is older than the newest event; the first version 0.1 let it lie."""
+    asked, written = Path(folder) / STOP, Path(folder) / "events.jsonl"
+    try:
+        return asked.stat().st_mtime_ns < written.stat().st_mtime_ns
+    except OSError:
+        return False
 
 
 def _take(lock: Path) -> bool:

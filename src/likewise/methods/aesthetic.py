@@ -311,7 +311,7 @@ class Aesthetic(Method[AestheticRecipe]):
                 )
         if len({frozenset(artifact.tensors) for artifact in artifacts}) > 1:
             raise FormatError("these aesthetic embeddings are for different towers", "use them one at a time")
-        recipes = [AestheticRecipe().override(artifact.recipe) for artifact in artifacts]
+        recipes = [AestheticRecipe().stored(artifact.recipe) for artifact in artifacts]
         means = [{known[key]: mean for key, mean in a.tensors.items()} for a in artifacts]
         return AestheticAdapter(base, recipes, means)
 
