@@ -213,6 +213,9 @@ class TrainingRecipe(Recipe):
     about a third more time; the numbers are the same."""
     checkpoint_every: NonNegativeInt = 100
     """Steps between resumable checkpoints; 0 keeps only the end."""
+    keep_checkpoints: NonNegativeInt = 0
+    """Files of so many steps on the way, evenly spaced on a log scale, with the last one; `likewise checkpoints` compares
+    them. 0 and 1 keep the last one alone."""
     keep_state: bool | None = None
     """Keep the optimizer's state of the finished run, so that --more-steps goes on exactly. Empty: where it is less than a
     gigabyte; DreamBooth's of Stable Diffusion is ten."""

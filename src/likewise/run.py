@@ -17,9 +17,7 @@ from typing import Any, Self
 
 import psutil
 
-import likewise
-from likewise import families, formats, identifier, identity, intake, journal, memory, methods, prior, records
-from likewise.artifact import Artifact
+from likewise import families, identifier, identity, intake, journal, keeping, memory, methods, prior, records
 from likewise.base import Base, Sampler, arithmetic
 from likewise.cache import Cache, key
 from likewise.cautions import cautions
@@ -27,14 +25,12 @@ from likewise.concept import Concept
 from likewise.errors import (
     BaseError,
     DrawingError,
-    FormatError,
     Interrupted,
     StorageError,
     TrainingError,
 )
 from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, Stepped, Warned
 from likewise.files import expand
-from likewise.formats import Saving
 from likewise.gallery import Gallery
 from likewise.kinds import USUAL
 from likewise.lengthening import is_finished, lengthened, refuse_lengthening, remarks, take_up
@@ -49,7 +45,6 @@ from likewise.stack import Job, Stack
 from likewise.train import Training
 
 logger = logging.getLogger(__name__)
-KEPT = {"fp16": Saving("float16"), "fp32": Saving("float32")}
 
 
 @dataclass(frozen=True)
@@ -188,27 +183,34 @@ class Run:
                     training.done = done
                     checkpoint.load(training)
                     held.enter_context(checkpoint.guarding(training))
-                    yield from self._teach(base, training, checkpoint, sampler, meter)
+                    yield from self._teach(base, training, checkpoint, sampler, meter, facts)
                     with meter.paused():
                         checkpoint.conclude(training)
                     held.enter_context(training.averaged())
-            files = yield from self._save(base, adapter, stack, facts)
+            files = yield from keeping.keep(base, adapter, stack, self._kept(facts), self.folder)
             result = self._finish(base, meter, adapter, files, stack.steps if adapter.groups() else 0)
             checkpoint.discard()
         return result
 
     def _teach(
-        self, base: Base, training: Training, checkpoint: SavedState, sampler: Sampler, meter: Meter
+        self,
+        base: Base,
+        training: Training,
+        checkpoint: SavedState,
+        sampler: Sampler,
+        meter: Meter,
+        facts: Mapping[str, str],
     ) -> Iterator[Event]:
-        """From where the training stands to its end, with previews and checkpoints."""
+        """From where the training stands to its end, with previews, checkpoints and the files of steps on the way."""
         count = sum(p.numel() for p in training.parameters)
         yield Attached(self.method, count, training.done)
         if training.done == 0:
             yield from (Warned(note) for m in (*training.own, *training.prior) for note in m.notes)
             with meter.paused():
                 yield from self._preview(base, training.adapter, 0, sampler)
-        every, steps = training.recipes[0].checkpoint_every, training.stack.steps
-        wanted = self.preview_steps or _preview_steps(steps)
+        first, steps = training.recipes[0], training.stack.steps
+        every, wanted = first.checkpoint_every, self.preview_steps or _preview_steps(steps)
+        kept = keeping.steps_on_the_way(steps, first.keep_checkpoints)
         process = psutil.Process()
         for step in training:
             yield Stepped(
@@ -217,12 +219,24 @@ class Run:
             if self.previews and step.number in wanted:
                 with meter.paused(), training.averaged():
                     yield from self._preview(base, training.adapter, step.number, sampler)
+            if step.number in kept:
+                with meter.paused(), training.averaged():
+                    folder, facts_then = (
+                        keeping.folder_of(self.folder, step.number),
+                        {**facts, "step": str(step.number)},
+                    )
+                    yield from keeping.keep(
+                        base, training.adapter, training.stack, self._kept(facts_then), folder
+                    )
             asked = self._stop_asked()
             if asked or (every and step.number % every == 0 and step.number < steps):
                 path = checkpoint.save(training)
                 yield Saved(str(path), path.stat().st_size)
             if asked:
                 raise self._interrupted(f"stopped after step {step.number} of {steps}, saved")
+
+    def _kept(self, facts: Mapping[str, str]) -> keeping.Facts:
+        return keeping.Facts(self.method, self.base, facts)
 
     def _stop_asked(self) -> bool:
         return records.stop_asked(self.folder) or (self.stopped is not None and self.stopped())
@@ -261,29 +275,6 @@ class Run:
         if len(gallery) < count:
             raise self._interrupted(f"stopped after {len(gallery)} of {count} class pictures, which are kept")
         yield from gallery.images()
-
-    def _save(
-        self, base: Base, adapter: Adapter, stack: Stack, facts: Mapping[str, str]
-    ) -> Generator[Event, None, list[Path]]:
-        files: list[Path] = []
-        for slot, job in enumerate(stack.jobs):
-            artifact = Artifact(
-                self.method, base.family, job.concept.token, job.concept.noun, adapter.shared(slot),
-                job.recipe.model_dump(mode="json"), self.base,
-                {"likewise": likewise.__version__, **facts}, declared=methods.get(self.method).kind,
-            )  # fmt: skip
-            tail = f"-{slot}" if len(self.jobs) > 1 else ""
-            path = self.folder / f"{job.concept.name}-{self.method}{tail}.safetensors"
-            try:
-                formats.write(artifact, path, saving=KEPT[job.recipe.keep])
-            except FormatError as error:  # nothing that was taught may be lost to the precision of its file
-                if job.recipe.keep == "fp32":
-                    raise
-                yield Warned(f"{error.message}; it is kept in float32 instead")
-                formats.write(artifact, path, saving=KEPT["fp32"])
-            files.append(path)
-            yield Saved(str(path), path.stat().st_size)
-        return files
 
     def _finish(
         self, base: Base, meter: Meter, adapter: Adapter, files: Sequence[Path], done: int

@@ -27,6 +27,7 @@ SHARED = (
     "ema",
     "checkpointing",
     "checkpoint_every",
+    "keep_checkpoints",
     "keep_state",
 )
 
