@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "import likewise": ["-c", "import likewise"],
     "likewise --help": ["-m", "likewise", "--help"],
 }
-MODULES = ("likewise", "likewise.recipe", "likewise.intake", "likewise.cli", "likewise.comparison.report")
+MODULES = ("likewise", "likewise.recipe", "likewise.intake", "likewise.cli", "likewise.reports.comparison")
 HEAVY = ("torch", "diffusers", "transformers", "pydantic", "rich", "jinja2", "numpy")
 PROFILE = """
 import importlib, json, sys, time

@@ -11,11 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from likewise import methods
 from likewise.comparison import comparison
-from likewise.comparison.protocol import POCKET_PROMPTS
-from likewise.concept import Concept
-from tests.bases import pictures
 from tests.metrics.judges import panel
 
 ROOT = Path(__file__).parents[1]
@@ -89,18 +85,6 @@ def test_cases_are_measured_there_and_back() -> None:
 
     assert list(there_and_back("AB", 2)) == ["A", "B", "B", "A"]
     assert list(there_and_back("ABC", 3)) == list("ABCCBAABC")
-
-
-def test_advice_is_chosen_without_what_a_comparison_scores(tmp_path: Path) -> None:
-    from benchmarks import advice
-
-    places = {text.partition("{} ")[2] for text in advice.PROMPTS}
-    assert not places & {text.partition("{} ")[2] for text in POCKET_PROMPTS}
-    whole = Concept.read(pictures(tmp_path, 9), token="sks", noun="dog", hold_out=None)
-    seen = advice.development(whole)
-    assert {*seen.examples, *seen.held_out} == set(whole.examples)
-    assert len(seen.held_out) == 2
-    assert sorted(advice.GRIDS) == methods.names()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
