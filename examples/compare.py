@@ -10,8 +10,9 @@ from pathlib import Path
 from PIL import Image
 
 import likewise
-from likewise.comparison import report, results
+from likewise.comparison import results
 from likewise.gallery import Gallery
+from likewise.reports import comparison as report
 
 BASE = os.environ.get("LIKEWISE_EXAMPLE_BASE", "pocket")
 STEPS = os.environ.get("LIKEWISE_EXAMPLE_STEPS")
@@ -28,11 +29,12 @@ def main(folder: Path) -> None:
     rows = [Gallery(folder / row.gallery).images() for row in done]
     side = rows[0][0].width
     sheet = Image.new("RGB", (side * len(rows[0]), side * len(rows)))
-    for y, (row, pictures) in enumerate(zip(done, rows, strict=True)):
-        print(row.title, row.scores["fidelity"]["mean"], row.scores["prompt"]["mean"])
+    for y, pictures in enumerate(rows):
         for x, picture in enumerate(pictures):
             sheet.paste(picture, (x * side, y * side))
     sheet.save(folder / "compare.png")
+    for line in report.table(folder):
+        print(line["condition"], line["Likeness"], line["Prompt following"])
 
 
 if __name__ == "__main__":

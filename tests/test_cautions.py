@@ -14,7 +14,7 @@ from torch import nn
 from likewise import methods
 from likewise.cache import Cache
 from likewise.cautions import cautions
-from likewise.comparison.comparison import prepare
+from likewise.comparison.preparing import prepare
 from likewise.concept import Concept
 from likewise.events import Progress, Stepped, Warned
 from likewise.recipe import TrainingRecipe

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from likewise import formats, journal, records, sampling
 from likewise.artifact import Artifact
 from likewise.base import Sampler
-from likewise.comparison import report
 from likewise.events import Attached, Compared, Finished, Stepped, TrialEnded, Unknown
 from likewise.operations.difference import diff
+from likewise.reports import comparison as report
 from likewise.run import Run
 
 MATERIAL = Path(__file__).parent / "material" / "0.1"

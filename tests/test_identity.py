@@ -16,7 +16,7 @@ from PIL import Image
 from likewise import formats, records
 from likewise.cache import Cache
 from likewise.cli import app
-from likewise.comparison.comparison import prepare
+from likewise.comparison.preparing import prepare
 from likewise.errors import BaseError, Interrupted, RunError
 from likewise.events import Finished, Stepped
 from likewise.families.sd import StableDiffusion

@@ -14,7 +14,7 @@ import likewise
 from likewise import prior
 from likewise.cache import Cache
 from likewise.cli import app
-from likewise.comparison.comparison import prepare
+from likewise.comparison.preparing import prepare
 from likewise.concept import Concept
 from likewise.materials import of_class
 from likewise.methods.aesthetic import AestheticRecipe

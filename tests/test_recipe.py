@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise import methods
-from likewise.comparison.comparison import prepare
+from likewise.comparison.preparing import prepare
 from likewise.concept import Concept
 from likewise.errors import RecipeError
 from likewise.materials import Materials

@@ -10,7 +10,7 @@ import torch
 
 import likewise
 from likewise.base import Sampler
-from likewise.comparison.comparison import prepare
+from likewise.comparison.preparing import prepare
 from likewise.errors import DrawingError, RecipeError, RunError
 from likewise.gallery import Gallery
 from likewise.run import teach

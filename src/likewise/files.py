@@ -135,8 +135,11 @@ def write_with(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def append_line(path: Path, text: str) -> Path:
-    """Add one line to a file, made if need be, whole or not at all. A line that a crash cut off is ended first."""
+def append_line(path: Path, text: str, *, flush: bool = False) -> Path:
+    """Add one line to a file, made if need be, whole or not at all. A line that a crash cut off is ended first.
+
+    With `flush`, it is on the disk when this returns.
+    """
     with storing(path), Path(path).open("a+b", buffering=0) as file:
         end, line = file.seek(0, os.SEEK_END), f"{text}\n".encode()
         if end and file.seek(end - 1) and file.read(1) != b"\n":
@@ -144,12 +147,19 @@ def append_line(path: Path, text: str) -> Path:
         try:
             while line:
                 line = line[file.write(line) :]
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
                 file.truncate(end)
             raise
     return path
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from likewise.artifact import Artifact
 from likewise.checkpoints import open_checkpoint
 from likewise.checkpoints.single_file import version_of
 from likewise.errors import FormatError
+from likewise.files import size_of
 from likewise.formats import Contents, Identity, Layout
 from likewise.formats._hashes import embedding_checksum, hash_file
 from likewise.formats._metadata import base_of, trigger_words
@@ -147,7 +148,7 @@ def _look(
     ranks = Counter(own[part][0] for own in layers.values() for part in RANKED if own.get(part))
     return Inspection(
         path=contents.path,
-        bytes=_bytes(contents.path),
+        bytes=size_of(contents.path),
         kind=_kind(shown, layout, identity),
         layout=layout.name if layout else "",
         family=_family(identity, shown),
@@ -294,8 +295,3 @@ def _read_numbers(path: Path, layout: Layout) -> None:
     for name, one in opened.tensors.items():
         for data in pieces(one, name):
             refuse_infinite(data, one.dtype, name)
-
-
-def _bytes(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from likewise.errors import Interrupted, RunError, StorageError
 from likewise.events import Attached, Event, Failed, Stepped, Stopped, read
-from likewise.files import storing
+from likewise.files import append_line
 
 BLOCK = 1 << 14
 """Bytes that are read first from the end of a journal to find its last line."""
@@ -22,21 +22,7 @@ BLOCK = 1 << 14
 
 def append(folder: Path, event: Event) -> None:
     """Add one line to events.jsonl, whole or not at all. A line cut off by a crash is ended first."""
-    path = _path(folder)
-    with storing(path), path.open("a+b", buffering=0) as file:
-        end, line = (
-            file.seek(0, os.SEEK_END),
-            (json.dumps(event.to_json(), ensure_ascii=False) + "\n").encode(),
-        )
-        if end and file.seek(end - 1) and file.read(1) != b"\n":
-            line = b"\n" + line  # else a line that was cut off would spoil this one too
-        try:
-            while line:
-                line = line[file.write(line) :]
-        except OSError:
-            with suppress(OSError):
-                file.truncate(end)
-            raise
+    append_line(_path(folder), json.dumps(event.to_json(), ensure_ascii=False))
 
 
 @contextmanager

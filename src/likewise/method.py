@@ -112,6 +112,16 @@ class Adapter(ABC):
         self.detach()
 
 
+@dataclass(frozen=True)
+class Choices:
+    """The values that a search tries for one setting, from least to most."""
+
+    key: str
+    values: tuple[float, ...]
+    times: bool = False
+    """Whether the values are factors of what the method and the base advise."""
+
+
 class Method(ABC, Generic[R]):
     """One way to teach a concept."""
 
@@ -126,6 +136,8 @@ class Method(ABC, Generic[R]):
     stackable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     """False where nothing is trained before sampling."""
+    space: ClassVar[tuple[Choices, ...]] = ()
+    """What a search for its best settings tries. Empty: the defaults are all there is to try."""
 
     def unsupported(self, base: Base) -> str | None:
         """Why this base cannot be taught this way, as a sentence; None where it can."""

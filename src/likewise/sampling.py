@@ -179,7 +179,7 @@ def sample(
     taught = [artifact for _, artifact in named]
     assumed = base is None and bool(taught) and not taught[0].base
     if base is None:
-        base = _own_base(sources[0], taught[0]) if taught else "pocket"
+        base = own_base(sources[0], taught[0]) if taught else "pocket"
     loaded = families.load(base) if isinstance(base, str) else base
     _warn_of_other_bases(loaded, named)
     sampler = loaded.settled(
@@ -203,7 +203,7 @@ def sample(
         raise type(error)(error.message, hint) from None
 
 
-def _own_base(source: Path, artifact: Artifact) -> str:
+def own_base(source: Path, artifact: Artifact) -> str:
     """The base that a concept was taught on, by its run or its file, else `pocket`, which is said.
 
     Raises `BaseError` where it cannot be had, and `UnsupportedError` for a family that is not taught here.

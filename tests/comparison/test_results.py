@@ -14,16 +14,21 @@ from likewise.comparison.results import Results, Row, digest
 from likewise.errors import RunError
 
 ROW = Row(
-    trial="lora",
-    title="LoRA",
+    trial="lora-1",
+    title="LoRA (2)",
     kind="method",
     status="done",
-    scores={"fidelity": {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 8, "normalised": None}},
-    cost={"bytes": 12345, "seconds": 1.5},
+    condition="lora",
+    replicate=1,
+    seed=1,
+    fold=0,
+    method="lora",
+    cost={"bytes": 12345, "seconds": 1.5, "shared": 4},
+    machine={"cores": 2},
     steps=400,
     recipe={"rank": 4},
-    gallery="trials/lora/gallery",
-    strip=[{"step": 0, "file": "trials/lora/run/samples/step000000/0000.png"}],
+    gallery="trials/lora-1/gallery",
+    strip=[{"step": 0, "file": "trials/lora-1/run/samples/step000000/0000.png"}],
     digest="d1",
 )
 
@@ -35,23 +40,34 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     assert Row.from_json(ROW.to_json() | {"from a later version": 1}) == ROW
 
 
+def test_a_row_of_before_conditions_is_its_own(tmp_path: Path) -> None:
+    former = {
+        key: value
+        for key, value in ROW.to_json().items()
+        if key not in ("condition", "replicate", "seed", "fold")
+    }
+    row = Row.from_json(former | {"trial": "lora", "scores": {"fidelity": {"mean": 0.5}}})
+    assert (row.condition, row.replicate, row.seed, row.fold) == ("lora", None, None, None)
+    assert row.scores["fidelity"]["mean"] == 0.5
+
+
 def test_a_trial_has_one_row_in_its_planned_place(tmp_path: Path) -> None:
-    results, order = Results(tmp_path), ["base", "lora", "dreambooth"]
-    for trial in ("dreambooth", "lora", "base"):
+    results, order = Results(tmp_path), ["base", "lora-0", "lora-1"]
+    for trial in ("lora-1", "lora-0", "base"):
         results.put(replace(ROW, trial=trial), order)
-    results.put(replace(ROW, status="failed", reason="out of memory"), order)
+    results.put(replace(ROW, trial="lora-0", status="failed", reason="out of memory"), order)
     assert [row.trial for row in results.rows()] == order
     assert [row.status for row in results.rows()] == ["done", "failed", "done"]
-    results.keep(["base", "lora"])
-    assert [row.trial for row in results.rows()] == ["base", "lora"]
+    results.keep(["base", "lora-0"])
+    assert [row.trial for row in results.rows()] == ["base", "lora-0"]
 
 
 def test_a_row_holds_only_under_its_digest(tmp_path: Path) -> None:
     results = Results(tmp_path)
-    assert results.get("lora", "d1") is None
+    assert results.get("lora-1", "d1") is None
     results.put(ROW)
-    assert results.get("lora", "d1") == ROW
-    assert results.get("lora", "d2") is None
+    assert results.get("lora-1", "d1") == ROW
+    assert results.get("lora-1", "d2") is None
 
 
 def test_a_torn_last_line_is_a_row_not_yet_written(tmp_path: Path) -> None:
@@ -85,7 +101,8 @@ def test_digests_follow_content_and_not_order_of_keys() -> None:
     assert len({digest("ab", "c"), digest("a", "bc"), digest("abc"), digest(["ab", "c"])}) == 4
 
 
-def test_results_and_report_import_no_torch() -> None:
-    code = "import sys, likewise.comparison.results, likewise.comparison.report; sys.exit('torch' in sys.modules)"
+def test_what_reads_folders_imports_no_torch() -> None:
+    modules = "likewise.comparison.results, likewise.comparison.concluding, likewise.reports.comparison"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

@@ -10,6 +10,7 @@ import sys
 from likewise.cli import (  # noqa: F401 - each registers its commands
     checking,
     choosing,
+    comparing,
     converting,
     doctor,
     drawing,
@@ -17,6 +18,7 @@ from likewise.cli import (  # noqa: F401 - each registers its commands
     explaining,
     files,
     folders,
+    scoring,
     selfchecking,
     survey,
     survey_reading,

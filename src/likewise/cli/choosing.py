@@ -91,14 +91,14 @@ def _show_standings(standings: Sequence[Standing]) -> None:
     """What each condition reached, and what teaching and drawing take together."""
     from likewise.comparison import costs
     from likewise.comparison.case import cost_of
-    from likewise.page.wording import score_text, size_text, time_text
+    from likewise.wording import MISSING, measured_text, size_text, time_text
 
     reached, taken = [], []
     for one in standings:
-        scores = [vars(one.axes[axis]) if axis in one.axes else None for axis in ("composite", "prompt")]
+        scores = [one.axes.get(axis) for axis in ("composite", "prompt")]
         size = "" if one.cost.bytes is None else size_text(one.cost.bytes)
         reached.append(
-            (one.name, *(score_text(score and score | {"mean": score["value"]}) for score in scores), size)
+            (one.name, *(measured_text(s.value, s.low, s.high) if s else MISSING for s in scores), size)
         )
         totals = (costs.total(cost_of(one), count) for count in _SHOWN)
         taken.append((one.name, *("" if total is None else time_text(total) for total in totals)))
@@ -143,7 +143,7 @@ def which(
 
 def _show_answer(found: Answer) -> None:
     from likewise.comparison.answering import SUBJECTS, TITLES
-    from likewise.page.wording import size_text
+    from likewise.wording import size_text
 
     subject, start = SUBJECTS[found.kind], found.start
     start_with = f"start with {TITLES[start]}." if start else "no method that tables have keeps your limits."

@@ -65,7 +65,7 @@ def rebuild_report(
       likewise report comparisons/2026-11-23-cat-1
       likewise report comparisons/2026-11-23-cat-1 --survey survey.duckdb
     """
-    from likewise.comparison import report
+    from likewise.reports import comparison as report
 
     if as_json:
         terminal.result_json(

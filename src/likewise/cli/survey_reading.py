@@ -57,8 +57,8 @@ def stats(
       likewise survey stats
       likewise survey stats --csv methods.csv
     """
+    from likewise.reports import survey as page
     from likewise.survey import answer
-    from likewise.survey import report as page
 
     found = _analysed(store, snapshot, against, seed)
     if table:
@@ -93,7 +93,7 @@ def write_report(
       likewise survey report
       likewise survey report --snapshot 3 --against 1 --out demand.html
     """
-    from likewise.survey import report as page
+    from likewise.reports import survey as page
 
     found = _analysed(store, snapshot, against, seed)
     terminal.result(terminal.short(page.build(found, out or store.with_suffix(".html"))))

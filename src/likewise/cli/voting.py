@@ -45,9 +45,9 @@ def vote(
     if results:
         _print(votes.summary(comparison), as_json)
         return
-    from likewise.comparison.booth import app as booth
     from likewise.comparison.voting import Ballot
     from likewise.local.server import Server
+    from likewise.reports.booth import app as booth
 
     ballot = Ballot(comparison, anchors=with_base, another=another)
     server = Server(booth(ballot), port=port)

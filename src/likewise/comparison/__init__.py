@@ -25,26 +25,24 @@ def compare(
     base: Base | str = "pocket",
     methods: str | Sequence[str] | None = None,
     token: str | None = None,
-    description: str | None = None,
     out: Path | str | None = None,
     **options: Any,
 ) -> Path:
     """Teach the concept by every method, draw the same prompts with each, score them, and return the folder.
 
-    Some pictures are kept from training and used for scoring alone. `description` adds what the untrained
-    base makes of mere words. Further options: `prompts`, `seeds`, `sampler`, `hold_out`, `recipes` (settings
-    per method), and any hyperparameter for all methods that have it. Starting again in the same `out`
-    continues. See `comparison.prepare`.
+    Some pictures are kept from training and used for scoring alone. Further options: `size` (quick, standard or
+    thorough), `description` (what the untrained base makes of mere words), `conditions`, `files`, `prompts`, `seeds`,
+    `recipes` (settings per method), and any hyperparameter for all methods that have it. Starting again in the same
+    `out` continues. See `comparison.preparing.prepare`.
 
     The name of a kohya folder stands in for a missing noun and token. Warnings and failed methods are logged.
     """
-    from likewise.comparison import comparison as parts  # not at the top: `report` must come without torch
+    from likewise.comparison.preparing import prepare  # not at the top: `report` must come without torch
     from likewise.events import Progress, TrialEnded, Warned
     from likewise.planning import look
 
     noun, token = look(pictures, noun, token)
-    words: dict[str, Any] = {"noun": noun, "token": token, "description": description}
-    comparison = parts.prepare(pictures, base=base, methods=methods, out=out, **words, **options)
+    comparison = prepare(pictures, noun=noun, token=token, base=base, methods=methods, out=out, **options)
     said = set[str]()
     for event in comparison.start():
         if isinstance(event, Progress) and isinstance(event.inner, Warned) and event.inner.text not in said:

@@ -18,7 +18,7 @@ from likewise.comparison.standing import Cost, Standing
 from likewise.comparison.support import programs
 from likewise.comparison.weighing import AXES, Axis, Finding, Weighed, flips, verdict
 from likewise.errors import RecipeError
-from likewise.page.wording import size_text, time_text
+from likewise.wording import size_text, time_text
 
 SUBJECTS = {"object": "an object", "live": "an animal", "person": "a person", "style": "a style"}
 TITLES = {
@@ -38,7 +38,7 @@ PAIRS = (
 """What people ask of each other, as far as any table has it. DoRA is not taught here."""
 DECIDING = ("dreambooth", "lora", "textual_inversion")
 """Methods that published tables have. Of the others nothing is known that could put them in an order."""
-METHODS = (*DECIDING, *(name for name in TITLES if name not in DECIDING))
+METHODS = (*DECIDING, "hypernetwork", "aesthetic")
 COLUMNS = {
     "dino": "DINO",
     "dinov2": "DINOv2",

@@ -16,7 +16,7 @@ from likewise import formats
 from likewise.comparison.standing import Standing
 from likewise.errors import RecipeError
 from likewise.inspection import PROGRAMS
-from likewise.page.wording import size_text, time_text
+from likewise.wording import size_text, time_text
 
 BYTES = {
     "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,

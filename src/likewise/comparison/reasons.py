@@ -13,7 +13,7 @@ from likewise.comparison import costs
 from likewise.comparison.case import PRIMARY, Case, Gap
 from likewise.comparison.limits import UNTAUGHT
 from likewise.comparison.standing import Gate, Measured
-from likewise.page.wording import size_text, time_text
+from likewise.wording import size_text, time_text
 
 SCREEN = "Every method was taught once. That is a screen: taught again, each may do otherwise, so nothing is recommended."
 NONE_LEFT = "No condition that was compared can be taken: each is excluded."

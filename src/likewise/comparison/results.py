@@ -10,14 +10,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from likewise.errors import RunError
 from likewise.files import write_text
 
-Kind = Literal["method", "floor", "description"]
+Kind = Literal["method", "floor", "description", "file"]
 Status = Literal["done", "failed", "unsupported", "skipped"]
 
 
@@ -26,16 +26,28 @@ class Row:
     """How one trial ended."""
 
     trial: str
-    """Its name and its folder's under `trials/`: `lora`."""
+    """Its name and its folder's under `trials/`: `lora-0`."""
     title: str
     kind: Kind
     status: Status
     reason: str | None = None
     """Why it is not done, in one line."""
+    condition: str = ""
+    """What it is a trial of: `lora`."""
+    replicate: int | None = None
+    """Which training of its condition: 0 is the first."""
+    seed: int | None = None
+    """The training seed; None for what is not taught."""
+    fold: int | None = None
+    """Which pictures were held out; None where every fold scores the same pictures."""
+    method: str | None = None
     scores: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    """Metric -> mean, low, high, n, normalised."""
+    """Metric -> mean, low, high, n, normalised. Only comparisons of schema 1 keep scores here."""
     cost: Mapping[str, float | None] = field(default_factory=dict)
-    """bytes, seconds, peak_bytes, added_bytes, trainable, and sample_seconds per picture."""
+    """bytes, seconds, peak_bytes, added_bytes, trainable, sample_seconds per picture, and `shared`: among how many trials
+    `seconds` was divided, where they were taught together."""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """What the costs were measured on."""
     steps: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     gallery: str | None = None
@@ -53,7 +65,8 @@ class Row:
     def from_json(cls, data: Mapping[str, Any]) -> Row:
         """The row that `to_json` described; keys of later versions are ignored."""
         known = {entry.name for entry in fields(cls)}
-        return cls(**{key: value for key, value in data.items() if key in known})
+        made = cls(**{key: value for key, value in data.items() if key in known})
+        return made if made.condition else replace(made, condition=made.trial)
 
 
 class Results:

@@ -1,159 +1,227 @@
 """Scoring: every trial's pictures beside the real ones, in one pass, from the files of the comparison alone.
 
 It runs after all sampling, so that the judges' memory is on nobody's account, and it can be repeated at any
-time without training anything again.
+time without training anything again. What it writes are values of single pictures; what follows from them is worked out in
+`concluding`, without torch.
+
+    trials/NAME/scores.json   every picture's value of every metric, for each fold that the trial belongs to
+    anchors.json              what real pictures and chance score, for each fold
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from likewise import metrics
+from likewise.comparison.protocol import fill
 from likewise.comparison.results import Row
+from likewise.errors import RunError
 from likewise.files import write_text
 from likewise.gallery import Gallery
-from likewise.metrics import prompt, subject
+from likewise.metrics import drift, prompt, subject
 from likewise.metrics.features import Features, Panel, read
-from likewise.metrics.score import Evidence, Metric, Score, distinguishable, normalise
+from likewise.metrics.score import Evidence, Metric, Reading, Score
+
+FLOOR = "floor"
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What scoring found; the parts of comparison.json that come from it."""
+class Scene:
+    """What the metrics are told of the comparison, beside the pictures."""
 
-    rows: tuple[Row, ...]
-    ceiling: dict[str, dict[str, float | None]]
-    metrics: tuple[dict[str, str], ...]
-    notes: tuple[str, ...]
+    folder: Path
+    pictures: Sequence[str]
+    """Files of all real pictures, relative to the folder."""
+    folds: Sequence[Mapping[str, Any]]
+    """For each fold its `number` and the indices of `train` and `held_out` pictures."""
+    prompts: Mapping[str, Mapping[str, str]]
+    """Role -> prompt id -> text with `{}`."""
+    noun: str
 
 
-def score(folder: Path, rows: Sequence[Row], templates: Mapping[str, str], noun: str, panel: Panel) -> Scored:
-    """Score every row that is done; also writes trials/NAME/scores.json with every picture's value."""
-    looks = {
-        "pictures": _Look(panel.pictures, folder, templates, noun),
-        "prompts": _Look(panel.prompts, folder, templates, noun),
-    }
-    if panel.pictures is panel.prompts:
-        looks["prompts"] = looks["pictures"]
-    found: dict[str, dict[str, Score]] = {}
+def score(scene: Scene, rows: Sequence[Row], panel: Panel) -> tuple[dict[str, str], ...]:
+    """Score every row that is done and write what was seen; returns the table of metrics with their cards."""
     listed = [metrics.get(name) for name in metrics.names()]
-    for row in rows:
-        if row.status == "done" and row.gallery:
-            gallery = Gallery(folder / row.gallery)
-            evidence = {name: look.at(gallery) for name, look in looks.items()}
-            scores = {metric.name: metric.score(evidence[metric.reads]) for metric in listed}
-            found[row.trial] = {name: value for name, value in scores.items() if value is not None}
-            _record(folder / "trials" / row.trial / "scores.json", found[row.trial], listed, looks)
-    ceiling = subject.ceiling(looks["pictures"].train, looks["pictures"].held_out)
-    floor = next(
-        (found[r.trial].get("fidelity") for r in rows if r.kind == "floor" and r.trial in found), None
+    views = {"pictures": _View(panel.pictures, scene)}
+    views["prompts"] = views["pictures"] if panel.pictures is panel.prompts else _View(panel.prompts, scene)
+    cards = {metric.name: metric.card(views[metric.reads].features.id) for metric in listed}
+    done = sorted(
+        (row for row in rows if row.status == "done" and row.gallery), key=lambda r: r.kind != FLOOR
     )
-    done = tuple(replace(row, scores=_scores(found.get(row.trial, {}), floor, ceiling)) for row in rows)
-    table = tuple(
+    for row in done:
+        path = _path(scene.folder, row)
+        if row.kind != FLOOR and _holds(path, row, cards):
+            continue
+        folds = [fold["number"] for fold in scene.folds] if row.fold is None else [row.fold]
+        found: dict[str, Any] = {str(number): {} for number in folds}
+        for view in dict.fromkeys(views.values()):
+            seen = view.look(Gallery(scene.folder / str(row.gallery)), floor=row.kind == FLOOR)
+            own = [metric for metric in listed if views[metric.reads] is view]
+            for number in folds:
+                evidence = view.evidence(seen, number)
+                found[str(number)] |= _scores(own, evidence, row.trial)
+        book = {"schema": 2, "digest": row.digest, "cards": cards, "folds": found}
+        write_text(path, json.dumps(book, indent=1, allow_nan=False))
+    _write_anchors(scene, views, panel)
+    return tuple(
         {
-            "name": m.name,
-            "title": m.title,
-            "better": m.better,
-            "meaning": m.meaning,
-            "card": m.card(looks[m.reads].features.id),
+            "name": metric.name,
+            "title": metric.title,
+            "better": metric.better,
+            "meaning": metric.meaning,
+            "card": cards[metric.name],
         }
-        for m in listed
-        if any(m.name in scores for scores in found.values())
+        for metric in listed
     )
-    seen = prompt.ceiling(templates, panel.prompts.phrases, panel.prompts.ceilings)
-    tops = {name: _without_count(top) for name, top in {"fidelity": ceiling, "prompt": seen}.items() if top}
-    return Scored(done, tops, table, tuple(_notes(rows, found, floor, ceiling, panel)))
 
 
-class _Look:
-    """One network's view of the real pictures, kept, and of any gallery."""
-
-    def __init__(self, features: Features, folder: Path, templates: Mapping[str, str], noun: str) -> None:
-        self.features, self.templates = features, dict(templates)
-        self.train = read(features, _pictures(folder / "pictures" / "train"))
-        self.held_out = read(features, _pictures(folder / "pictures" / "held_out"))
-        self.wordings = {}
-        if features.reads_text:
-            texts = features.texts([text.replace("{}", noun) for text in self.templates.values()])
-            self.wordings = dict(zip(self.templates, texts, strict=True))
-
-    def at(self, gallery: Gallery) -> Evidence:
-        """What a metric is given of this gallery."""
-        prompts = tuple(picture.role for picture in gallery)
-        drawn = read(self.features, gallery.images())
-        return Evidence(
-            drawn, prompts, self.templates, self.train, self.held_out, self.features.phrases, self.wordings
-        )
+def is_scored(folder: Path, rows: Sequence[Row], table: Sequence[Mapping[str, str]]) -> bool:
+    """Whether every row that is done was scored by the metrics of this table; no judge has to be loaded to tell."""
+    cards = {metric["name"]: metric["card"] for metric in table}
+    return all(_holds(_path(folder, row), row, cards) for row in rows if row.status == "done")
 
 
-def _pictures(folder: Path) -> list[Image.Image]:
-    found = []
-    for path in sorted(folder.glob("*.png"), key=lambda p: int(p.stem)):
-        with Image.open(path) as image:
-            found.append(image.convert("RGB"))
-    return found
+def _path(folder: Path, row: Row) -> Path:
+    return folder / "trials" / row.trial / "scores.json"
 
 
-def _scores(
-    scores: Mapping[str, Score], floor: Score | None, ceiling: Score | None
-) -> dict[str, dict[str, float | None]]:
-    anchored = {"fidelity": (floor, ceiling)}
+def _holds(path: Path, row: Row, cards: Mapping[str, str]) -> bool:
+    """Whether the pictures were scored before, by the same recipes."""
+    try:
+        book = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(book.get("digest") == row.digest and book.get("cards") == cards)
+
+
+def _scores(listed: Sequence[Metric], evidence: Evidence, trial: str) -> dict[str, Any]:
+    """The values of every picture; raises `RunError` for one that is not finite, as no verdict can rest on it."""
+    scores = {metric.name: metric.score(evidence) for metric in listed}
+    for name, score in scores.items():
+        if score is not None and not all(math.isfinite(v) for some in score.pictures.values() for v in some):
+            raise RunError(
+                f"{name} of {trial} is not a finite number", f"delete trials/{trial}/gallery to draw it again"
+            )
     return {
-        name: {**value.to_json(), "normalised": normalise(value, *anchored.get(name, (None, None)))}
-        for name, value in scores.items()
-    }
-
-
-def _without_count(ceiling: Score) -> dict[str, float | None]:
-    return {key: value for key, value in ceiling.to_json().items() if key != "n"}
-
-
-def _record(
-    path: Path, scores: Mapping[str, Score], listed: Sequence[Metric], looks: Mapping[str, _Look]
-) -> None:
-    cards = {metric.name: metric.card(looks[metric.reads].features.id) for metric in listed}
-    book: dict[str, Any] = {
         name: {
-            "card": cards[name],
-            "prompts": dict(score.prompts),
-            "pictures": dict(score.pictures),
-            "missed": score.missed,
+            "pictures": {key: list(values) for key, values in score.pictures.items()},
             "left_out": score.left_out,
-            **score.to_json(),
         }
         for name, score in scores.items()
+        if score is not None
     }
-    write_text(path, json.dumps(book, indent=1))
 
 
-def _notes(
-    rows: Sequence[Row],
-    found: Mapping[str, Mapping[str, Score]],
-    floor: Score | None,
-    ceiling: Score | None,
-    panel: Panel,
-) -> list[str]:
-    """What a reader must know beside the numbers, a sentence each."""
-    notes = [panel.note] if panel.note else []
-    if floor and ceiling and not distinguishable(floor, ceiling):
-        notes.append(
-            "To this measure the concept looks like any other of its kind: likeness ranks no method here."
+@dataclass(frozen=True)
+class _Seen:
+    """One gallery as a network sees it, by the role of its prompts."""
+
+    use: Reading
+    prompts: tuple[str, ...]
+    plain: Reading
+    plain_prompts: tuple[str, ...]
+
+
+class _View:
+    """One network's view of the real pictures and of the untaught base, kept, and of any gallery."""
+
+    def __init__(self, features: Features, scene: Scene) -> None:
+        self.features, self.templates = features, dict(scene.prompts["use"])
+        self.plain = dict(scene.prompts.get("class", {}))
+        self.real = read(features, (_picture(scene.folder / name) for name in scene.pictures))
+        self.folds = {int(fold["number"]): fold for fold in scene.folds}
+        self.floor: _Seen | None = None
+        self.wordings = {}
+        if features.reads_text:
+            texts = features.texts([fill(text, scene.noun) for text in self.templates.values()])
+            self.wordings = dict(zip(self.templates, texts, strict=True))
+
+    def look(self, gallery: Gallery, *, floor: bool) -> _Seen:
+        """What the network makes of a gallery; that of the untaught base is remembered."""
+        use, plain = ([one for one in gallery if one.role in ids] for ids in (self.templates, self.plain))
+        seen = _Seen(
+            read(self.features, map(gallery.open, use)),
+            tuple(one.role for one in use),
+            read(self.features, map(gallery.open, plain)),
+            tuple(one.role for one in plain),
         )
-    for row in rows:
-        own = found.get(row.trial, {}).get("fidelity")
-        if own and ceiling and row.kind == "method" and own.mean > (ceiling.high or ceiling.mean):
-            notes.append(
-                f"{row.title} scores above real pictures: a sign of copying, not of being better than real."
-            )
-    left_out = max((scores["prompt"].left_out for scores in found.values() if "prompt" in scores), default=0)
-    if left_out:
-        notes.append(
-            f"{left_out} of the prompts name nothing that {panel.prompts.id} can check; it leaves them out."
+        if floor:
+            self.floor = seen
+        return seen
+
+    def of_fold(self, number: int) -> tuple[Reading, Reading]:
+        """The real pictures that were trained on, and those that were held out."""
+        fold = self.folds[number]
+        return self.real.pick(fold["train"]), self.real.pick(fold["held_out"])
+
+    def evidence(self, seen: _Seen, number: int) -> Evidence:
+        """What a metric is given of a gallery."""
+        train, held_out = self.of_fold(number)
+        floor = self.floor
+        return Evidence(
+            seen.use,
+            seen.prompts,
+            self.templates,
+            train,
+            held_out,
+            self.features.phrases,
+            self.wordings,
+            plain=seen.plain if len(seen.plain) else None,
+            plain_prompts=seen.plain_prompts,
+            before=floor.plain if floor and len(floor.plain) else None,
+            others=floor.use if floor else None,
+            floor=floor.use if floor else None,
         )
-    return notes
+
+    def unrest(self) -> float | None:
+        """How far another seed moves the untaught base's pictures of the class."""
+        found = drift.unrest(self.floor.plain, self.floor.plain_prompts) if self.floor else None
+        return None if found is None else found.mean
+
+    def chance(self) -> float | None:
+        """What the prompt metric gives the untaught base's pictures for the texts of other prompts."""
+        if self.floor is None or len(self.templates) < 2:
+            return None
+        ids = list(self.templates)
+        other = dict(zip(ids, [*ids[1:], ids[0]], strict=True))
+        train, held_out = self.of_fold(next(iter(self.folds)))
+        moved = tuple(other[name] for name in self.floor.prompts)
+        evidence = Evidence(
+            self.floor.use, moved, self.templates, train, held_out, self.features.phrases, self.wordings
+        )
+        found = prompt.METRIC.score(evidence)
+        return None if found is None else found.mean
+
+
+def _picture(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _write_anchors(scene: Scene, views: Mapping[str, _View], panel: Panel) -> None:
+    """What true pictures and chance would get."""
+    ceilings = {
+        str(number): _values(subject.ceiling(*views["pictures"].of_fold(number)))
+        for number in views["pictures"].folds
+    }
+    right = prompt.ceiling(scene.prompts["use"], panel.prompts.phrases, panel.prompts.ceilings)
+    anchors = {
+        "schema": 2,
+        "fidelity": {"ceiling": ceilings},
+        "prompt": {"ceiling": right.mean if right else None, "chance": views["prompts"].chance()},
+        "drift": {"unrest": views["pictures"].unrest()},
+        "note": panel.note,
+        "judges": {"pictures": panel.pictures.id, "prompts": panel.prompts.id},
+    }
+    write_text(scene.folder / "anchors.json", json.dumps(anchors, indent=1, allow_nan=False))
+
+
+def _values(score: Score | None) -> list[float]:
+    return [] if score is None else list(score.prompts.values())

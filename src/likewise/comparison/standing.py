@@ -23,6 +23,8 @@ class Measured:
     replicates: int
     card: str
     """The full recipe's versioned id. Values of different cards are never compared."""
+    error: float | None = None
+    """Standard error; over prompts alone where there is one replicate, and then it says nothing of training again."""
 
 
 @dataclass(frozen=True)

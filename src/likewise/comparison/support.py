@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from likewise import formats, kinds
 from likewise.errors import SurveyError
 from likewise.inspection import PROGRAMS
-from likewise.page.wording import Row
+from likewise.wording import Row
 
 _EXACT = "exact"
 

@@ -1,11 +1,11 @@
-"""Trial: one measured line of a comparison: taught in a run folder, drawn into a gallery, kept as a row.
+"""Trial: one condition in one replicate: taught in a run folder, drawn into a gallery, kept as a row.
 
 Whatever goes wrong in one trial becomes its row, with the traceback kept beside it, and the next trial
 begins; only a person, or a disk that takes no more, stops the comparison. Scores come later, when every gallery is there, so
 that no judge's memory is metered here.
 
     trials/NAME/trial.json    what it depends on (a digest) and what it cost
-    trials/NAME/run           the training run
+    trials/NAME/run           the training run; trials that share a batch have one in the folder of the first
     trials/NAME/gallery       the pictures
     trials/NAME/error.txt     the traceback, if it failed
 """
@@ -15,24 +15,25 @@ from __future__ import annotations
 import json
 import shutil
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from likewise import methods
+from likewise import formats, methods
 from likewise.base import Base
 from likewise.cache import Cache
-from likewise.comparison.protocol import Protocol
-from likewise.comparison.results import Kind, Row, Status
+from likewise.comparison.design import TOGETHER, Trial
+from likewise.comparison.protocol import Drawing, Protocol, fill
+from likewise.comparison.results import Row, Status
 from likewise.concept import Concept
 from likewise.errors import Error, Interrupted, StorageError, UnsupportedError, is_of_memory
-from likewise.events import Event, Finished, Progress
-from likewise.files import is_full, write_text
+from likewise.events import Event, Finished, Noted, Progress
+from likewise.files import is_full, size_of, write_text
 from likewise.gallery import Gallery
+from likewise.memory import release
 from likewise.meter import Meter
-from likewise.recipe import Recipe
 from likewise.run import Run
 from likewise.sampling import artifacts, attached, draw
 from likewise.stack import Job
@@ -44,21 +45,6 @@ STRIP = 6
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What one line of the comparison does."""
-
-    name: str
-    title: str
-    kind: Kind
-    words: str | None
-    """What stands in the place of `{}`; empty for a line that is skipped."""
-    method: str | None = None
-    recipe: Recipe | None = None
-    reason: str | None = None
-    """Why it is skipped."""
-
-
-@dataclass(frozen=True)
 class Place:
     """Where and with what a trial happens."""
 
@@ -66,22 +52,26 @@ class Place:
     """The folder of the comparison."""
     base: Base
     base_name: str
-    concept: Concept
+    concept: Callable[[Trial], Concept]
+    """The concept with the pictures of a trial's fold."""
     protocol: Protocol
-    digest: str
-    """The digest of everything that the trial depends on."""
+    digest: Callable[[Trial], str]
+    """The digest of everything that a trial depends on."""
     stop: Callable[[], bool]
     """Whether the person has asked to stop."""
 
 
-def execute(trial: Trial, place: Place) -> Generator[Event, None, Row]:
-    """Do the trial; yields `Progress` and returns its row. Only a request to stop and a full disk are raised."""
+def execute(trial: Trial, place: Place, mates: Sequence[Trial] = ()) -> Generator[Event, None, Row]:
+    """Do the trial; yields `Progress` and returns its row. Only a request to stop and a full disk are raised.
+
+    `mates` are later trials that may share its batch while it is taught; each finds its file when its turn comes.
+    """
     folder = place.folder / "trials" / trial.name
-    if trial.words is None:
-        return _row(trial, place, "skipped", trial.reason)
+    if trial.condition.words is None:
+        return _row(trial, place, "skipped", trial.condition.reason)
     try:
-        _prepare(folder, place.digest)
-        return (yield from _measure(trial, place, folder))
+        _prepare(folder, place.digest(trial))
+        return (yield from _measure(trial, place, folder, mates))
     except Interrupted as stopped:
         raise Interrupted(stopped.message, GO_ON) from None
     except StorageError as error:  # no other trial could be kept either
@@ -127,48 +117,115 @@ def _note(folder: Path, **facts: Any) -> dict[str, Any]:
     return notes
 
 
-def _measure(trial: Trial, place: Place, folder: Path) -> Generator[Event, None, Row]:
+def _measure(trial: Trial, place: Place, folder: Path, mates: Sequence[Trial]) -> Generator[Event, None, Row]:
+    condition = trial.condition
     taught: list[Any] = []
-    if trial.method is None:
-        _note(folder, bytes=0, seconds=0.0, peak_bytes=None, trainable=0)
-    else:
-        lacking = methods.get(trial.method).unsupported(place.base)
+    if condition.taught:
+        lacking = methods.get(str(condition.method)).unsupported(place.base)
         if lacking:
             raise UnsupportedError(lacking)
-        yield from _teach(trial, place, folder)
-        taught = artifacts(folder / "run")
+        if not _taught(trial, place):
+            yield from _teach(trial, place, folder, mates)
+        taught = [formats.read(place.folder / _notes(folder)["file"])]
+    elif condition.file is not None:
+        taught = artifacts(condition.file)
+        _note(folder, bytes=size_of(condition.file), seconds=None, peak_bytes=None, trainable=None)
+    else:
+        _note(folder, bytes=0, seconds=0.0, peak_bytes=None, trainable=0)
     with attached(place.base, taught) if taught else nullcontext():
         _draw(trial, place, folder)
     return _row(trial, place, "done", None)
 
 
-def _teach(trial: Trial, place: Place, folder: Path) -> Iterator[Event]:
-    """Train, in a cache of its own, so that no method is spared what an earlier one has computed.
+def _teach(trial: Trial, place: Place, folder: Path, mates: Sequence[Trial]) -> Iterator[Event]:
+    """Train, alone or with what shares the batch.
+
+    A group that fails is halved, whatever it fails of: it may not fit in memory, its jobs may not go together, or one
+    of them may diverge, and none must be lost to another.
+    """
+    group = _group(trial, place, folder, mates)
+    while True:
+        try:
+            yield from _train(group, place, folder)
+            return
+        except (Interrupted, StorageError):
+            raise
+        except Exception as error:
+            if len(group) == 1 or is_full(error):
+                raise
+            why, group = reason(error), group[: len(group) // 2]
+        together = f"{len(group)} are taught together" if len(group) > 1 else "it is taught alone"
+        yield Progress(trial.name, Noted(f"{trial.title}: {together}, as more failed: {why}"))
+        shutil.rmtree(folder / "run", ignore_errors=True)
+        release()
+
+
+def _group(trial: Trial, place: Place, folder: Path, mates: Sequence[Trial]) -> list[Trial]:
+    """The group that was begun before a stop, as long as it is the same; else all that are not taught yet, up to a limit."""
+    begun, named = _notes(folder).get("jobs", {}), {one.name: one for one in (trial, *mates)}
+    if begun and all(name in named and place.digest(named[name]) == begun[name] for name in begun):
+        return [named[name] for name in begun]
+    return [trial, *(one for one in mates if not _taught(one, place))][:TOGETHER]
+
+
+def _taught(trial: Trial, place: Place) -> bool:
+    """Whether the trial's file is there, by itself or from the batch of an earlier one."""
+    notes = _notes(place.folder / "trials" / trial.name)
+    return (
+        notes.get("digest") == place.digest(trial) and (place.folder / notes.get("file", "missing")).is_file()
+    )
+
+
+def _train(group: Sequence[Trial], place: Place, folder: Path) -> Iterator[Event]:
+    """Train in a cache of its own, so that no method is spared what an earlier one has computed.
 
     The time of previews is left out of the cost: they are for the person, not for the method.
     """
-    assert trial.method is not None
-    assert trial.recipe is not None
-    job = Job(place.concept, trial.recipe)
-    previews, cache = place.protocol.prompts[:1], Cache(folder / "cache")
-    run = Run(
-        place.base_name, trial.method, (job,), folder / "run", previews, cache=cache, stopped=place.stop
-    )
+    jobs = tuple(Job(place.concept(trial), trial.recipe) for trial in group if trial.recipe is not None)
+    names = {trial.name: place.digest(trial) for trial in group}
+    if _notes(folder).get("jobs") != names:
+        shutil.rmtree(folder / "run", ignore_errors=True)  # of another group
+        _note(folder, jobs=names)
+    cache, method = Cache(folder / "cache"), str(group[0].condition.method)
+    words = str(group[0].condition.words)
+    previews = tuple(fill(text, words, exact=True) for text in place.protocol.of_role("use").values())[:1]
+    run = Run(place.base_name, method, jobs, folder / "run", previews, cache=cache, stopped=place.stop)
     result: dict[str, Any] = {}
     with closing(run.start(base=place.base, sampler=place.protocol.sampler)) as events:
         for event in events:
             if isinstance(event, Finished):
                 result = event.result
-            yield Progress(trial.name, event)
-    costs = ("seconds", "bytes", "peak_bytes", "added_bytes", "trainable", "steps")
-    _note(folder, **{key: result.get(key) for key in costs})
+            yield Progress(group[0].name, event)
+    for slot, trial in reversed(
+        list(enumerate(group))
+    ):  # the first last, as it tells that all of them are kept
+        _keep(trial, slot, len(group), result, folder / "run", place)
     shutil.rmtree(cache.folder, ignore_errors=True)
+
+
+def _keep(trial: Trial, slot: int, count: int, result: Mapping[str, Any], run: Path, place: Place) -> None:
+    """Note where the file of one trial of a group lies, and its share of what the group cost."""
+    folder = place.folder / "trials" / trial.name
+    if slot:
+        _prepare(folder, place.digest(trial))
+    file = run / result["files"][slot]
+    costs = {key: result.get(key) for key in ("peak_bytes", "added_bytes", "trainable", "steps", "machine")}
+    if count > 1:
+        costs |= {"peak_bytes": None, "added_bytes": None, "shared": count}
+        costs["steps"] = min(result["steps"], getattr(trial.recipe, "steps", result["steps"]))
+    _note(
+        folder,
+        file=file.relative_to(place.folder).as_posix(),
+        strip=_strip(place.folder, run / "samples", slot),
+        bytes=file.stat().st_size,
+        seconds=round(result["seconds"] / count, 3),
+        **costs,
+    )
 
 
 def _draw(trial: Trial, place: Place, folder: Path) -> None:
     """Draw what is missing of the gallery, and note the time per picture."""
-    assert trial.words is not None
-    rows = place.protocol.rows(trial.words, exact=trial.kind == "method")
+    rows = rows_of(trial, place.protocol, place.concept(trial).noun)
     gallery = Gallery(folder / "gallery")
     if not all((gallery.folder / picture.file).exists() for picture in gallery) or len(gallery) > len(rows):
         shutil.rmtree(gallery.folder)
@@ -190,42 +247,54 @@ def _draw(trial: Trial, place: Place, folder: Path) -> None:
         _note(folder, sample_seconds=round(meter.seconds / missing, 5))
 
 
-def whole(trial: Trial, place_folder: Path, protocol: Protocol) -> bool:
+def rows_of(trial: Trial, protocol: Protocol, noun: str) -> list[Drawing]:
+    """What is drawn for a trial: what was taught stands in the prompts exactly as it was taught."""
+    exact = trial.condition.kind in ("method", "file")
+    return protocol.drawings(str(trial.condition.words), noun, exact=exact)
+
+
+def whole(trial: Trial, place_folder: Path, protocol: Protocol, noun: str) -> bool:
     """Whether all of the trial's pictures are there."""
-    if trial.words is None:
+    if trial.condition.words is None:
         return True
     gallery = Gallery(place_folder / "trials" / trial.name / "gallery")
-    rows = protocol.rows(trial.words, exact=trial.kind == "method")
+    rows = rows_of(trial, protocol, noun)
     there = {(p.role, p.prompt, p.seed) for p in gallery if (gallery.folder / p.file).exists()}
     return len(gallery) == len(rows) and there == {(row.id, row.text, row.seed) for row in rows}
 
 
 def _row(trial: Trial, place: Place, status: Status, why: str | None) -> Row:
-    folder = place.folder / "trials" / trial.name
-    notes, done = _notes(folder), status == "done"
-    costs = ("bytes", "seconds", "peak_bytes", "added_bytes", "trainable", "sample_seconds")
+    notes, done = _notes(place.folder / "trials" / trial.name), status == "done"
+    costs = ("bytes", "seconds", "peak_bytes", "added_bytes", "trainable", "sample_seconds", "shared")
+    condition, recipe = trial.condition, trial.recipe
     return Row(
         trial=trial.name,
         title=trial.title,
-        kind=trial.kind,
+        kind=condition.kind,
         status=status,
         reason=why,
+        condition=condition.name,
+        replicate=trial.replicate,
+        seed=trial.seed,
+        fold=trial.fold,
+        method=condition.method,
         cost={key: notes.get(key) for key in costs} if done else {},
-        steps=notes.get("steps") if trial.method else None,
-        recipe=trial.recipe.model_dump(mode="json") if trial.recipe else {},
+        machine=notes.get("machine") or {},
+        steps=notes.get("steps") if condition.taught else None,
+        recipe=recipe.model_dump(mode="json") if recipe else {},
         gallery=f"trials/{trial.name}/gallery" if done else None,
-        strip=_strip(place.folder, folder / "run" / "samples"),
-        digest=place.digest,
+        strip=notes.get("strip") or [],
+        digest=place.digest(trial),
     )
 
 
-def _strip(root: Path, samples: Path) -> list[dict[str, Any]]:
-    """The previews of the run, oldest first, evenly thinned to `STRIP`."""
+def _strip(root: Path, samples: Path, slot: int) -> list[dict[str, Any]]:
+    """The previews of one slot of a run, oldest first, evenly thinned to `STRIP`."""
     found = []
     for folder in sorted(samples.glob("step*")):
         pictures = Gallery(folder).pictures
-        if pictures:
-            file = (folder / pictures[0].file).relative_to(root).as_posix()
+        if slot < len(pictures):
+            file = (folder / pictures[slot].file).relative_to(root).as_posix()
             found.append({"step": int(folder.name.removeprefix("step")), "file": file})
     if len(found) <= STRIP:
         return found

@@ -257,7 +257,7 @@ class Ballot:
             self.voter, seen.pair.id, seen.again, seen.left.condition, seen.right.condition, seen.pair.prompt,
             choice, datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
-        append_line(self.folder / VOTES, json.dumps(asdict(answer), ensure_ascii=False))
+        append_line(self.folder / VOTES, json.dumps(asdict(answer), ensure_ascii=False), flush=True)
         self._answered.add(showing)
 
     def _opened(self, another: bool) -> tuple[int, str]:

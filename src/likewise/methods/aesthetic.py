@@ -22,7 +22,7 @@ from likewise.base import Base
 from likewise.concept import Concept
 from likewise.errors import FormatError, RecipeError
 from likewise.kinds import DIRECTION
-from likewise.method import Adapter, Group, Method
+from likewise.method import Adapter, Choices, Group, Method
 from likewise.recipe import Recipe
 from likewise.stack import Span, Stack
 from likewise.tower import TextOutput, TextTower, Tokens, Twin
@@ -276,6 +276,10 @@ class Aesthetic(Method[AestheticRecipe]):
     )
     recipe = AestheticRecipe
     kind = DIRECTION
+    space = (
+        Choices("gradient_steps", (5, 10, 20, 50)),
+        Choices("gradient_rate", (0.25, 1, 5, 25), times=True),
+    )
     trains = False
 
     def unsupported(self, base: Base) -> str | None:

@@ -18,7 +18,7 @@ from likewise.base import Base
 from likewise.errors import FormatError
 from likewise.kinds import WEIGHTS
 from likewise.memory import release
-from likewise.method import Adapter, Group, Method
+from likewise.method import Adapter, Choices, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.snapshot import Resting, Snapshot
 from likewise.stack import Stack
@@ -159,6 +159,10 @@ class DreamBooth(Method[DreamBoothRecipe]):
     )
     recipe = DreamBoothRecipe
     kind = WEIGHTS
+    space = (
+        Choices("learning_rate", (0.25, 0.5, 1, 2, 4), times=True),
+        Choices("steps", (0.5, 1, 2), times=True),
+    )
     stackable = False
 
     def attach(self, base: Base, stack: Stack) -> DreamBoothAdapter:

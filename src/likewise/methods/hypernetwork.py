@@ -22,7 +22,7 @@ from likewise.artifact import Artifact
 from likewise.base import Base, Site
 from likewise.errors import FormatError, RecipeError, UnsupportedError
 from likewise.kinds import NETWORK
-from likewise.method import Adapter, Group, Method
+from likewise.method import Adapter, Choices, Group, Method
 from likewise.recipe import LearningRate, Rate, Recipe, Steps, TrainingRecipe
 from likewise.stack import Stack, stream
 
@@ -328,6 +328,10 @@ class Hypernetwork(Method[HypernetworkRecipe]):
     )
     recipe = HypernetworkRecipe
     kind = NETWORK
+    space = (
+        Choices("learning_rate", (0.25, 0.5, 1, 2, 4), times=True),
+        Choices("steps", (0.5, 1, 2), times=True),
+    )
 
     def unsupported(self, base: Base) -> str | None:
         """A base must offer attention sites."""

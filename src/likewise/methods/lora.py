@@ -20,7 +20,7 @@ from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError, RecipeError
 from likewise.kinds import LOW_RANK
-from likewise.method import Adapter, Group, Method
+from likewise.method import Adapter, Choices, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.stack import Stack, by_slot, stream, to_slots
 
@@ -208,6 +208,11 @@ class LoRA(Method[LoRARecipe]):
     )
     recipe = LoRARecipe
     kind = LOW_RANK
+    space = (
+        Choices("learning_rate", (0.25, 0.5, 1, 2, 4), times=True),
+        Choices("rank", (4, 8, 16, 32)),
+        Choices("steps", (0.5, 1, 2), times=True),
+    )
 
     def attach(self, base: Base, stack: Stack) -> LoRAAdapter:
         """Identity-initialised factors for every job; targets and text training must agree across jobs."""

@@ -18,7 +18,7 @@ from likewise.artifact import Artifact
 from likewise.base import Base
 from likewise.errors import FormatError, RecipeError
 from likewise.kinds import WORDS
-from likewise.method import Adapter, Group, Method
+from likewise.method import Adapter, Choices, Group, Method
 from likewise.recipe import LearningRate, Rate, Steps, TrainingRecipe
 from likewise.stack import Span, Stack, stream, to_slots
 from likewise.tower import TextTower, Word
@@ -187,6 +187,11 @@ class TextualInversion(Method[TextualInversionRecipe]):
     )
     recipe = TextualInversionRecipe
     kind = WORDS
+    space = (
+        Choices("learning_rate", (0.25, 0.5, 1, 2, 4), times=True),
+        Choices("vectors", (1, 2, 4, 8)),
+        Choices("steps", (0.5, 1, 2), times=True),
+    )
 
     def attach(self, base: Base, stack: Stack) -> TextualInversionAdapter:
         """Vectors of every job for every tower, starting at the job's initialiser."""

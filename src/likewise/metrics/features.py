@@ -11,8 +11,9 @@ import importlib
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,15 +71,18 @@ class Features(ABC):
         raise RecipeError(f"{self.id} does not read text", "use clip")
 
 
-def read(features: Features, pictures: Sequence[Image.Image]) -> Reading:
-    """Look at `pictures` in batches, whose size does not change the result."""
+def read(features: Features, pictures: Iterable[Image.Image]) -> Reading:
+    """Look at `pictures` in batches, whose size does not change the result; no more than two are held at once."""
     vectors: list[Tensor] = []
     whole: list[Tensor] = []
     styles: list[Tensor] = []
     small: list[Tensor] = []
     labels: list[Mapping[str, str]] = []
-    for start in range(0, len(pictures), BATCH):
-        part = [upright(picture) for picture in pictures[start : start + BATCH]]
+    failed: list[bool] = []
+    rest = iter(pictures)
+    while batch := list(islice(rest, BATCH)):
+        failed += [blank(picture) for picture in batch]
+        part = [upright(picture) for picture in batch]
         vectors.append(features.images(part).float().cpu())
         seen = features.appearance(part)
         whole.append(vectors[-1] if seen is None else seen.float().cpu())
@@ -86,11 +90,12 @@ def read(features: Features, pictures: Sequence[Image.Image]) -> Reading:
         styles += [] if manner is None else [manner.float().cpu()]
         small.append(miniatures(part))
         labels += features.labels(part)
-    failed = tuple(blank(picture) for picture in pictures)
     if not vectors:
         return Reading(torch.empty(0, 0), (), torch.empty(0, 0))
     style = torch.cat(styles) if styles else None
-    return Reading(torch.cat(vectors), failed, torch.cat(whole), tuple(labels), style, torch.cat(small))
+    return Reading(
+        torch.cat(vectors), tuple(failed), torch.cat(whole), tuple(labels), style, torch.cat(small)
+    )
 
 
 def channels(maps: Sequence[Tensor]) -> Tensor:

@@ -65,6 +65,18 @@ class Reading:
     def __len__(self) -> int:
         return len(self.failed)
 
+    def pick(self, rows: Sequence[int]) -> Reading:
+        """What was seen in some of the pictures, in this order."""
+        chosen = list(rows)
+        return Reading(
+            self.vectors[chosen],
+            tuple(self.failed[row] for row in chosen),
+            self.appearance[chosen],
+            tuple(self.labels[row] for row in chosen) if self.labels else (),
+            None if self.style is None else self.style[chosen],
+            None if self.miniatures is None else self.miniatures[chosen],
+        )
+
 
 @dataclass(frozen=True)
 class Evidence:

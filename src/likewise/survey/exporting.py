@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from likewise.files import write_with
 from likewise.survey import missing
 from likewise.survey.store import MODELS, Store
+from likewise.wording import FORMULA
 
 EXPORTS = ("xlsx", "csv", "parquet")
-FORMULA = r"^'*[=+\-@\t\r]"
-"""Text that a spreadsheet program would compute, were it not for the apostrophes before it."""
 MOST_LINES = 1_048_576
 """The most lines of a sheet; spreadsheet programs cannot open more."""
 
@@ -71,8 +69,3 @@ def _write_sheets(store: Store, query: str, chosen: str, path: Path) -> None:
                     assert sheet is not None
                     sheet.write_row(line, 0, row)
                     line += 1
-
-
-def defused(text: str) -> str:
-    """A cell of CSV: text that begins like a formula gets an apostrophe before it."""
-    return re.sub(FORMULA, r"'\g<0>", text)

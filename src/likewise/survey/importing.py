@@ -25,9 +25,9 @@ from likewise.errors import SurveyError
 from likewise.files import MARKS, decode
 from likewise.survey import fetching
 from likewise.survey.archive import Archive
-from likewise.survey.exporting import FORMULA
 from likewise.survey.shapes import LARGEST, SMALL, count, quantity, read, text, when
 from likewise.survey.store import MODELS, Snapshot, Store
+from likewise.wording import FORMULA
 
 NAMES = {
     "id": ("id", "model id", "modelid"),

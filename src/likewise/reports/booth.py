@@ -11,13 +11,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from likewise import page
 from likewise.comparison import votes
 from likewise.comparison.voting import Ballot
 from likewise.errors import Error
 from likewise.local import missing
 from likewise.local.guard import App
 from likewise.local.pictures import Pictures
+from likewise.reports import page
 from likewise.statistics.preference import CHOICES
 
 try:
@@ -121,7 +121,7 @@ class _Booth:
 
 def _page(template: str, script: str | None, **view: Any) -> Response:
     return HTMLResponse(
-        page.render(_HERE, template, {"sheets": ("page.css", "booth.css"), "script": script, **view})
+        page.render(template, {"sheets": ("page.css", "booth.css"), "script": script, **view})
     )
 
 

@@ -1,4 +1,4 @@
-"""A page: what every HTML file of likewise shares, the comparison's and the survey's alike. It knows neither.
+"""Page: what every HTML file of likewise shares, the comparison's and the survey's alike. It knows neither.
 
 One self-contained file: the look of `page.css` and a sheet of its own, a script if it has one, and a policy that
 lets a browser run and fetch nothing else. Layout common to all is in `page.html.j2`, and `served.html.j2` is for pages that
@@ -23,25 +23,25 @@ SHEET = _HERE / "page.css"
 """The sheet that comes first in every page."""
 
 
-def write(folder: Path, view: Mapping[str, Any], out: Path) -> Path:
-    """Fill `report.html.j2` of a folder of this package with `view`, and write it to `out`.
+def write(name: str, view: Mapping[str, Any], out: Path) -> Path:
+    """Fill `NAME.html.j2` of this package with `view`, and write it to `out`.
 
-    Its `report.css` comes after the common sheet, its `report.js` is taken if it is there. All values are escaped.
+    Its `NAME.css` comes after the common sheet, its `NAME.js` is taken if it is there. All values are escaped.
     """
-    sheets, script = (SHEET, folder / "report.css"), folder / "report.js"
+    sheets, script = (SHEET, _HERE / f"{name}.css"), _HERE / f"{name}.js"
     texts = {"css": "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)}
     if script.exists():
         texts["js"] = script.read_text(encoding="utf-8")
     inlined: dict[str, str] = {}
-    for name, text in texts.items():
+    for kind, text in texts.items():
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        inlined |= {name: Markup(text), f"{name}_hash": f"sha256-{digest}"}
-    return write_text(out, render(folder, "report.html.j2", {**view, **inlined}) + "\n")
+        inlined |= {kind: Markup(text), f"{kind}_hash": f"sha256-{digest}"}
+    return write_text(out, render(f"{name}.html.j2", {**view, **inlined}) + "\n")
 
 
-def render(folder: Path, template: str, view: Mapping[str, Any]) -> str:
-    """A template of a folder, filled with `view`; it may extend the common ones. All values are escaped."""
-    loader = jinja2.FileSystemLoader([folder, _HERE])
+def render(template: str, view: Mapping[str, Any]) -> str:
+    """A template of this package, filled with `view`. All values are escaped."""
+    loader = jinja2.FileSystemLoader(_HERE)
     engine = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return engine.get_template(template).render(view)
 

@@ -14,8 +14,9 @@ import pytest
 pytest.importorskip("uvicorn", reason="the studio extra")
 pytest.importorskip("starlette", reason="the studio extra")
 
-from likewise.comparison import booth, voting
+from likewise.comparison import voting
 from likewise.comparison.voting import Ballot
+from likewise.reports import booth
 from tests.browser import Browser
 from tests.comparison.ballots import TRIALS, comparison
 from tests.local.served import Site, served

@@ -1,4 +1,4 @@
-"""The drawings of the survey's page as plain numbers; `report.html.j2` turns them into SVG.
+"""Survey charts: the drawings of the survey's page as plain numbers; `survey.html.j2` turns them into SVG.
 
 Scales are logarithmic wherever downloads are: tails are heavy. Nothing here knows of files or of statistics.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from likewise.page import scale
+from likewise.reports.page import scale
 from likewise.survey.statistics.summary import BINS_PER_DECADE
 
 Row = dict[str, Any]

@@ -21,13 +21,15 @@ import pytest
 from typer.testing import CliRunner
 
 from likewise.cli import app
-from likewise.survey import answer, drawings, exporting, prose, report
+from likewise.reports import survey as report
+from likewise.reports import survey_charts as drawings
+from likewise.survey import answer, exporting, prose
 from likewise.survey import store as stores
 from likewise.survey.statistics import analyse
 from likewise.survey.store import Mode
 from rehearsal import catalogue
+from tests.reports.pages import Page
 from tests.survey.known import TAKEN, model, written
-from tests.survey.page import Page
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +258,9 @@ def test_a_browser_opens_the_page(found: dict[str, Any], tmp_path: Path) -> None
     assert done.stdout.count("</section>") == report.build(found, tmp_path / "again.html").read_text().count(
         "</section>"
     )
+
+
+# ------------------------------------------------------------------------------------------- the answer in words
 
 
 def test_the_page_begins_with_the_answer_and_its_estimates(found: dict[str, Any], tmp_path: Path) -> None:

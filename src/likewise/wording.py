@@ -1,14 +1,19 @@
-"""How the page says a number: with few digits, a unit people know and, for a score, its interval."""
+"""Wording: how a number is said to people, with few digits, a unit they know and, for a score, its interval. It also keeps a
+table's text from being computed."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 Row = dict[str, Any]
 
 MISSING = "not measured"
+FORMULA = r"^'*[=+\-@\t\r]"
+"""Text that a spreadsheet program would compute, were it not for the apostrophes before it."""
 
 
 def finite(value: Any) -> float | None:
@@ -43,15 +48,30 @@ def time_text(value: Any) -> str:
     return f"{whole} {unit} {rest} {rest_unit}" if rest else f"{whole} {unit}"
 
 
-def score_text(score: Row | None) -> str:
-    """A score with its interval: 0.62 [0.55, 0.69]."""
-    low, mean, high = interval(score)
-    if mean is None:
+def measured_text(value: Any, low: Any = None, high: Any = None, digits: int = 2) -> str:
+    """A value with its interval: 0.62 [0.55, 0.69]."""
+    texts = [_signless(number, digits) for number in map(finite, (value, low, high)) if number is not None]
+    if finite(value) is None:
         return MISSING
-    return f"{mean:.2f}" if low is None or high is None else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]" if len(texts) == 3 else texts[0]
 
 
-def interval(score: Row | None) -> tuple[float | None, float | None, float | None]:
-    """Low, mean and high of a score, each None where it is not known."""
-    low, mean, high = (finite((score or {}).get(key)) for key in ("low", "mean", "high"))
-    return low, mean, high
+def _signless(value: float, digits: int) -> str:
+    """With a true minus, and without one before nothing."""
+    text = f"{value:.{digits}f}"
+    return minus(text if float(text) else text.removeprefix("-"))
+
+
+def minus(text: str) -> str:
+    """The text with true minus signs before its numbers."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
+
+
+def listed(words: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def defused(text: str) -> str:
+    """A cell of CSV: text that begins like a formula gets an apostrophe before it."""
+    return re.sub(FORMULA, r"'\g<0>", text)

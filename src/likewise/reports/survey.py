@@ -1,7 +1,7 @@
 """The survey's page and table: what `statistics.analyse` found, for people.
 
 One HTML file that needs no other file and no network. It computes no statistic of its own; words and layout are
-in `report.html.j2`, its look in the sheet of all pages and the few rules of `report.css`.
+in `survey.html.j2`, its look in the sheet of all pages and the few rules of `survey.css`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from likewise import page
 from likewise.files import write_text
-from likewise.page.wording import count_text, size_text
-from likewise.survey import answer, drawings, prose
-from likewise.survey.exporting import defused
+from likewise.reports import page
+from likewise.reports import survey_charts as drawings
+from likewise.survey import answer, prose
 from likewise.survey.statistics.exposure import BASES, FITTED_ON
 from likewise.survey.statistics.members import COMPARED, TITLES
 from likewise.survey.statistics.ratings import FITTED_ON as VOTES_ON
 from likewise.survey.statistics.resampling import LEAST_CREATORS, LEAST_OF_SUMS
 from likewise.survey.statistics.summary import Row
+from likewise.wording import count_text, defused, size_text
 
 MISSING = "—"
 WARNING = (
@@ -34,7 +34,7 @@ _VERDICTS = {"more": "more", "less": "less", "same": "practically the same", "un
 
 def build(found: Row, out: Path) -> Path:
     """Write the page of an analysis to `out` and return it."""
-    return page.write(Path(__file__).parent, _view(found), out)
+    return page.write("survey", _view(found), out)
 
 
 def write_csv(found: Row, out: Path) -> Path:

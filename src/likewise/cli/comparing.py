@@ -1,0 +1,215 @@
+"""The commands that compare: compare and demo."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from likewise.cli import terminal
+from likewise.cli.app import app, split
+from likewise.cli.guard import stopping, tracebacks_in
+from likewise.cli.teaching import BaseName, ClassPictures, Noun, Out, Pictures, Token, announce, look
+from likewise.errors import Interrupted, RecipeError, RunError, StorageError
+from likewise.files import read_text
+
+if TYPE_CHECKING:
+    from likewise.comparison.comparison import Comparison
+
+_NOTHING = (None, "", "not measured", "no training")
+"""What the report's table says where there is no value."""
+Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
+
+Names = Annotated[
+    str | None, typer.Option("--methods", metavar="A,B,...", help="Which ones, or none; else every method.")
+]
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option("--condition", metavar="NAME=METHOD,KEY=VALUE,...", help="One more line to compare."),
+]
+Others = Annotated[
+    list[Path] | None, typer.Option("--with", metavar="FILE", help="A file that others taught.")
+]
+SizeName = Annotated[
+    str, typer.Option(metavar="SIZE", help="quick shows, standard decides, thorough decides more.")
+]
+PerMethod = Annotated[
+    int | None, typer.Option("--seeds-per-method", metavar="N", min=1, help="Trainings per method.")
+]
+KindName = Annotated[
+    str | None, typer.Option(metavar="KIND", help="object, live, person or style; else by the noun.")
+]
+Description = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="The subject in words, for the untaught base.")
+]
+PromptFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A prompt per line, with {} for the concept.")
+]
+Seeds = Annotated[int | None, typer.Option(metavar="N", min=1, help="Pictures per prompt.")]
+HoldOut = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Pictures kept for judging; else by their number.")
+]
+SampleSteps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Denoising steps.")]
+Tune = Annotated[
+    bool, typer.Option("--tune", help="Also look for each method's best settings, with equal effort.")
+]
+
+
+@app.command()
+def compare(
+    pictures: Pictures = None,
+    noun: Noun = None,
+    names: Names = None,
+    conditions: Conditions = None,
+    others: Others = None,
+    size: SizeName = "quick",
+    replicates: PerMethod = None,
+    kind: KindName = None,
+    base: BaseName = "pocket",
+    token: Token = None,
+    class_pictures: ClassPictures = None,
+    description: Description = None,
+    prompts: PromptFile = None,
+    seeds: Seeds = None,
+    hold_out: HoldOut = None,
+    sample_steps: SampleSteps = None,
+    tune: Tune = False,
+    out: Out = None,
+    show: Open = False,
+) -> None:
+    """Teach by every method and see which one to use.
+
+    PICTURES are a folder, a zip or files, at least four of them. Hyperparameters follow as key=value, for all
+    methods that have them, or as method.key=value. The same command with --out goes on with a comparison.
+
+    \b
+    Example:
+      likewise compare photos/ --noun dog
+      likewise compare photos/ --noun dog --size standard
+      likewise compare photos/ --noun dog --methods lora,dreambooth --condition big=lora,rank=32
+    """
+    paths, settings = split(pictures or [])
+    paths, noun, token = look(paths, noun, token, class_pictures)
+    chosen = None if names is None else names.replace(",", " ").replace("-", "_").split()
+    if chosen == []:
+        raise typer.BadParameter("name at least one, or none", param_hint="--methods")
+    options = _for_all(settings) | {
+        "methods": [] if chosen == ["none"] else chosen,
+        "conditions": conditions, "files": others, "size": size, "replicates": replicates, "kind": kind,
+        "description": description, "prompts": _lines(prompts), "seeds": seeds, "hold_out": hold_out,
+        "tune": tune or None,
+    }  # fmt: skip
+    announce(base)
+    from likewise.base import Sampler
+    from likewise.comparison.preparing import prepare
+
+    options["sampler"] = Sampler(steps=sample_steps) if sample_steps else None
+    words = {"noun": noun, "token": token, "class_pictures": class_pictures}
+    source = paths[0] if len(paths) == 1 else paths
+    perform(prepare(source, base=base, out=out, **words, **options), show)  # type: ignore[arg-type]
+
+
+@app.command()
+def demo(
+    settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", hidden=True)] = None,
+    out: Out = None,
+    show: Open = False,
+) -> None:
+    """Compare all methods on a bundled concept.
+
+    Needs no pictures, no network and no GPU, and takes minutes. Hyperparameters may follow as key=value.
+
+    \b
+    Example:
+      likewise demo --open
+    """
+    paths, pairs = split(settings or [])
+    if paths:
+        raise typer.BadParameter(
+            "the demo brings its own pictures; likewise compare takes yours", param_hint=str(paths[0])
+        )
+    folder = Path(str(resources.files("likewise"))) / "pocket" / "concepts" / "cat"
+    facts = _facts(folder)
+    announce("pocket")
+    from likewise.comparison.preparing import prepare
+
+    words = {"noun": facts["noun"], "token": facts.get("token"), "description": facts.get("description")}
+    perform(prepare(folder, base="pocket", out=out, **words, **_for_all(pairs)), show)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads((folder / "concept.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError("the bundled concept is not there", "install likewise again") from None
+
+
+def _for_all(pairs: Sequence[str]) -> dict[str, Any]:
+    """`steps=100` as it is, and `lora.rank=8` under `recipes`."""
+    from likewise.recipe import setting
+
+    options: dict[str, Any] = {"recipes": {}}
+    for key, value in map(setting, pairs):
+        method, dot, name = key.rpartition(".")
+        if dot:
+            options["recipes"].setdefault(method.replace("-", "_"), {})[name] = value
+        else:
+            options[key] = value
+    return options
+
+
+def _lines(file: Path | None) -> list[str] | None:
+    if file is None:
+        return None
+    try:
+        lines = [line.strip() for line in read_text(file, fallback="cp1252").split("\n")]
+    except OSError as error:
+        raise RecipeError(f"{file} cannot be read: {error.strerror}", "it holds a prompt per line") from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def perform(comparison: Comparison, show: bool) -> None:
+    from likewise.cli.progress import follow_comparison
+    from likewise.reports import comparison as report
+
+    folder = comparison.folder
+    comparison.command = shlex.join(["likewise", *sys.argv[1:]])
+    terminal.say(f"comparing in {terminal.short(folder)}")
+    again = f"the same command with --out {terminal.quoted(folder)}"
+    with tracebacks_in(folder):
+        with stopping(comparison.stop):
+            try:
+                follow_comparison(comparison.start(), folder)
+            except Interrupted as stopped:
+                raise Interrupted(stopped.message, f"{again} goes on from here") from None
+            except StorageError as error:
+                raise error.then(f"{again} goes on from here") from None
+        page = report.build(folder)
+        _summarise(report.table(folder))
+    terminal.result(terminal.short(page))
+    if show:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    rows = [row for row in comparison.rows() if row.kind in ("method", "file")]
+    if not any(row.status == "done" for row in rows):
+        raise RunError("nothing could be taught or drawn", "the warnings above say why, one by one")
+
+
+def _summarise(rows: Sequence[dict[str, Any]]) -> None:
+    """The report's table, less what is empty, and under it why a condition or some of its trainings has no result."""
+    done = [{key: "" if text in _NOTHING else text for key, text in row.items()} for row in rows]
+    done = [row for row in done if row["status"] == "done"]
+    left_out = ("status", "reason")
+    titles = [title for title in rows[0] if title not in left_out and any(row[title] for row in done)]
+    terminal.table(titles, [[row[title] for title in titles] for row in done], aside=True)
+    for row in rows:
+        if row["reason"] and row["status"] != "skipped":
+            terminal.say(f"{row['condition']}, {row['status']}: {row['reason']}", "warning")

@@ -1,0 +1,281 @@
+"""Tuning: each method at its own best settings, found with the same number of tries on pictures and prompts of their own.
+
+Every method declares the space that is searched (`Method.space`). Eight settings of it, the defaults among them, are taught
+for a quarter of their steps, the better four for half, the better two for all (successive halving, Jamieson & Talwalkar
+2016, arXiv 1502.07943). Each round is a comparison of its own: on development prompts and on the fold that no verdict uses.
+The default is kept unless another is better by more than one standard error. What a person has set is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import typing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from likewise import methods
+from likewise.comparison.concluded import read_verdict
+from likewise.comparison.design import Condition
+from likewise.comparison.protocol import Protocol
+from likewise.comparison.results import Row
+from likewise.comparison.standing import Measured, Standing
+from likewise.concept import Fold, slug
+from likewise.errors import RecipeError
+from likewise.events import Event
+from likewise.files import write_text
+from likewise.method import Choices
+from likewise.recipe import Recipe, TrainingRecipe
+
+if TYPE_CHECKING:
+    from likewise.base import Base
+    from likewise.metrics.features import Panel
+
+TRIES = 8
+"""Settings of each method in the first round."""
+ROUNDS = ((TRIES, 4), (TRIES // 2, 2), (TRIES // 4, 1))
+"""How many settings a round keeps, and by what its steps are divided."""
+SEED = 20
+
+
+@dataclass(frozen=True)
+class Search:
+    """On what settings are tried: prompts and held-out pictures that no verdict uses."""
+
+    protocol: Protocol
+    fold: Fold
+
+
+class Stage(typing.Protocol):
+    """A comparison, as far as a search knows it."""
+
+    folder: Path
+    conditions: Sequence[Condition]
+    loaded: Base | None
+
+    def start(self, *, judges: Panel | None = None) -> Iterator[Event]:
+        """Do what is pending."""
+
+    def rows(self) -> list[Row]:
+        """The rows so far."""
+
+    def staged(self, name: str, conditions: Sequence[Condition], search: Search) -> Stage:
+        """A comparison of other conditions on the search's prompts and pictures, in a folder of this one's."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """One setting of one method."""
+
+    name: str
+    settings: Mapping[str, Any]
+    """What differs from the defaults; empty for the defaults."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search of one method ended with."""
+
+    condition: str
+    settings: Mapping[str, Any]
+    """What differs from the defaults; empty where these are as good, or where nothing could be told."""
+    told: bool
+    """Whether the defaults or the best had a score."""
+    edges: tuple[str, ...]
+    """Settings whose best value is the least or the greatest that was tried."""
+    tries: int
+    seconds: float
+    """Of training, in all rounds together."""
+
+    def sentence(self, title: str) -> str:
+        """What people are told."""
+        if not self.told:
+            return f"{title} keeps its defaults: none of {self.tries} settings has a score on the composite axis."
+        if not self.settings:
+            return f"{title} keeps its defaults: none of {self.tries} settings is better by a standard error."
+        given = ", ".join(f"{key}={value:g}" for key, value in self.settings.items())
+        edge = (
+            f" The best {' and '.join(self.edges)} lies at the edge of what was tried." if self.edges else ""
+        )
+        return f"{title} is best with {given} among {self.tries} settings.{edge}"
+
+
+def search(
+    comparison: Stage, plan: Search, judges: Panel | None = None
+) -> Generator[Event, None, tuple[list[Condition], list[str]]]:
+    """Search for every method that is compared under its own name.
+
+    Returns a condition for each that is better with other settings, and what people are told, a sentence each. Writes
+    tuning.json. Each round is a comparison in `tuning/`, so a search goes on where it was stopped.
+    """
+    plain = {one.name: one for one in comparison.conditions if _searched(one)}
+    going = {name: tries(one) for name, one in plain.items()}
+    said = [
+        f"{plain[n].title} is not tuned: no setting is left to try." for n, t in going.items() if len(t) == 1
+    ]
+    counts = {name: len(some) for name, some in going.items() if len(some) > 1}
+    going = {name: going[name] for name in counts}
+    spent = dict.fromkeys(counts, 0.0)
+    rounds, found = [], list[Found]()
+    for number in range(len(ROUNDS) if going else 0):
+        stage = _stage(
+            comparison, plan, number, [(plain[name], one) for name in going for one in going[name]]
+        )
+        yield from stage.start(judges=judges)
+        comparison.loaded = stage.loaded  # a base that a trial left changed was loaded again
+        standings = read_verdict(stage.folder)[0]
+        for name, some in going.items():
+            spent[name] += _seconds(stage, some)
+        rounds.append([_told(standings, one) for some in going.values() for one in some])
+        if number + 1 < len(ROUNDS):
+            going = {name: survivors(standings, some, ROUNDS[number + 1][0]) for name, some in going.items()}
+        else:
+            found = [
+                replace(best(standings, some, plain[name]), tries=counts[name], seconds=round(spent[name], 1))
+                for name, some in going.items()
+            ]
+    said += [one.sentence(plain[one.condition].title) for one in found]
+    book = {"schema": 1, "rounds": rounds, "found": [asdict(one) for one in found], "notes": said}
+    write_text(comparison.folder / "tuning.json", json.dumps(book, indent=1, allow_nan=False))
+    return [_tuned(plain[one.condition], one) for one in found if one.settings], said
+
+
+def _searched(one: Condition) -> bool:
+    """Whether it is a method under its own name, and no condition beside it or file of others."""
+    return one.taught and one.name == slug(str(one.method))
+
+
+def _stage(comparison: Stage, plan: Search, number: int, asked: Sequence[tuple[Condition, Try]]) -> Stage:
+    """One round as a comparison: the untaught base and every setting that is still tried, taught for a part of its steps."""
+    floor = [one for one in comparison.conditions if one.kind == "floor"]
+    tried = [_condition(plain, one, ROUNDS[number][1]) for plain, one in asked]
+    return comparison.staged(f"round-{number + 1}", [*floor, *tried], plan)
+
+
+def _seconds(stage: Stage, some: Sequence[Try]) -> float:
+    names = {one.name for one in some}
+    return sum(float(row.cost.get("seconds") or 0.0) for row in stage.rows() if row.condition in names)
+
+
+def _told(standings: Sequence[Standing], one: Try) -> dict[str, Any]:
+    measured = _measured(standings, one.name)
+    value = measured.value if measured else None
+    return {"name": one.name, "settings": dict(one.settings), "value": value}
+
+
+def _condition(plain: Condition, one: Try, share: int) -> Condition:
+    assert plain.recipe is not None
+    recipe = plain.recipe.override(one.settings)
+    recipe = recipe.override(shortened(recipe, share))
+    title = f"{plain.title}, try {one.name.rpartition('-')[2]}"
+    return replace(plain, name=one.name, title=title, recipe=recipe, given=dict(one.settings))
+
+
+def _tuned(plain: Condition, found: Found) -> Condition:
+    assert plain.recipe is not None
+    recipe, given = plain.recipe.override(found.settings), {**plain.given, **found.settings}
+    return replace(
+        plain, name=f"{plain.name}-tuned", title=f"{plain.title}, tuned", recipe=recipe, given=given
+    )
+
+
+def tries(plain: Condition) -> list[Try]:
+    """The condition as it is, and settings that spread evenly over every axis of the method's space (a Latin hypercube).
+
+    What the condition was given is no axis. Raises `RecipeError` where a factor has no number to act on.
+    """
+    assert plain.recipe is not None
+    recipe, axes = plain.recipe, _axes(plain)
+    default = Try(f"{plain.name}-0", {})
+    if not axes:
+        return [default]
+    draw, others = random.Random(f"{SEED}/{plain.method}"), dict[str, dict[str, Any]]()
+    for _ in range(TRIES):  # again, as rows may repeat one another or the defaults
+        columns = {key: _spread(values, draw) for key, values in axes.items()}
+        for values in zip(*columns.values(), strict=True):
+            row = {key: v for key, v in zip(columns, values, strict=True) if v != getattr(recipe, key)}
+            if row and len(others) < TRIES - 1:
+                others.setdefault(json.dumps(row, sort_keys=True), row)
+    return [default, *(Try(f"{plain.name}-{number}", row) for number, row in enumerate(others.values(), 1))]
+
+
+def _axes(plain: Condition) -> dict[str, list[float]]:
+    """The values of every setting that is searched, as numbers of the recipe's own kind."""
+    return {
+        choices.key: _values(choices, plain.recipe)
+        for choices in methods.get(str(plain.method)).space
+        if plain.recipe is not None and choices.key not in plain.given
+    }
+
+
+def _values(choices: Choices, recipe: Recipe) -> list[float]:
+    """The values of one axis as numbers of the recipe's own kind."""
+    if not choices.times:
+        return list(choices.values)
+    own = getattr(recipe, choices.key)
+    if isinstance(own, str):
+        raise RecipeError(
+            f"{choices.key}={own} is a schedule, which a search cannot scale",
+            f"give one number for {choices.key}",
+        )
+    scaled = [own * value for value in choices.values]
+    return (
+        [max(1, round(value)) for value in scaled]
+        if isinstance(own, int)
+        else [float(f"{v:.3g}") for v in scaled]
+    )
+
+
+def _spread(values: Sequence[float], draw: random.Random) -> list[float]:
+    """`TRIES` values in random order, each as often as any other as far as that goes."""
+    column: list[float] = []
+    while len(column) < TRIES:
+        column += draw.sample(list(values), len(values))
+    return column[:TRIES]
+
+
+def shortened(recipe: Recipe, share: int) -> dict[str, Any]:
+    """The settings of one round: training for a part of its steps. What trains nothing stays as it is."""
+    if not isinstance(recipe, TrainingRecipe):
+        return {}
+    return {"steps": max(1, recipe.steps // share)}
+
+
+def survivors(standings: Sequence[Standing], asked: Sequence[Try], count: int) -> list[Try]:
+    """The best `count` tries of a round; the defaults always go on, as they are what the best is compared with."""
+    order = sorted(asked, key=lambda one: -_value(standings, one.name))
+    kept = order[:count]
+    default = next(one for one in asked if not one.settings)
+    return kept if default in kept else [*kept[: count - 1], default]
+
+
+def best(standings: Sequence[Standing], last: Sequence[Try], plain: Condition) -> Found:
+    """The setting of the last round that is better than the defaults by more than a standard error, else the defaults."""
+    default = next(one for one in last if not one.settings)
+    first = max(last, key=lambda one: _value(standings, one.name))
+    measured, own = _measured(standings, first.name), _measured(standings, default.name)
+    told = measured is not None
+    if measured is None or measured.error is None:
+        better = False
+    else:
+        better = own is None or measured.value > own.value + measured.error
+    settings = dict(first.settings) if better else {}
+    edges = tuple(
+        key
+        for key, values in _axes(plain).items()
+        if better and settings.get(key, getattr(plain.recipe, key)) in (min(values), max(values))
+    )
+    return Found(plain.name, settings, told, edges, len(last), 0.0)
+
+
+def _measured(standings: Sequence[Standing], name: str) -> Measured | None:
+    return next((one.axes.get("composite") for one in standings if one.name == name), None)
+
+
+def _value(standings: Sequence[Standing], name: str) -> float:
+    """A try without a result is the worst."""
+    measured = _measured(standings, name)
+    return measured.value if measured else -math.inf

@@ -1,0 +1,78 @@
+"""What the words of `likewise compare` become, before anything is taught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from likewise.cli import app, comparing
+from likewise.comparison.comparison import Comparison
+from tests.bases import lora_run, pictures
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The comparison that a command line asks for; it is not started."""
+    prepared: list[Comparison] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparing, "_compare", lambda comparison, show: prepared.append(comparison))
+    pictures(Path("photos"), 8)
+
+    def run(*words: object) -> Comparison:
+        line = ["compare", "photos", "--noun", "dog", "--base", "tiny:sd", "--out", "out", *map(str, words)]
+        result = CliRunner().invoke(app, line, prog_name="likewise")
+        assert result.exit_code == 0, result.output
+        return prepared[-1]
+
+    return run
+
+
+def test_every_option_reaches_the_comparison(asked: Any, tmp_path: Path) -> None:
+    list(lora_run(tmp_path, tmp_path / "run", steps=1).start())
+    file = next((tmp_path / "run").glob("*.safetensors"))
+    Path("prompts.txt").write_text("# mine\na {} at night\n\na red {}\n", encoding="utf-8")
+    made = asked(
+        "--methods", "lora", "--condition", "big=lora,rank=16", "--condition", "words=textual-inversion,vectors=2",
+        "--with", file, "--size", "standard", "--seeds-per-method", 2, "--kind", "object", "--tune",
+        "--prompts", "prompts.txt", "--seeds", 3, "--hold-out", 2, "--sample-steps", 7, "--description", "a grey dog",
+        "lora.rank=4", "steps=9",
+    )  # fmt: skip
+    assert [one.kind for one in made.conditions] == [
+        "floor",
+        "description",
+        "method",
+        "method",
+        "method",
+        "file",
+    ]
+    lora, big, words = (one for one in made.conditions if one.taught)
+    assert [(one.name, one.title, dict(one.given)) for one in (lora, big, words)] == [
+        ("lora", "LoRA", {"steps": 9, "rank": 4}),
+        ("big", "big", {"steps": 9, "rank": 16}),
+        ("words", "words", {"steps": 9, "vectors": 2}),
+    ]
+    assert made.conditions[1].words == "a grey dog"
+    assert made.conditions[-1].file == file
+    protocol = made.protocol
+    assert (protocol.size, protocol.replicates, protocol.kind, protocol.seeds) == (
+        "standard",
+        2,
+        "object",
+        (0, 1, 2),
+    )
+    assert list(protocol.of_role("use").values()) == ["a {} at night", "a red {}"]
+    assert protocol.sampler.steps == 7
+    assert all(len(fold.held_out) == 2 for fold in made.folds)
+    assert made.search is not None
+
+
+def test_methods_are_all_or_those_named_or_none(asked: Any) -> None:
+    assert len([one for one in asked().conditions if one.taught]) == 5
+    assert [one.name for one in asked("--methods", "lora,textual-inversion").conditions if one.taught] == [
+        "lora",
+        "textual_inversion",
+    ]
+    assert not [one for one in asked("--methods", "none").conditions if one.taught]
