@@ -48,7 +48,7 @@ def test_recommend_names_the_choice_what_it_is_tied_with_and_why(call: Call) -> 
     result = call("recommend", "compared")
     assert result.exit_code == 0
     assert result.stdout.startswith(
-        "Take LoRA (lora).\nIt cannot be told from DreamBooth.\n\nWhy\n  - LoRA has composite"
+        "Take LoRA (lora).\nIt cannot be told from DreamBooth.\n\nWhy\n  - The overall score of LoRA is"
     )
     text = flowing(result.stdout)
     assert "Left out - Hypernetwork: Only with fewer steps: 12 % of its pictures" in text

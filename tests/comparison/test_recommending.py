@@ -35,7 +35,8 @@ def test_the_cheapest_of_what_cannot_be_told_from_the_best_is_chosen() -> None:
 def test_reasons_cite_number_interval_n_and_card() -> None:
     said = "\n".join(recommend(FIELD, decided(FIELD)).reasons)
     assert (
-        "LoRA has composite 0.62 [0.57, 0.67] over 20 prompts and 3 replicates (card composite-v1)." in said
+        "The overall score of LoRA is 0.62 [0.57, 0.67] over 20 prompts and 3 replicates (card composite-v1)."
+        in said
     )
     assert "LoRA is better than untaught base: the difference is +0.60 [+0.55, +0.65] over 20 prompts" in said
     assert "LoRA cannot be told from DreamBooth: the difference is -0.03 [-0.08, +0.02]" in said
@@ -202,7 +203,7 @@ def test_a_condition_without_a_score_is_named() -> None:
     field = [*FIELD, Standing("hypernetwork", "Hypernetwork", "method", "hypernetwork")]
     found = recommend(field, decided(FIELD))
     assert found.choice == "lora"
-    assert found.excluded["hypernetwork"] == "It has no score on composite."
+    assert found.excluded["hypernetwork"] == "It has no overall score."
 
 
 def test_what_was_not_tested_is_said() -> None:

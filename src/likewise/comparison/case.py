@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from likewise.comparison.verdicts import Decision, Pair
 
 PRIMARY = "composite"
-"""The axis that decides: sqrt(fidelity * prompt), both between floor and ceiling, cut off at 0."""
+"""The axis that decides: likeness times prompt following, both in floor-to-ceiling units."""
+WORDS = {
+    "composite": "overall score",
+    "fidelity": "likeness",
+    "prompt": "prompt following",
+    "diversity": "diversity",
+}
+"""What people read for an axis."""
 QUALITIES = (PRIMARY, "fidelity", "prompt")
 """Axes of the Pareto front of which more is better. Time and bytes are the others."""
 _MIRROR = {"better": "worse", "worse": "better"}

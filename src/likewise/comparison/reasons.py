@@ -10,7 +10,7 @@ from itertools import combinations
 
 from likewise import methods
 from likewise.comparison import costs
-from likewise.comparison.case import PRIMARY, Case, Gap
+from likewise.comparison.case import PRIMARY, WORDS, Case, Gap
 from likewise.comparison.limits import UNTAUGHT
 from likewise.comparison.standing import Gate, Measured
 from likewise.wording import size_text, time_text
@@ -78,7 +78,10 @@ def deciding(case: Case, group: Sequence[str]) -> str | None:
             continue
         names = f"{case.title(first)} against {case.title(second)}"
         if gap.more_seeds is None:
-            return f"More training seeds alone are not expected to settle {names} on {PRIMARY}."
+            return (
+                f"More training seeds alone are not expected to settle {names}. "
+                "More prompts may: --size thorough, or --prompts with a longer list."
+            )
         seeds = f"{gap.more_seeds} more training seed{'s' * (gap.more_seeds != 1)} of each"
         return (
             f"Compare {names} with {seeds}, which is expected to settle it; {gap.replicates} were compared."
@@ -95,7 +98,7 @@ def untested(case: Case) -> tuple[str, ...]:
     missing = sorted(set(methods.names()) - {one.method for one in case.standings.values() if one.method})
     said += [f"Not compared: {', '.join(missing)}."] * bool(missing)
     axes = {axis for one in case.standings.values() for axis in one.axes}
-    said += [f"Not measured: {axis}." for axis in _EXPECTED if axis not in axes]
+    said += [f"Not measured: {WORDS[axis]}." for axis in _EXPECTED if axis not in axes]
     programs = ", ".join(case.limits.must_load)
     said += [f"No file was loaded in {programs}: what loads is told from the layout."] * bool(programs)
     return (*said, "A file taught on all pictures, with none held out, cannot be scored on unseen ones.")
@@ -118,7 +121,7 @@ def _values(case: Case, name: str) -> Iterator[str]:
     axes = case.standings[name].axes
     for axis in (PRIMARY, *_EXPECTED):
         if axis in axes:
-            yield f"{case.title(name)} has {axis} {_measured(axes[axis])}."
+            yield f"The {WORDS[axis]} of {case.title(name)} is {_measured(axes[axis])}."
 
 
 def _measured(found: Measured) -> str:

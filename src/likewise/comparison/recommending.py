@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from likewise.comparison import reasons
-from likewise.comparison.case import PRIMARY, Case
+from likewise.comparison.case import PRIMARY, WORDS, Case
 from likewise.comparison.limits import Limits, broken
 from likewise.comparison.standing import Standing
 
@@ -87,7 +87,7 @@ def _exclusion(case: Case, one: Standing) -> str | None:
         return " ".join(map(reasons.gated, fired))
     measured = one.axes.get(PRIMARY)
     if measured is None:
-        return f"It has no score on {PRIMARY}."
+        return f"It has no {WORDS[PRIMARY]}."
     if measured.replicates < LEAST_REPLICATES:
         return "It was taught once, which is a screen and no evidence on how it does when taught again."
     for floor in case.floors:
@@ -100,7 +100,7 @@ def _refusal(case: Case) -> tuple[str, str] | None:
     """Why this comparison gives no verdict at all, and what would; None where it does."""
     measured = [one.axes[PRIMARY] for one in case.standings.values() if PRIMARY in one.axes]
     if case.decision is None or not measured:
-        return f"This comparison has no decision on {PRIMARY}.", reasons.RECOMPUTE
+        return f"This comparison decides nothing on the {WORDS[PRIMARY]}.", reasons.RECOMPUTE
     if len({one.card for one in measured}) > 1:
         cards = ", ".join(sorted({one.card for one in measured}))
         return (
