@@ -25,8 +25,7 @@ def main(folder: Path) -> None:
     few = {"steps": int(STEPS)} if STEPS else {}  # else as many as suit each method
     likewise.compare(cat, noun="cat", base=BASE, prompts=PROMPTS, seeds=(0, 1), out=folder, **few)
     print(report.build(folder))
-    done = [row for row in results.Results(folder).rows() if row.gallery]
-    rows = [Gallery(folder / row.gallery).images() for row in done]
+    rows = [Gallery(folder / row.gallery).images() for row in results.Results(folder).rows() if row.gallery]
     side = rows[0][0].width
     sheet = Image.new("RGB", (side * len(rows[0]), side * len(rows)))
     for y, pictures in enumerate(rows):

@@ -158,7 +158,7 @@ def test_the_identity_of_a_concept_covers_its_class_pictures_and_no_path(tmp_pat
 def test_every_method_of_a_comparison_uses_them(tmp_path: Path) -> None:
     pictures(both(tmp_path) / "instance_images", 5, seed=3)
     made = prepare(tmp_path, noun="dog", base="tiny:sd", out=tmp_path / "out", resolution=64)
-    priors = {trial.name: getattr(trial.recipe, "prior", None) for trial in made.plan() if trial.method}
+    priors = {trial.name: getattr(trial.recipe, "prior", None) for trial in made.conditions if trial.taught}
     assert {name for name, used in priors.items() if used == "pictures"} == {
         "lora", "dreambooth", "textual_inversion", "hypernetwork",
     }  # fmt: skip
@@ -166,5 +166,5 @@ def test_every_method_of_a_comparison_uses_them(tmp_path: Path) -> None:
     own, of_class = tmp_path / "instance_images", tmp_path / "class_images"
     more = {"class_pictures": of_class, "prior": "none"}
     other = prepare(own, noun="dog", base="tiny:sd", out=tmp_path / "out", **more)
-    assert {getattr(trial.recipe, "prior", "none") for trial in other.plan() if trial.recipe} == {"none"}
+    assert {getattr(trial.recipe, "prior", "none") for trial in other.conditions if trial.recipe} == {"none"}
     assert len(other.concept.class_pictures) == 5

@@ -179,17 +179,17 @@ def test_so_many_epochs_see_every_picture_so_often_and_no_step_longer(
 
 
 def test_a_run_keeps_the_steps_that_its_epochs_made(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "2_sks dog", 3)
+    folder = pictures(tmp_path / "2_sks dog", 4)
     run, _ = plan(
         folder, noun="dog", base="tiny:sd", out=tmp_path / "run", settings=["epochs=3", "batch_size=4"]
     )
-    assert run.jobs[0].recipe.steps == 5  # type: ignore[attr-defined]
+    assert run.jobs[0].recipe.steps == 6  # type: ignore[attr-defined]
     compared = prepare(
         folder, noun="dog", base="tiny:sd", methods="lora", out=tmp_path / "c", hold_out=1, epochs=3
     )
-    (trial,) = (trial for trial in compared.plan() if trial.method)
-    assert trial.recipe is not None
-    assert trial.recipe.steps == 12  # type: ignore[attr-defined]
+    (condition,) = (one for one in compared.conditions if one.taught)
+    assert condition.recipe is not None
+    assert condition.recipe.steps == 18  # type: ignore[attr-defined]
 
 
 def test_settings_of_training_that_were_kept_where_nothing_trains_are_left_out() -> None:

@@ -20,7 +20,7 @@ from likewise.cli import app
 from likewise.recipe import Recipe
 
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
-MOST_OPTIONS = 15
+MOST_OPTIONS = 18
 TIMES_FASTER = 2.0
 """Eight LoRAs in one batch against one after the other."""
 

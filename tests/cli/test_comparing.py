@@ -18,7 +18,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The comparison that a command line asks for; it is not started."""
     prepared: list[Comparison] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(comparing, "_compare", lambda comparison, show: prepared.append(comparison))
+    monkeypatch.setattr(comparing, "perform", lambda comparison, show: prepared.append(comparison))
     pictures(Path("photos"), 8)
 
     def run(*words: object) -> Comparison:

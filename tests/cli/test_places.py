@@ -149,7 +149,7 @@ def test_recipes_in_every_encoding(tmp_path: Path, name: str, encoding: str) -> 
 
 @pytest.mark.parametrize("encoding", MARKS)
 def test_prompt_files_and_advice_in_every_encoding(tmp_path: Path, encoding: str) -> None:
-    from likewise.cli.teaching import _lines
+    from likewise.cli.comparing import _lines
     from likewise.families._advice import read_advice
 
     mark, plain = MARKS[encoding], encoding.removesuffix("-sig")

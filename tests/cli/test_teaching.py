@@ -162,13 +162,14 @@ def test_compare_on_a_miniature_gives_a_page_and_a_table(call: Call, monkeypatch
     assert "0 trials to do, 4 done before" in again.stderr
     summary = json.loads(call("report", "mine", "--json").stdout)["summary"]
     done = {row["trial"]: row["status"] for row in summary["trials"]}
-    assert done["lora"] == done["textual_inversion"] == "done"
+    assert done["lora-0"] == done["textual_inversion-0"] == "done"
     book = json.loads(Path("mine/comparison.json").read_text())
-    assert [prompt["text"] for prompt in book["prompts"]] == ["a {} at night", "a {} on a beach"]
+    own = [prompt["text"] for prompt in book["prompts"] if prompt["role"] == "use"]
+    assert own == ["a {} at night", "a {} on a beach"]
     assert book["seeds"] == [0]
     assert book["sampler"]["steps"] == 2
     rows = [json.loads(line) for line in Path("mine/results.jsonl").read_text().splitlines()]
-    assert next(row for row in rows if row["trial"] == "lora")["recipe"]["rank"] == 2
+    assert next(row for row in rows if row["condition"] == "lora")["recipe"]["rank"] == 2
     page = Path("mine/report.html")
     page.unlink()
     assert call("report", "mine").stdout == "mine/report.html\n"
@@ -180,18 +181,19 @@ def test_demo_compares_every_method_on_the_bundled_concept(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from likewise import methods
-    from likewise.cli import teaching
+    from likewise.cli import comparing
     from likewise.comparison.comparison import Comparison
 
     prepared: list[Comparison] = []
-    monkeypatch.setattr(teaching, "_compare", lambda comparison, show: prepared.append(comparison))
+    monkeypatch.setattr(comparing, "perform", lambda comparison, show: prepared.append(comparison))
     result = call("demo", "steps=7", "lora.rank=2")
     assert result.exit_code == 0, result.output
     (found,) = prepared
     assert (found.base, found.concept.noun) == ("pocket", "cat")
-    assert [trial.name for trial in found.plan() if trial.method] == methods.names()
-    assert found.recipes["lora"] == {"steps": 7, "rank": 2}
-    assert found.concept.held_out
+    assert [one.name for one in found.conditions if one.taught] == methods.names()
+    lora = next(one for one in found.conditions if one.name == "lora")
+    assert lora.given == {"steps": 7, "rank": 2}
+    assert found.folds[0].held_out
 
 
 def test_a_comparison_in_which_nothing_was_taught_is_no_success(
@@ -211,11 +213,11 @@ def test_a_comparison_in_which_nothing_was_taught_is_no_success(
     words[words.index("lora,textual-inversion")] = "lora"
     nothing = call("compare", "photos", *words, *wrong)
     assert (nothing.exit_code, nothing.stdout) == (1, "mine/report.html\n")
-    assert "error: no method could teach this\n" in nothing.stderr
+    assert "error: nothing could be taught or drawn\n" in nothing.stderr
 
 
 def test_settings_of_a_comparison_are_for_all_or_for_one() -> None:
-    from likewise.cli.teaching import _for_all
+    from likewise.cli.comparing import _for_all
 
     assert _for_all(
         ["steps=10", "lora.rank=4", "learning_rate=1e-3", "lora.alpha=none", "textual-inversion.vectors=2"]

@@ -39,7 +39,7 @@ def score(
     ] = "quick",
     out: Folder = None,
 ) -> None:
-    """Score files that were taught before, by anybody and any program.
+    """Score files that anybody taught.
 
     FILE is a run, a LoRA, an embedding or a whole model. It draws the test prompts, and its pictures are held against
     PICTURES and against what the untaught base draws: 0 is the base, 1 is your pictures among themselves.
@@ -80,13 +80,13 @@ def checkpoints(
     out: Folder = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the kept steps of a run, and name the earliest that is as good as the best.
+    """Compare the kept steps of a run.
 
-    RUN was taught with keep_checkpoints=8, or is latest. Steps are scored on development prompts, which no verdict uses.
+    The earliest that is as good as the best is named. RUN was taught with keep_checkpoints=8, or is latest. Steps are scored
+    on development prompts, which no verdict uses.
 
     \b
     Example:
-      likewise teach photos/ --noun dog keep_checkpoints=8
       likewise checkpoints latest --pictures more-photos/
     """
     from likewise.comparison import checkpoints as kept
@@ -120,9 +120,10 @@ def recompute(
     write: Annotated[bool, typer.Option("--write", help="Keep what was computed now.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Work out every number, verdict and sentence of a comparison again, and say where they differ.
+    """Work out a comparison's verdict again.
 
-    It needs no base and teaches nothing: everything follows from the scores of single pictures.
+    Every number, verdict and sentence follows from the scores of single pictures. Where one differs from what is kept, it
+    is named. This needs no base and teaches nothing.
 
     \b
     Example:
