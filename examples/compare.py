@@ -23,14 +23,13 @@ def main(folder: Path) -> None:
     """Compare on the bundled cat; the same folder again goes on where it was stopped."""
     cat = Path(str(resources.files("likewise") / "pocket" / "concepts" / "cat"))
     few = {"steps": int(STEPS)} if STEPS else {}  # else as many as suit each method
-    likewise.compare(cat, noun="cat", base=BASE, prompts=PROMPTS, seeds=(0, 1), out=folder, **few)
+    likewise.compare(cat, noun="cat", base=BASE, prompts=PROMPTS, seeds=2, out=folder, **few)
     print(report.build(folder))
     rows = [Gallery(folder / row.gallery).images() for row in results.Results(folder).rows() if row.gallery]
     side = rows[0][0].width
     sheet = Image.new("RGB", (side * len(rows[0]), side * len(rows)))
-    for y, pictures in enumerate(rows):
-        for x, picture in enumerate(pictures):
-            sheet.paste(picture, (x * side, y * side))
+    for place in [(x, y) for y, row in enumerate(rows) for x in range(len(row))]:
+        sheet.paste(rows[place[1]][place[0]], (place[0] * side, place[1] * side))
     sheet.save(folder / "compare.png")
     for line in report.table(folder):
         print(line["condition"], line["Likeness"], line["Prompt following"])

@@ -49,7 +49,7 @@ def comparison(
     anchors = {
         "fidelity": {"ceiling": {str(n): [CEILING - 0.001, CEILING + 0.001] for n in range(replicates)}},
         "prompt": {"ceiling": None, "chance": CHANCE},
-        "drift": {"unrest": None},
+        "drift": {"spread": None},
         "note": None,
         "judges": {"pictures": "f", "prompts": "p"},
     }

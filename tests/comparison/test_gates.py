@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from likewise.comparison.gates import COPIES, LAYOUT, MARGIN, UNREST, Anchors, Findings, Value, gates, wilson
+from likewise.comparison.gates import COPIES, DRIFT, LAYOUT, MARGIN, Anchors, Findings, Value, gates, wilson
 from likewise.comparison.standing import Gate, Measured
 
-ANCHORS = Anchors(floor=0.4, ceiling=0.8, real=9, unrest=0.2)
+ANCHORS = Anchors(floor=0.4, ceiling=0.8, real=9, spread=0.2)
 SOUND = Findings(
     copied=0,
     pictures=40,
@@ -23,7 +23,7 @@ FAULTS = {
     "copying": {"copied": 12},
     "generalisation": {"gap": Value(0.05, 0.02, 0.08)},
     "leak": {"leak": Value(0.08, 0.05, 0.11)},
-    "drift": {"drift": Value(0.25, 0.2, 0.3)},
+    "drift": {"drift": Value(0.15, 0.1, 0.2)},
     "binding": {"unnamed": Value(0.6, 0.55, 0.65)},
     "layout": {"layout": Value(0.3, 0.1, 0.5)},
 }
@@ -58,7 +58,7 @@ def test_what_was_not_measured_is_no_gate() -> None:
     assert gates(Findings(), ANCHORS) == ()
     without = Anchors()
     assert [gate.name for gate in gates(SOUND, without)] == ["copying", "generalisation", "layout"]
-    alike = Anchors(floor=0.8, ceiling=0.8, unrest=0.2)
+    alike = Anchors(floor=0.8, ceiling=0.8, spread=0.2)
     assert "leak" not in [gate.name for gate in gates(SOUND, alike)], "no units to say it in"
 
 
@@ -102,7 +102,7 @@ def test_measured_axes_are_intervals() -> None:
 
 def test_constants_are_those_of_the_protocol() -> None:
     """Red when one is changed without its source."""
-    assert (MARGIN, COPIES, LAYOUT, UNREST) == (0.08, 0.05, 0.5, 1.0)
+    assert (MARGIN, COPIES, LAYOUT, DRIFT) == (0.08, 0.05, 0.5, 0.5)
 
 
 def test_wilson_agrees_with_a_published_table() -> None:

@@ -110,13 +110,26 @@ def test_row_35_tighter_limits_move_the_recommendation_to_what_is_feasible(
 @pytest.mark.parametrize("floor", [True, False])
 def test_row_36_where_all_intervals_overlap_it_abstains_and_names_the_cheapest(floor: bool) -> None:
     """Red when `_decided` always answers True: then the cheapest is chosen as if that were known."""
-    values = {"dreambooth": 0.50, "lora": 0.49, "textual_inversion": 0.48}
-    sizes = {"dreambooth": 1_700_000_000, "lora": 3_200_000, "textual_inversion": 4_000}
-    field = [standing(name, value, cost={"bytes": sizes[name]}) for name, value in values.items()]
-    field += [BASE] * floor
+    field = overlapping() + [standing("base", 0.4, kind="floor")] * floor
     found = recommend(field, decided(field, 0.3))
     assert found.choice is None
     assert found.tied == ("textual_inversion", "lora", "dreambooth")
     assert found.reasons[-1].startswith("The cheapest of them is textual_inversion: a file of 4 kB")
     assert found.next is not None
     assert found.next.startswith("Compare textual_inversion against lora with 12 more training seeds of each")
+
+
+def test_what_beats_the_base_together_is_taken_by_its_price_and_the_tie_is_named() -> None:
+    """Red when a tie among methods that all beat the untaught base is taken for no evidence at all."""
+    field = [*overlapping(), BASE]
+    found = recommend(field, decided(field, 0.3))
+    assert found.choice == "textual_inversion"
+    assert found.tied == ("lora", "dreambooth")
+    assert any("cannot be told from" in reason for reason in found.reasons)
+
+
+def overlapping() -> list[Standing]:
+    """Three methods that cannot be told apart, of very different sizes."""
+    values = {"dreambooth": 0.50, "lora": 0.49, "textual_inversion": 0.48}
+    sizes = {"dreambooth": 1_700_000_000, "lora": 3_200_000, "textual_inversion": 4_000}
+    return [standing(name, value, cost={"bytes": sizes[name]}) for name, value in values.items()]

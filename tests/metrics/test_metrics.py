@@ -239,12 +239,12 @@ def test_leak_and_drift_are_of_pairs_of_the_same_noise() -> None:
         assert metrics.get(name).score(replace(found, plain=None)) is None
 
 
-def test_unrest_is_what_another_seed_moves() -> None:
-    """Red when pictures meet themselves, or pairs of different prompts count."""
-    spread = drift.unrest(reading(torch.eye(4)[[0, 1, 2, 2, 3]]), ("a", "a", "b", "b", "c"))
-    assert spread is not None
-    assert spread.prompts == pytest.approx({"a": 1.0, "b": 0.0})
-    assert drift.unrest(reading(torch.eye(4)), ("a", "b", "c", "d")) is None
+def test_spread_is_what_another_prompt_moves() -> None:
+    """Red when pictures of one prompt count, which are alike in a base without variety."""
+    found = drift.spread(reading(torch.eye(4)[[0, 0, 1, 1]]), ("a", "a", "b", "b"))
+    assert found == pytest.approx(1.0)
+    assert drift.spread(reading(torch.eye(4)[[0, 0, 0, 1]]), ("a", "a", "b", "b")) == pytest.approx(0.5)
+    assert drift.spread(reading(torch.eye(4)), ("a", "a", "a", "a")) is None
 
 
 def test_the_gap_is_beyond_what_real_pictures_show() -> None:

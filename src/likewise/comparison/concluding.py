@@ -248,7 +248,7 @@ class Frame:
                 likeness["ceiling"] if self.clear else None,
                 len(self.book["pictures"]),
                 fmean(base) if base else 0.0,
-                self.anchors["drift"]["unrest"],
+                self.anchors["drift"]["spread"],
                 float(self.book["margin"]),
             ),
         )

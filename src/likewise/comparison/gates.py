@@ -20,9 +20,8 @@ COPIES = 0.05
 """Share of copies from which a method copies: audits set their line at 1 to 5 % false alarms."""
 LAYOUT = 0.5
 """Share of the untaught base's variety below which a method has locked its layouts."""
-UNREST = 1.0
-"""Share of what another seed alone moves a picture, from which the class has drifted: teaching then changes the class more
-than chance does. No publication sets this one."""
+DRIFT = 0.5
+"""Share of what another prompt moves a picture, from which the class has drifted. No publication sets this one."""
 CONFIDENCE = 0.95
 
 
@@ -63,8 +62,8 @@ class Anchors:
     """Pictures that the line of copies was drawn from."""
     copied: float = 0.0
     """Share of the untaught base's pictures beyond that line."""
-    unrest: float | None = None
-    """How far the untaught base's pictures of one class prompt are from each other (`drift.unrest`)."""
+    spread: float | None = None
+    """How far the untaught base's pictures of different class prompts are from each other (`drift.spread`)."""
     margin: float = MARGIN
 
     @property
@@ -145,14 +144,14 @@ def _leak(found: Findings, anchors: Anchors) -> Gate | None:
 
 
 def _drift(found: Findings, anchors: Anchors) -> Gate | None:
-    if found.drift is None or not anchors.unrest:
+    if found.drift is None or not anchors.spread:
         return None
-    share = found.drift.value / anchors.unrest
+    share = found.drift.value / anchors.spread
     sentence = (
         f"Pictures of the class alone move by {found.drift.value:.3f} when the concept is taught, {share:.0%} of what "
-        f"another seed moves them; {UNREST:.0%} is let pass."
+        f"another prompt moves them; {DRIFT:.0%} is let pass."
     )
-    return Gate("drift", share > UNREST, sentence, "a preserved prior or a lower learning rate")
+    return Gate("drift", share > DRIFT, sentence, "a preserved prior or a lower learning rate")
 
 
 def _binding(found: Findings, anchors: Anchors) -> Gate | None:

@@ -54,7 +54,8 @@ def recommend(
 
     Limits come first, then gates, then evidence: one replicate is a screen, what is not better than the untaught base is no
     recommendation, and a condition that another one equals or beats on every axis is never chosen. Cheapest means the
-    smallest file, then the shortest time for `limits.pictures`. Where nothing is decided, the choice is None.
+    smallest file, then the shortest time for `limits.pictures`. Where nothing is decided, not even that something is better
+    than the untaught base, the choice is None.
     """
     case = Case(standings, decisions, limits or Limits())
     excluded = {
@@ -71,7 +72,9 @@ def recommend(
     group, front = case.cheapest(_group(case, left)), _front(case, left)
     common |= {"front": tuple(front), "next": reasons.deciding(case, group)}
     usable = [name for name in group if name in front and case.above_floor(name)]
-    if not usable or not _decided(case, left):
+    if not usable or not (
+        case.floors or _decided(case, left)
+    ):  # what is shown better than the floor is decided
         return Recommendation(None, tuple(group), reasons=reasons.abstaining(case, group), **common)
     choice, tied = usable[0], tuple(name for name in group if name != usable[0])
     return Recommendation(choice, tied, reasons=reasons.choosing(case, choice, tied, left), **common)

@@ -180,10 +180,9 @@ class _View:
             floor=floor.use if floor else None,
         )
 
-    def unrest(self) -> float | None:
-        """How far another seed moves the untaught base's pictures of the class."""
-        found = drift.unrest(self.floor.plain, self.floor.plain_prompts) if self.floor else None
-        return None if found is None else found.mean
+    def spread(self) -> float | None:
+        """How far another prompt moves the untaught base's pictures of the class."""
+        return drift.spread(self.floor.plain, self.floor.plain_prompts) if self.floor else None
 
     def chance(self) -> float | None:
         """What the prompt metric gives the untaught base's pictures for the texts of other prompts."""
@@ -216,7 +215,7 @@ def _write_anchors(scene: Scene, views: Mapping[str, _View], panel: Panel) -> No
         "schema": 2,
         "fidelity": {"ceiling": ceilings},
         "prompt": {"ceiling": right.mean if right else None, "chance": views["prompts"].chance()},
-        "drift": {"unrest": views["pictures"].unrest()},
+        "drift": {"spread": views["pictures"].spread()},
         "note": panel.note,
         "judges": {"pictures": panel.pictures.id, "prompts": panel.prompts.id},
     }

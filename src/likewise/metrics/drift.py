@@ -1,7 +1,7 @@
 """Drift: how far pictures of the class alone move when the concept is taught, the noise being the same.
 
-It does not ask where they move: `leak` asks whether they come to look like the concept. How far another seed alone moves a
-picture of the untaught base (`unrest`) is the measure to hold it against.
+It does not ask where they move: `leak` asks whether they come to look like the concept. How far another prompt moves a
+picture of the untaught base (`spread`) is the measure to hold it against.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from likewise.metrics.score import Evidence, Reading, Score, grouped, of_pictures, summarise
+from likewise.metrics.score import Evidence, Reading, Score, of_pictures
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,14 @@ class Drift:
 METRIC = Drift()
 
 
-def unrest(before: Reading, prompts: Sequence[str]) -> Score | None:
-    """How far the untaught base's pictures of one prompt are from each other: 1 - mean cosine of all pairs, by prompt.
+def spread(before: Reading, prompts: Sequence[str]) -> float | None:
+    """How far the untaught base's pictures of different prompts are from each other: 1 - mean cosine of all such pairs.
 
-    None where every prompt was drawn once.
+    None where there is one prompt. Seeds of one prompt are no measure: a base that draws nearly one picture for a prompt
+    would have drifted at the first touch.
     """
-    rows = grouped(prompts, list(range(len(before))))
-    found = {}
-    for prompt, few in rows.items():
-        if len(few) > 1:
-            seen = before.appearance[torch.tensor([int(row) for row in few])]
-            pairs = len(few) * (len(few) - 1)
-            found[prompt] = 1 - float(((seen @ seen.T).sum() - seen.square().sum()) / pairs)
-    return summarise(found, (0.0, 2.0)) if found else None
+    names = list(prompts)
+    apart = torch.tensor([[one != other for other in names] for one in names])
+    if not apart.any():
+        return None
+    return 1 - float((before.appearance @ before.appearance.T)[apart].mean())
