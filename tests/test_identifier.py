@@ -77,3 +77,14 @@ def test_words_that_a_base_keeps_free_come_first_and_are_fine() -> None:
     base.reserved_tokens = ("sks", "zwx")
     assert identifier.pick(base) == "sks"
     assert identifier.warnings(base, "sks") == []
+
+
+def test_a_word_that_is_taken_is_not_picked_again() -> None:
+    base = tiny()
+    rare = identifier.pick(base)
+    base.reserved_tokens = ("sks", "zwx")
+    assert identifier.pick(base, ["SKS"]) == "zwx"
+    assert identifier.pick(base, ["sks", "zwx"]) == rare
+    every = ["sks", "zwx", *identifier._rarest(base)]
+    with pytest.raises(BaseError, match="no rare short token"):
+        identifier.pick(base, every)

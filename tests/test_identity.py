@@ -20,6 +20,7 @@ from likewise.comparison.preparing import prepare
 from likewise.errors import BaseError, Interrupted, RunError
 from likewise.events import Finished, Stepped
 from likewise.families.sd import StableDiffusion
+from likewise.planning import Subject, Way
 from likewise.run import Run, plan
 from likewise.sampling import sample
 from likewise.weights import read_header, read_tensors, write_tensors
@@ -48,7 +49,7 @@ def project(base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def start(out: str) -> Run:
-    run, _ = plan("photos", noun="dog", token="sks", base="mybase", out=out, settings=SETTINGS)
+    run, _ = plan([Subject("photos", "dog", "sks")], Way("lora", SETTINGS), base="mybase", out=out)
     return Run(run.base, run.method, run.jobs, run.folder, cache=Cache(Path("cache")))
 
 

@@ -128,6 +128,28 @@ def test_a_way_out_that_is_named_does_fit(
         memory.check(base, adapter, jobs, "DreamBooth")
 
 
+def test_a_stack_that_does_not_fit_is_told_how_much_of_it_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as the advice names do fit, and one more does not."""
+
+    def stacked(count: int) -> Stack:
+        (only,) = job(tmp_path, "lora").jobs
+        return Stack(tuple(Job(only.concept, only.recipe.override({"seed": n})) for n in range(count)))
+
+    def needed(count: int) -> float:
+        base, jobs = tiny(), stacked(count)
+        with methods.get("lora").attach(base, jobs) as adapter:
+            return sum(memory.parts(base, adapter, jobs).values())
+
+    free = (needed(3) + needed(4)) / 2
+    monkeypatch.setattr(memory, "available", lambda device: free)
+    base, jobs = tiny(), stacked(5)
+    with methods.get("lora").attach(base, jobs) as adapter, pytest.raises(CapacityError) as told:
+        memory.check(base, adapter, jobs, "LoRA")
+    assert "3 of the 5 trainings at once (fewer seeds or concepts)" in str(told.value.hint)
+
+
 def test_where_nothing_fits_alone_all_together_are_named_or_the_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

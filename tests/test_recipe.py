@@ -16,6 +16,7 @@ from likewise.concept import Concept
 from likewise.errors import RecipeError
 from likewise.materials import Materials
 from likewise.picture import Example
+from likewise.planning import Subject, Way
 from likewise.recipe import Rate, Recipe, TrainingRecipe, setting
 from likewise.run import plan
 from likewise.stack import Job
@@ -181,7 +182,10 @@ def test_so_many_epochs_see_every_picture_so_often_and_no_step_longer(
 def test_a_run_keeps_the_steps_that_its_epochs_made(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "2_sks dog", 4)
     run, _ = plan(
-        folder, noun="dog", base="tiny:sd", out=tmp_path / "run", settings=["epochs=3", "batch_size=4"]
+        [Subject(folder, "dog", "sks")],
+        Way("lora", {"epochs": 3, "batch_size": 4}),
+        base="tiny:sd",
+        out=tmp_path / "run",
     )
     assert run.jobs[0].recipe.steps == 6  # type: ignore[attr-defined]
     compared = prepare(

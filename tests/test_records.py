@@ -31,6 +31,7 @@ def test_a_plan_comes_back_without_what_was_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"steps = 4", b"job = 3", b"base = 'x'\nmethod = 'y'\njob = []", b"base = 'x'\nmethod = 'y'\njob = [1]",
+     b"base = 'x'\nmethod = 'y'\njob = [{recipe = {}, concept = {name = 'x', token = 'x'}}, {}]",
      b"base = ", b"\xff\xfe"],
 )  # fmt: skip
 def test_a_plan_of_something_else_names_itself_and_spoils_no_listing(content: bytes, tmp_path: Path) -> None:
@@ -42,6 +43,28 @@ def test_a_plan_of_something_else_names_itself_and_spoils_no_listing(content: by
     status = {Path(row["folder"]).name: row["status"] for row in records.runs(tmp_path)}
     assert status["good"] == "planned"
     assert status["other"].startswith("unreadable: ")
+
+
+def job(token: str, seed: int) -> dict[str, Any]:
+    return {"concept": {"name": token.lower(), "token": token, "noun": "dog"}, "recipe": {"seed": seed}}
+
+
+def test_a_run_of_several_jobs_lists_each_and_one_file_of_each_concept_acts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records.write_plan(tmp_path, {**PLAN, "job": [job("sks", 3), job("SKS", 4), job("ohwx", 3)]})
+    (row,) = records.runs(tmp_path)
+    assert [(one["concept"], one["seed"]) for one in row["jobs"]] == [("sks", 3), ("sks", 4), ("ohwx", 3)]
+    found = records.together(tmp_path, {"files": ["a", "b", "c"]})
+    assert [path.name for path in found] == ["a", "c"]
+    (said,) = caplog.messages
+    assert "taught 'sks' with 2 seeds, of which the first is taken: a;" in said
+    with pytest.raises(RunError, match="2 files of 3 jobs"):
+        records.together(tmp_path, {"files": ["a", "b"]})
+
+
+def test_the_only_file_of_a_run_needs_no_plan(tmp_path: Path) -> None:
+    assert records.together(tmp_path, {"files": ["a"]}) == [tmp_path / "a"]
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{}", '{"status": "done"}', "{"])

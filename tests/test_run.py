@@ -24,6 +24,7 @@ from likewise.errors import DrawingError, Interrupted, RecipeError, RunError, Tr
 from likewise.events import Finished, Loaded, Sampled, Stepped, Warned
 from likewise.gallery import Gallery
 from likewise.meter import machine
+from likewise.planning import Subject, Way, asked
 from likewise.run import Run, plan, teach
 from likewise.sampling import artifacts, sample
 from likewise.stack import Job
@@ -259,16 +260,50 @@ def test_class_pictures_are_guided_as_the_recipe_says(tmp_path: Path) -> None:
     assert drawn[0] != drawn[1]
 
 
-def test_a_stack_of_jobs_leaves_a_file_each(tmp_path: Path) -> None:
-    recipe = methods.get("lora").recipe().override({"steps": 2, "rank": 2})
-    jobs = tuple(
-        Job(concept(tmp_path, token, "dog", n), recipe.override({"seed": n})) for n, token in enumerate("xyz")
+def test_seeds_and_concepts_of_one_stack_give_the_files_of_separate_runs(tmp_path: Path) -> None:
+    """As far as stacked training promises it: a part in ten thousand."""
+    dogs, cats = pictures(tmp_path / "dogs"), pictures(tmp_path / "cats", seed=1)
+    small = {"base": "tiny:sd", "steps": 4, "rank": 2, "keep": "fp32"}
+    result = teach(dogs, noun="dog", seeds=2, also=[(cats, "cat", "ohwx")], out=tmp_path / "run", **small)
+    assert result["files"] == [
+        f"{name}-{n}.safetensors" for n, name in enumerate(["dogs-lora"] * 2 + ["cats-lora"] * 2)
+    ]
+    assert (
+        result["tokens"]
+        == [result["token"]] * 2 + ["ohwx"] * 2
+        == [a.token for a in artifacts(tmp_path / "run")]
     )
-    run = Run("tiny:sd", "lora", jobs, tmp_path / "run", cache=Cache(tmp_path / "cache"))
-    *_, last = run.start(base=tiny())
-    assert isinstance(last, Finished)
-    assert [a.token for a in artifacts(run.folder)] == ["x", "y", "z"]
-    assert len(last.result["files"]) == 3
+    for slot, (source, noun, seed) in enumerate(
+        [(dogs, "dog", 0), (dogs, "dog", 1), (cats, "cat", 0), (cats, "cat", 1)]
+    ):
+        out, token = tmp_path / f"alone{slot}", result["tokens"][slot]
+        alone = teach(source, noun=noun, token=token, seed=seed, out=out, **small)
+        one, two = load_file(out / alone["files"][0]), load_file(tmp_path / "run" / result["files"][slot])
+        whole, apart = (
+            torch.cat([t.flatten() for t in ts]) for ts in (one.values(), (one[n] - two[n] for n in one))
+        )
+        assert float(apart.norm() / whole.norm()) < 1e-4
+
+
+def test_a_stopped_stack_goes_on_bit_for_bit_wherever_its_pictures_are(tmp_path: Path) -> None:
+    recipe = methods.get("lora").recipe().override({"steps": 6, "rank": 2, "checkpoint_every": 2})
+    jobs = tuple(
+        Job(concept(tmp_path / "p", token, "dog", n), recipe.override({"seed": n}))
+        for n, token in enumerate("xyx")
+    )
+    whole, broken = (Run("tiny:sd", "lora", jobs, tmp_path / name, ("a {}",), (6,)) for name in "ab")
+    list(whole.start(base=tiny()))
+    with pytest.raises(Interrupted, match="step 3 of 6"):
+        stop_at(broken, 3)
+    moved = (tmp_path / "p").rename(tmp_path / "elsewhere")
+    list(Run.open(broken.folder, pictures=sorted(moved.iterdir())).start(base=tiny()))
+    for name in (f"pictures{n}-lora-{n}.safetensors" for n in range(3)):
+        assert (whole.folder / name).read_bytes() == (broken.folder / name).read_bytes()
+    drawn = Gallery(broken.folder / "samples" / "step000006")
+    assert [picture.prompt for picture in drawn] == ["a x dog", "a y dog", "a x dog"]
+    other = replace(broken, jobs=(jobs[0], replace(jobs[1], recipe=recipe.override({"seed": 9})), jobs[2]))
+    with pytest.raises(RunError, match="holds another run"):
+        list(other.start(base=tiny()))
 
 
 def test_teach_and_sample_from_python(tmp_path: Path) -> None:
@@ -282,10 +317,8 @@ def test_teach_and_sample_from_python(tmp_path: Path) -> None:
     assert gallery.images()[0].size == (64, 64)
     (row,) = records.runs(tmp_path)
     assert (row["method"], row["status"], row["token"]) == ("lora", "done", "sks")
-    again, _ = plan(
-        photos, noun="dog", base="tiny:sd", out=tmp_path / "x", recipe_file=tmp_path / "run" / "run.toml"
-    )
-    assert again.jobs[0].recipe.steps == 2
+    again = asked("lora", tmp_path / "run" / "run.toml", {})
+    assert (again["steps"], again["rank"]) == (2, 2)
 
 
 def test_python_is_told_what_the_command_line_is_told(
@@ -313,7 +346,7 @@ def test_where_nothing_can_be_written_is_said_before_the_base_is_loaded(tmp_path
     (tmp_path / "taken").touch()
     for out in (tmp_path / "taken", tmp_path / "taken" / "here", Path("/proc/here")):
         with pytest.raises(RunError, match=r"is a file|cannot be written"):
-            plan(pictures(tmp_path / "p"), noun="dog", base="no such base", out=out)
+            plan([Subject(pictures(tmp_path / "p"), "dog")], Way("lora"), base="no such base", out=out)
     with pytest.raises(RunError, match="is a file"):
         list(lora_run(tmp_path, tmp_path / "taken").start(base=tiny()))
 

@@ -67,6 +67,24 @@ def test_a_concept_taught_anew_is_another_one(tmp_path: Path) -> None:
     )
 
 
+def test_a_run_stands_for_its_concepts_and_of_several_seeds_for_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three files of one concept at once would be the concept three times over."""
+    run, photos = tmp_path / "run", pictures(tmp_path / "p")
+    small = {"base": "tiny:sd", "steps": 2, "rank": 1, "learning_rate": 0.1}
+    taught = teach(photos, noun="dog", token="sks", seeds=2, also=[(photos, "cat", "ohwx")], out=run, **small)
+    files = [run / name for name in taught["files"]]
+    caplog.clear()
+    whole = sample("a sks dog", concepts=run, seeds=[0], sampler=ONE, out=tmp_path / "whole")
+    (said,) = (text for text in caplog.messages if "'sks' with 2 seeds" in text)
+    assert f"the first is taken: {files[0].name}" in said
+    named = sample("a sks dog", concepts=files[::2], seeds=[0], sampler=ONE, out=tmp_path / "named")
+    every = sample("a sks dog", concepts=files, seeds=[0], sampler=ONE, out=tmp_path / "every")
+    first, same, other = (gallery.images()[0].tobytes() for gallery in (whole, named, every))
+    assert first == same != other
+
+
 def test_strengths_and_families_must_fit(tmp_path: Path) -> None:
     teach(pictures(tmp_path / "p"), noun="dog", base="tiny:sd", token="sks", out=tmp_path / "run", steps=1)
     taught = artifacts(tmp_path / "run")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection, Iterator
+from itertools import chain, islice
 
 from likewise.base import Base
 from likewise.errors import BaseError
@@ -22,11 +24,17 @@ COMMON = 0.75
 """Vocabularies list byte-pair merges by falling frequency: what stands in this first share of one was seen often."""
 
 
-def pick(base: Base) -> str:
-    """A reserved token of the base, else the rarest short single token of its vocabulary that is no known word."""
-    if base.reserved_tokens:
-        return base.reserved_tokens[0]
-    return candidates(base, 1)[0]
+def pick(base: Base, taken: Collection[str] = ()) -> str:
+    """The first word that is free for a concept, and none of those `taken`, whatever their case.
+
+    Reserved tokens of the base come first, then the rarest short single tokens of its vocabulary that are no known words.
+    Raises `BaseError` where none is left.
+    """
+    used = {word.lower() for word in taken}
+    for word in chain(base.reserved_tokens, _rarest(base)):
+        if word.lower() not in used:
+            return word
+    raise _none_left(base)
 
 
 def candidates(base: Base, count: int) -> list[str]:
@@ -34,14 +42,22 @@ def candidates(base: Base, count: int) -> list[str]:
 
     What can be spoken is mostly a name, a word or part of one, and an insult more often than one would think.
     """
+    found = list(islice(_rarest(base), count))
+    if len(found) < count:
+        raise _none_left(base)
+    return found
+
+
+def _rarest(base: Base) -> Iterator[str]:
     vocabulary = base.towers[0].tokenizer.get_vocab()
     ends = (
         (token.removesuffix("</w>"), rank) for token, rank in vocabulary.items() if token.endswith("</w>")
     )
-    found = [word for word, _ in sorted(ends, key=lambda end: (_vowels(end[0]), -end[1])) if _suits(word)]
-    if len(found) < count:
-        raise BaseError(f"{base.name}'s vocabulary has no rare short token", "name one with --token")
-    return found[:count]
+    yield from (word for word, _ in sorted(ends, key=lambda end: (_vowels(end[0]), -end[1])) if _suits(word))
+
+
+def _none_left(base: Base) -> BaseError:
+    return BaseError(f"{base.name}'s vocabulary has no rare short token", "name one with --token")
 
 
 def _vowels(word: str) -> int:

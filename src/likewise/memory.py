@@ -50,7 +50,9 @@ def check(base: Base, adapter: Adapter, stack: Stack, title: str) -> None:
     raise CapacityError(
         f"{title} needs about {sum(needed.values()) / 1e9:.1f} GB more memory on {base.name}, and "
         f"{free / 1e9:.1f} GB are free ({told} GB)",
-        _way_out(list(_changes(base, adapter, stack)), needed, free),
+        _way_out(
+            [*_fewer(base, adapter, stack, needed, free), *_changes(base, adapter, stack)], needed, free
+        ),
     )
 
 
@@ -169,6 +171,25 @@ def _remembered(adapter: Adapter, optimizer: str) -> float:
 def _trained(adapter: Adapter, part: str | None = None) -> float:
     groups = (group for group in adapter.groups() if part in (None, group.name))
     return float(sum(p.numel() * p.element_size() for group in groups for p in group.parameters))
+
+
+def _fewer(base: Base, adapter: Adapter, stack: Stack, needed: Parts, free: float) -> Iterator[Change]:
+    """As many jobs of a stack as fit, which costs nobody anything but time; one where not even that fits alone."""
+    count, weights = len(stack), _trained(adapter)
+    fixed, growing = activations(base, stack)
+
+    def left(jobs: int) -> Parts:
+        share = jobs / count
+        kept = max(fixed + share * (growing - weights), share * growing / 2)  # as in `parts`
+        return {name: size * share for name, size in needed.items()} | {"activations": BACKWARD * kept}
+
+    if count > 1:
+        fit = next((jobs for jobs in range(count - 1, 1, -1) if sum(left(jobs).values()) <= free), 1)
+        share = sum(left(fit).values()) / sum(needed.values())
+        yield (
+            f"{fit} of the {count} trainings at once (fewer seeds or concepts)",
+            lambda found: {name: size * share for name, size in found.items()},
+        )
 
 
 def _changes(base: Base, adapter: Adapter, stack: Stack) -> Iterator[Change]:

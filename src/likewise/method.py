@@ -151,10 +151,17 @@ class Method(ABC, Generic[R]):
     def restore(self, base: Base, artifacts: Sequence[Artifact]) -> Adapter:
         """Put taught concepts on `base`, one slot each, ready to sample."""
 
+    def check_slots(self, slots: int) -> None:
+        """Raise `UnsupportedError` where so many jobs cannot be taught at once, for which no base is needed."""
+        if slots > 1 and not self.stackable:
+            raise UnsupportedError(
+                f"{self.title} changes the whole model, so {slots} cannot be taught at once",
+                "start one run for each",
+            )
+
     def check(self, base: Base, slots: int) -> None:
         """Raise `UnsupportedError` where `attach` must not be tried."""
         reason = self.unsupported(base)
         if reason:
             raise UnsupportedError(f"{self.title} cannot teach {base.name}: {reason}")
-        if slots > 1 and not self.stackable:
-            raise UnsupportedError(f"{self.title} changes the whole model", "teach one concept at a time")
+        self.check_slots(slots)

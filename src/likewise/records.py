@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import os
 import tempfile
 import tomllib
@@ -27,6 +28,7 @@ from likewise.errors import RunError, StorageError
 from likewise.events import Failed, Stopped
 from likewise.files import encodable, expand, is_full, storing, write_text
 
+logger = logging.getLogger(__name__)
 STOP = "stop-asked"
 Status = Literal["planned", "running", "stopped", "failed", "dead", "done"]
 CLOCK_SECONDS = 2.0
@@ -122,7 +124,8 @@ def read_plan(folder: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
     try:
-        _ = plan["base"], plan["method"], plan["job"][0]["concept"]["name"], plan["job"][0]["recipe"]
+        _ = plan["base"], plan["method"], plan["job"][0]
+        _ = [(job["concept"]["name"], job["concept"]["token"], job["recipe"]) for job in plan["job"]]
     except (LookupError, TypeError):
         raise RunError(
             f"{path} does not say what to teach", "it is another program's, or was changed"
@@ -148,6 +151,30 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         raise RunError(f"{path} cannot be read: {error}", "delete it and resume the run") from None
     except (LookupError, TypeError):
         raise RunError(f"{path} does not say how the run ended", "delete it and resume the run") from None
+
+
+def together(folder: Path, result: Mapping[str, Any]) -> list[Path]:
+    """The files of a finished run that act together: one of each concept.
+
+    Of a concept with several seeds that is the first seed's, which is logged: all of them would put it on a base several
+    times over.
+    """
+    files = [Path(folder) / name for name in result["files"]]
+    if len(files) == 1:
+        return files
+    jobs = read_plan(folder)["job"]
+    if len(jobs) != len(files):
+        raise RunError(f"{folder} has {len(files)} files of {len(jobs)} jobs", "name one of the files")
+    of: dict[str, list[Path]] = {}
+    for job, file in zip(jobs, files, strict=True):
+        of.setdefault(job["concept"]["token"].lower(), []).append(file)
+    for token, (first, *others) in of.items():
+        if others:
+            logger.warning(
+                "%s taught %r with %d seeds, of which the first is taken: %s; name another file of it for another",
+                Path(folder).name, token, 1 + len(others), first.name,
+            )  # fmt: skip
+    return [first for first, *_ in of.values()]
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
@@ -274,7 +301,8 @@ def _owner(lock: Path) -> int | None:
 def runs(root: Path) -> list[dict[str, Any]]:
     """One row per run under `root`, newest first: folder, method, concept, token, base, status, steps, seconds, bytes.
 
-    `machine` is what the seconds were measured on; None in results of before it was kept.
+    `concept`, `token` and `noun` are the first job's, and `jobs` has them and the seed of every one. `machine` is what the
+    seconds were measured on; None in results of before it was kept.
     """
     rows: list[dict[str, Any]] = []
     for path in sorted(expand(root).glob("**/run.toml"), key=lambda p: p.stat().st_mtime, reverse=True):
@@ -292,6 +320,7 @@ def runs(root: Path) -> list[dict[str, Any]]:
                 "concept": concept["name"],
                 "token": concept["token"],
                 "noun": concept["noun"],
+                "jobs": [_brief(job) for job in plan["job"]],
                 "base": called(str(plan["base"])),
                 "status": stands,
                 "steps": done.get("steps"),
@@ -301,6 +330,16 @@ def runs(root: Path) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _brief(job: Mapping[str, Any]) -> dict[str, Any]:
+    concept = job["concept"]
+    return {
+        "concept": concept["name"],
+        "token": concept["token"],
+        "noun": concept["noun"],
+        "seed": job["recipe"].get("seed"),
+    }
 
 
 def without_none(value: Any) -> Any:

@@ -21,7 +21,7 @@ from likewise import families, identifier, identity, intake, journal, keeping, m
 from likewise.base import Base, Sampler, arithmetic
 from likewise.cache import Cache, key
 from likewise.cautions import cautions
-from likewise.concept import Concept
+from likewise.concept import slug
 from likewise.errors import (
     BaseError,
     DrawingError,
@@ -36,7 +36,7 @@ from likewise.kinds import USUAL
 from likewise.lengthening import is_finished, lengthened, refuse_lengthening, remarks, take_up
 from likewise.meter import Meter, machine
 from likewise.method import Adapter
-from likewise.planning import asked, look, settle
+from likewise.planning import Subject, Way, asked, check, jobs, look
 from likewise.prompt import foreign
 from likewise.recipe import TrainingRecipe
 from likewise.resuming import SavedState
@@ -146,9 +146,11 @@ class Run:
         """Yields events and returns the result; the base is then as precise as before."""
         method, stack = methods.get(self.method), Stack(lengthened(self.jobs, self.more))
         method.check(base, len(stack))
-        for job in stack.jobs:
-            yield from (Warned(text) for text in identifier.warnings(base, job.concept.token))
-            yield from prior.remarks(job.recipe, job.concept)
+        for token in dict.fromkeys(job.concept.token for job in stack.jobs):
+            yield from (Warned(text) for text in identifier.warnings(base, token))
+        yield from dict.fromkeys(
+            note for job in stack.jobs for note in prior.remarks(job.recipe, job.concept)
+        )
         yield from (Warned(text) for text in (*cautions(base, stack), *remarks(self.folder, stack.jobs)))
         before, base.precision = base.precision, arithmetic(base.device, stack.jobs[0].recipe.precision)
         try:
@@ -205,7 +207,8 @@ class Run:
         count = sum(p.numel() for p in training.parameters)
         yield Attached(self.method, count, training.done)
         if training.done == 0:
-            yield from (Warned(note) for m in (*training.own, *training.prior) for note in m.notes)
+            notes = (note for m in (*training.own, *training.prior) for note in m.notes)
+            yield from (Warned(note) for note in dict.fromkeys(notes))
             with meter.paused():
                 yield from self._preview(base, training.adapter, 0, sampler)
         first, steps = training.recipes[0], training.stack.steps
@@ -325,60 +328,61 @@ def _preview_steps(steps: int) -> tuple[int, ...]:
 
 
 def plan(
-    pictures: intake.Source,
+    subjects: Sequence[Subject],
+    way: Way,
     *,
-    noun: str,
-    method: str = USUAL.mark,
     base: Base | str = "pocket",
-    token: str | None = None,
     out: Path | str | None = None,
-    held_out: int | None = 0,
-    recipe_file: Path | str | None = None,
-    settings: Sequence[str] | dict[str, Any] = (),
     previews: str | Sequence[str] = (),
-    class_pictures: intake.Source | None = None,
 ) -> tuple[Run, Base]:
     """A run that is ready to start, in a new folder under `runs/` unless `out` names one, and its loaded base.
 
-    `previews` are prompts to draw now and then, with `{}` for the concept. `class_pictures` are your own for the prior.
-    A setting that the method does not have is refused before the base is loaded.
+    All subjects are taught in one stack. `previews` are prompts to draw now and then, with `{}` for each concept. Where the
+    method teaches one job at a time, more are refused before the base is loaded.
     """
     out = expand(out) if out else None
     records.check_writable(out or Path("runs"))
-    chosen, given = methods.get(method), asked(method, recipe_file, settings)
+    check(subjects, way)
     loaded = families.load(base) if isinstance(base, str) else base
-    concept = Concept.read(
-        pictures,
-        token=token or identifier.pick(loaded),
-        noun=noun,
-        hold_out=held_out,
-        class_pictures=class_pictures,
-    )
-    recipe = prior.settled(settle(loaded, method, given), concept, given)
-    for text in (*recipe.idle(given), *(text for prompt in several(previews) for text in foreign(prompt))):
+    every = jobs(loaded, subjects, way)
+    for text in dict.fromkeys(text for prompt in several(previews) for text in foreign(prompt)):
         logger.warning(text)
-    chosen.check(loaded, 1)
-    folder = out or records.new_folder(Path("runs"), concept.name, chosen.name)
-    return Run(loaded.name, chosen.name, (Job(concept, recipe),), folder, tuple(several(previews))), loaded
+    names = dict.fromkeys(job.concept.name for job in every)
+    folder = out or records.new_folder(Path("runs"), slug("-".join(names)), way.method)
+    return Run(loaded.name, way.method, every, folder, tuple(several(previews))), loaded
 
 
 def teach(
-    pictures: intake.Source, *, noun: str | None = None, token: str | None = None, **options: Any
+    pictures: intake.Source,
+    *,
+    noun: str | None = None,
+    token: str | None = None,
+    also: Sequence[tuple[Any, ...]] = (),
+    seeds: int = 1,
+    **options: Any,
 ) -> dict[str, Any]:
     """Teach a concept and return the result, its `folder` included. What a person should know is logged.
 
-    Options are those of `plan`; every other keyword is a hyperparameter: `teach("photos", noun="dog", rank=16)`. The
-    name of a kohya folder (`10_sks dog`) stands in for the noun and token that are not given.
+    `seeds=3` teaches it three times, with other random numbers each. `also=[("cats", "cat")]` teaches more concepts,
+    each as pictures, noun and, if it is to have a word of your choice, token. All of them are taught in one batch, and each
+    has a file: `files` and `tokens` of the result go together.
+
+    Options are those of `plan`, `method`, `recipe_file`, `held_out` and `class_pictures`; every other keyword is a
+    hyperparameter: `teach("photos", noun="dog", rank=16)`. The name of a kohya folder (`10_sks dog`) stands in for the noun
+    and token that are not given.
     """
-    known = {"method", "base", "out", "held_out", "recipe_file", "previews", "class_pictures"}
-    settings = {name: options.pop(name) for name in list(options) if name not in known}
-    asked(options.get("method", USUAL.mark), options.get("recipe_file"), settings)
-    noun, token = look(pictures, noun, token, options.get("class_pictures"))
-    run, base = plan(pictures, noun=noun, token=token, settings=settings, **options)
+    given = {name: options.pop(name) for name in ("base", "out", "previews") if name in options}
+    method, recipe_file = options.pop("method", USUAL.mark), options.pop("recipe_file", None)
+    own, held = options.pop("class_pictures", None), options.pop("held_out", 0)
+    way = Way(method, asked(method, recipe_file, options), seeds)
+    first = Subject(pictures, noun, token, own, held)
+    subjects = [look(one) for one in (first, *(Subject.further(one, held) for one in also))]
+    run, base = plan(subjects, way, **given)
     result: dict[str, Any] = {}
     for event in run.start(base=base):
         if isinstance(event, Finished):
             result = event.result
         elif isinstance(event, Warned):
             logger.warning(event.text)
-    return {"folder": str(run.folder), "token": run.jobs[0].concept.token, **result}
+    tokens = [job.concept.token for job in run.jobs]
+    return {"folder": str(run.folder), "token": tokens[0], "tokens": tokens, **result}

@@ -151,6 +151,14 @@ def artifacts(source: Path) -> list[Artifact]:
     return [formats.read(source)]
 
 
+def _together(source: Path) -> list[Artifact]:
+    """What acts together of a source: of a run one file of each concept, of anything else all that is there."""
+    result = records.read_result(source) if records.is_run(source) else None
+    if result is None:
+        return artifacts(source)
+    return [formats.read(file) for file in records.together(source, result)]
+
+
 def sample(
     prompts: str | Sequence[str],
     *,
@@ -163,6 +171,7 @@ def sample(
 ) -> Gallery:
     """Draw every prompt with every seed into the gallery folder `out`, with taught `concepts` (runs or files) attached.
 
+    A run stands for its concepts, of each the file of the first seed, and has a strength for each.
     One prompt, concept or strength may stand alone. `seeds=4` is four pictures per prompt, with the seeds 0 to 3.
     `base` defaults to the one that the first concept was taught on, and to `pocket` where its
     file names none. What `out` already holds is not drawn again; raises
@@ -175,7 +184,7 @@ def sample(
     if not rows:
         raise RecipeError("there is nothing to draw", "give at least one prompt and one seed")
     weights = None if strengths is None else several(strengths)
-    named = [(source, artifact) for source in sources for artifact in artifacts(source)]
+    named = [(source, artifact) for source in sources for artifact in _together(source)]
     taught = [artifact for _, artifact in named]
     assumed = base is None and bool(taught) and not taught[0].base
     if base is None:

@@ -63,11 +63,12 @@ class Stack:
                 if one != other:
                     raise RecipeError(
                         f"jobs in one stack must share {key}: {one!r} and {other!r}",
-                        "teach them in separate stacks",
+                        f"set {key} for all of them, or teach them in separate runs",
                     )
         if len(self.jobs) > 1 and isinstance(first, TrainingRecipe) and first.optimizer != "adamw":
             raise RecipeError(
-                f"{first.optimizer} has no learning rate per job", "use optimizer=adamw, or one job a stack"
+                f"{first.optimizer} has no learning rate per job",
+                "use optimizer=adamw, or start one run for each",
             )
 
     def __len__(self) -> int:

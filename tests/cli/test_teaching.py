@@ -42,6 +42,45 @@ def test_teach_prints_the_folder_and_everything_else_aside(call: Call) -> None:
     assert json.loads(call("runs", "--json").stdout)[0]["steps"] == 2
 
 
+def test_seeds_and_further_concepts_share_a_batch_and_each_file_is_named(call: Call) -> None:
+    cats, dogs = pictures(Path("cats")), pictures(Path("dogs"), seed=1)
+    words = ["--noun", "cat", "--token", "sks", "--seeds", "2", "--also", f"{dogs}=dog:ohwx", *QUICK]
+    result = call("teach", cats, *words)
+    assert result.exit_code == 0, result.output
+    folder = Path(result.stdout.strip())
+    assert re.fullmatch(r"[-\d]+-cats-dogs-lora-1", folder.name)
+    assert "teaching 'sks cat', 'ohwx dog' with 2 seeds each by lora" in result.stderr
+    names = ["cats-lora-0", "cats-lora-1", "dogs-lora-2", "dogs-lora-3"]
+    each = [f"{one}, seed {seed}" for one in ("sks cat", "ohwx dog") for seed in (0, 1)]
+    for called, name in zip(each, names, strict=True):
+        assert f"\n  {called}: {name}.safetensors\n" in result.stderr
+        assert (folder / f"{name}.safetensors").is_file()
+    listed = call("runs").stdout.splitlines()[1]
+    assert re.search(r"lora +cats, dogs +sks, ohwx +done +4 +2 ", listed)
+    drawn = call("sample", "a sks cat and a ohwx dog", "--with", folder, "-n", "1", "--steps", "1")
+    assert drawn.exit_code == 0, drawn.output
+    assert "taught 'sks' with 2 seeds, of which the first is taken: cats-lora-0.safetensors" in drawn.stderr
+    assert "taught 'ohwx' with 2 seeds, of which the first is taken: dogs-lora-2.safetensors" in drawn.stderr
+    more = call("teach", "--more-steps", "1", folder)
+    assert "taught: 3 steps" in more.stderr
+
+
+@pytest.mark.parametrize("text", ["dogs", "dogs=", "=dog", "dogs=dog:"])
+def test_further_pictures_need_a_noun(text: str, call: Call) -> None:
+    result = call("teach", pictures(Path("cats")), "--noun", "cat", "--also", text, *QUICK)
+    assert result.exit_code == 2
+    assert "write FOLDER=NOUN or FOLDER=NOUN:TOKEN" in result.stderr
+
+
+def test_a_method_that_cannot_be_stacked_says_to_start_one_run_each(call: Call) -> None:
+    words = ["--noun", "cat", "--method", "dreambooth", "--seeds", "2", *QUICK]
+    result = call("teach", pictures(Path("cats")), *words)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr == (
+        "error: DreamBooth changes the whole model, so 2 cannot be taught at once\nhint: start one run for each\n"
+    )
+
+
 def test_a_finished_folder_takes_no_other_job_for_its_own(call: Call) -> None:
     folder = finished_run(call)
     words = ["teach", "photos", "--noun", "dog", "--token", "sks", *QUICK, "--out", folder]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,14 +37,23 @@ def list_runs(
     rows = [
         (
             terminal.short(Path(row["folder"]).absolute()),
-            *(row.get(key) for key in ("method", "concept", "token", "status", "steps")),
+            row.get("method"),
+            *(_each(row, key) for key in ("concept", "token")),
+            row.get("status"),
+            len(row["jobs"]) if "jobs" in row else None,
+            row.get("steps"),
             terminal.duration(row["seconds"]) if row.get("seconds") else "",
             terminal.size(row["bytes"]) if row.get("bytes") else "",
         )
         for row in found
     ]
-    titles = ("run", "method", "concept", "token", "status", "steps", "time", "size")
-    terminal.table(titles, rows, right=("steps", "time", "size"))
+    titles = ("run", "method", "concept", "token", "status", "files", "steps", "time", "size")
+    terminal.table(titles, rows, right=("files", "steps", "time", "size"))
+
+
+def _each(row: dict[str, Any], key: str) -> str | None:
+    """What the jobs of a run have there, once each."""
+    return ", ".join(dict.fromkeys(job[key] for job in row["jobs"])) if "jobs" in row else None
 
 
 @app.command("report")

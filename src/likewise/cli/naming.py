@@ -16,12 +16,15 @@ WEIGHTS = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf"})
 
 
 def taught_files(texts: Sequence[str]) -> tuple[list[Path], list[float]]:
-    """The files that `RUN[:STRENGTH]` texts name, and a strength for each. A file or folder of weights stands for itself."""
+    """The files that `RUN[:STRENGTH]` texts name, and a strength for each. A file or folder of weights stands for itself.
+
+    A run stands for its concepts: of one that it taught with several seeds the first file is taken, which is logged.
+    """
     files: list[Path] = []
     strengths: list[float] = []
     for text in texts:
         name, strength = _strength(text)
-        here = _files_of(find_run(expand(name)))
+        here = _files_of(find_run(expand(name)), together=True)
         files += here
         strengths += [strength] * len(here)
     return files, strengths
@@ -67,12 +70,14 @@ def refuse_weights(paths: Iterable[Path]) -> None:
             )
 
 
-def _files_of(path: Path) -> list[Path]:
+def _files_of(path: Path, *, together: bool = False) -> list[Path]:
     """What a run left, once it is finished; what is no run is refused or read later, as it is."""
-    from likewise.records import is_run, read_result
+    from likewise import records
 
-    result = read_result(path) if is_run(path) else None
-    return [path / file for file in result["files"]] if result else [path]
+    result = records.read_result(path) if records.is_run(path) else None
+    if result is None:
+        return [path]
+    return records.together(path, result) if together else [path / file for file in result["files"]]
 
 
 def _strength(text: str) -> tuple[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +36,13 @@ ClassPictures = Annotated[
     Path | None,
     typer.Option("--class-pictures", metavar="FOLDER", help="Your own pictures of the class, for the prior."),
 ]
+Seeds = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Teach it N times with other random numbers, in one batch.")
+]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FOLDER=NOUN[:TOKEN]", help="Teach this as well, in one batch. May be repeated."),
+]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where everything goes; else a new folder.")]
 
 
@@ -48,6 +55,8 @@ def teach(
     ] = USUAL.mark,
     base: BaseName = "pocket",
     token: Token = None,
+    also: Also = None,
+    seeds: Seeds = 1,
     class_pictures: ClassPictures = None,
     out: Out = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings from a TOML file.")] = None,
@@ -72,6 +81,8 @@ def teach(
     Example:
       likewise teach photos/ --noun dog
       likewise teach photos/ --noun dog --method textual_inversion steps=1500
+      likewise teach photos/ --noun dog --seeds 3
+      likewise teach photos/ --noun dog --also cats/=cat
       likewise teach --resume latest
       likewise teach --more-steps 200 latest
     """
@@ -79,24 +90,24 @@ def teach(
     if resume is not None or more_steps is not None:
         given = context.get_parameter_source("base").name != "DEFAULT"  # type: ignore[union-attr]
         return _go_on(resume, more_steps, paths, settings, base if given else None)
-    paths, noun, token = look(paths, noun, token, class_pictures)
+    given = [(paths, noun, token, class_pictures), *(_further(text) for text in also or ())]
+    seen = [(*look(*one), one[-1]) for one in given]
     from likewise import planning, run
 
-    planning.asked(method, recipe, settings)  # a misspelt setting must not wait for the base
+    subjects = [planning.Subject(*one) for one in seen]
+    way = planning.Way(method, planning.asked(method, recipe, settings), seeds)
+    planning.check(subjects, way)  # what cannot work, such as a misspelt setting, must not wait for the base
     announce(base)
-    planned, loaded = run.plan(
-        paths[0] if len(paths) == 1 else paths,
-        noun=noun,
-        method=method,
-        base=base,
-        token=token,
-        out=out,
-        recipe_file=recipe,
-        settings=settings,
-        previews=preview or (),
-        class_pictures=class_pictures,
-    )
-    _perform(planned, loaded)
+    _perform(*run.plan(subjects, way, base=base, out=out, previews=preview or ()))
+
+
+def _further(text: str) -> tuple[list[Path], str, str | None, None]:
+    """The pictures, noun and token of `FOLDER=NOUN[:TOKEN]`; its class pictures can only lie beside them."""
+    folder, _, words = text.rpartition("=")
+    noun, colon, token = words.partition(":")
+    if not (folder and noun.strip()) or (colon and not token.strip()):
+        raise typer.BadParameter(f"write FOLDER=NOUN or FOLDER=NOUN:TOKEN, not {text!r}", param_hint="--also")
+    return [Path(folder)], noun, token or None, None
 
 
 def announce(base: str) -> None:
@@ -147,20 +158,30 @@ def _perform(run: Run, base: Base | None) -> None:
     from likewise.cli.progress import follow
     from likewise.records import read_result
 
-    concept = run.jobs[0].concept
-    called = f"{concept.token} {concept.noun}"
-    before = read_result(run.folder)
-    terminal.say(f"teaching {called!r} by {run.method} in {terminal.short(run.folder)}")
+    before, concepts = read_result(run.folder), {job.concept.token: job.concept for job in run.jobs}
+    called = ", ".join(repr(f"{one.token} {one.noun}") for one in concepts.values())
+    each = len(run.jobs) // len(concepts)
+    times = f" with {each} seeds{' each' if len(concepts) > 1 else ''}" if each > 1 else ""
+    terminal.say(f"teaching {called}{times} by {run.method} in {terminal.short(run.folder)}")
     with tracebacks_in(run.folder), stopping(run.stop):
         result = follow(run.start(base=base), run.folder)
-    taught = "taught before" if before == result else "taught"
-    files = ", ".join(result["files"])
+    _tell(run, result, "taught before" if before == result else "taught")
+    prompt = shlex.quote(f"{run.jobs[0].concept.prompt()} in the snow")
+    terminal.say(f"try: likewise sample {prompt} --with {terminal.quoted(run.folder)}")
+    terminal.result(terminal.short(run.folder))
+
+
+def _tell(run: Run, result: dict[str, Any], taught: str) -> None:
+    """What it took and what is left; of a stack a line for every file."""
     spent = (
         f"{result['steps']} steps in {terminal.duration(result['seconds'])}"
         if result["steps"]
         else "no steps needed"
     )
-    terminal.say(f"{taught}: {spent}; {files}, {terminal.size(result['bytes'])}")
-    prompt = shlex.quote(f"{concept.prompt()} in the snow")
-    terminal.say(f"try: likewise sample {prompt} --with {terminal.quoted(run.folder)}")
-    terminal.result(terminal.short(run.folder))
+    files, size = result["files"], terminal.size(result["bytes"])
+    if len(files) == 1:
+        terminal.say(f"{taught}: {spent}; {files[0]}, {size}")
+        return
+    terminal.say(f"{taught}: {spent}; {len(files)} files of about {size}:")
+    for job, file in zip(run.jobs, files, strict=True):
+        terminal.say(f"  {job.concept.token} {job.concept.noun}, seed {job.recipe.seed}: {file}")

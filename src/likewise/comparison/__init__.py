@@ -39,10 +39,12 @@ def compare(
     """
     from likewise.comparison.preparing import prepare  # not at the top: `report` must come without torch
     from likewise.events import Progress, TrialEnded, Warned
-    from likewise.planning import look
+    from likewise.planning import Subject, look
 
-    noun, token = look(pictures, noun, token)
-    comparison = prepare(pictures, noun=noun, token=token, base=base, methods=methods, out=out, **options)
+    seen = look(Subject(pictures, noun, token))
+    comparison = prepare(
+        pictures, noun=str(seen.noun), token=seen.token, base=base, methods=methods, out=out, **options
+    )
     said = set[str]()
     for event in comparison.start():
         if isinstance(event, Progress) and isinstance(event.inner, Warned) and event.inner.text not in said:

@@ -6,6 +6,7 @@ about these files and say nothing of teaching again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from likewise.errors import ConceptError, RunError
 from likewise.run import Run
 from likewise.statistics.distributions import t_quantile
 
+logger = logging.getLogger(__name__)
 SEEDS = (0, 1)
 LEVEL = 0.95
 
@@ -68,6 +70,10 @@ def prepare(
         )
     loaded = families.load(base or records.base_of(folder)) if not isinstance(base, Base) else base
     concept, fold = _judged(run.jobs[0].concept, pictures)
+    if len(run.jobs) > 1:
+        logger.warning(
+            "%s taught %d at once; the steps of the first are compared", folder.name, len(run.jobs)
+        )
     files = {step: next(iter(sorted(place.glob("*.safetensors")))) for step, place in kept.items()}
     files[int(result["steps"])] = folder / result["files"][0]
     kind, why = guess_kind(concept.noun)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from likewise import families, identifier, intake, methods, prior, records
+from likewise import families, identifier, intake, methods, records
 from likewise.base import Base, Sampler
 from likewise.comparison import design
 from likewise.comparison.banks import Prompt, Role, bank_for
@@ -22,11 +22,10 @@ from likewise.comparison.tuning import Search
 from likewise.concept import Concept, slug
 from likewise.errors import ConceptError, RecipeError
 from likewise.files import expand
-from likewise.planning import asked, settle
+from likewise.planning import asked, job
 from likewise.prompt import foreign
 from likewise.recipe import nearest
 from likewise.sampling import artifacts, as_seeds, several
-from likewise.stack import Job
 
 logger = logging.getLogger(__name__)
 ROLES: tuple[Role, ...] = ("use", "class", "reconstruct", "compose")
@@ -213,10 +212,9 @@ def _conditions(base: Base, concept: Concept, wish: Wish, taught: Sequence[Asked
     ]  # fmt: skip
     for one in taught:
         method, given = methods.get(one.method), one.settings
-        recipe = prior.settled(settle(base, method.name, given), concept, given)
+        recipe = job(base, concept, method.name, given).recipe
         for text in recipe.idle(given):
             logger.warning("%s: %s", one.name, text)
-        recipe = Job(concept, recipe).recipe  # with epochs as steps
         shares = method.stackable and method.trains and getattr(recipe, "optimizer", "adamw") == "adamw"
         found.append(
             Condition(
