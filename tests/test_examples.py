@@ -50,7 +50,7 @@ def test_an_example_takes_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "here" / "aesthetic.png").is_file()
 
 
-@pytest.mark.parametrize("name", ["stacking", "sampling"])
+@pytest.mark.parametrize("name", ["stacking", "sampling", "drawing"])
 def test_benchmarks_run(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
