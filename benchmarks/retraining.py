@@ -88,6 +88,9 @@ def main() -> None:
     made.add_argument("--methods", default="", metavar="A,B,...", help="else every method")
     made.add_argument("--trainings", type=int, default=6, metavar="N", help="of every method")
     made.add_argument("--out", type=Path, metavar="FOLDER", help="keep the comparison; again goes on")
+    made.add_argument(
+        "--read", type=Path, metavar="COMPARISON", help="teach nothing: read one that is finished"
+    )
     given = parse(made)
     options: dict[str, Any] = {}
     if given.methods:
@@ -97,8 +100,8 @@ def main() -> None:
         options |= {"steps": 2, "sampler": Sampler(steps=2), "seeds": (0, 1), "prior_count": 2}
     base = likewise.load(given.base)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = given.out or Path(temporary)
-        frame = taught(base, folder, given.trainings, options)
+        folder = given.read or given.out or Path(temporary)
+        frame = concluding.frame(folder) if given.read else taught(base, folder, given.trainings, options)
         again = scored_again(base, folder)
     names = [name for name in frame.complete if frame.scores.rows[name][0].kind == "method"]
     if not frame.clear:
@@ -111,7 +114,15 @@ def main() -> None:
             spreads(frame, name)
             | {"scored again ±": again, "false winners": f"{false} of {pairs}" if pairs else ""}
         )
-    finish("retraining", rows, {"base": given.base, "precision": base.precision}, write=given.write)
+    settings = {
+        "base": given.base,
+        "noun": frame.book["noun"],
+        "prompts": len(frame.prompts("fidelity", names)),
+    }
+    settings |= {
+        "pictures kept back": "the same" if len(frame.book["folds"]) == 1 else "others for each training"
+    }
+    finish("retraining", rows, settings, write=given.write)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,16 @@ def test_size_and_seeds_per_method(source: Path, tmp_path: Path) -> None:
         planned(source, tmp_path, size="huge", base="no such base")
 
 
+def test_one_rotation_keeps_the_pictures_and_changes_the_seed(source: Path, tmp_path: Path) -> None:
+    """Red when trainings of one rotation hold out other pictures, or share a seed."""
+    made = planned(source, tmp_path, replicates=3, rotations=1)
+    trials = [trial for trial in made.trials if trial.replicate is not None]
+    assert ({trial.fold for trial in trials}, [trial.seed for trial in trials]) == ({0}, [0, 1, 2])
+    assert [trial.fold for trial in planned(source, tmp_path, replicates=3).trials if trial.condition.taught] == [
+        0, 1, 2,
+    ]  # fmt: skip
+
+
 def test_the_kind_follows_the_noun_unless_it_is_said(source: Path, tmp_path: Path) -> None:
     guessed = planned(source, tmp_path, prompts=None)
     assert guessed.protocol.kind == "live"

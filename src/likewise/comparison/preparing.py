@@ -48,6 +48,8 @@ class Wish:
     seeds: Sequence[int] | None = None
     sampler: Sampler | None = None
     hold_out: int | None = None
+    rotations: int | None = None
+    """How many choices of held-out pictures take turns. None: every training has its own; 1 tells seeds from pictures."""
     margin: float | None = None
     conditions: Sequence[Asked] = ()
     """Besides the methods."""
@@ -100,7 +102,9 @@ def prepare(
         pictures, token=token or identifier.pick(loaded), noun=noun, class_pictures=class_pictures
     )
     protocol, development = _protocols(wish, loaded, noun)
-    folds = plan_folds(concept.groups, protocol.replicates, tuning=wish.tune, hold_out=wish.hold_out)
+    folds = plan_folds(
+        concept.groups, wish.rotations or protocol.replicates, tuning=wish.tune, hold_out=wish.hold_out
+    )
     every = [concept.fold(fold) for fold in (*folds.verdict, *filter(None, [folds.tuning]))]
     for one in every:
         check_split(one, development=development.texts if wish.tune else (), test=protocol.texts)
