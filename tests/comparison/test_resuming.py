@@ -19,7 +19,7 @@ from likewise.comparison import comparison as module
 from likewise.comparison import concluding
 from likewise.comparison.comparison import Comparison
 from likewise.errors import Interrupted, RunError
-from likewise.events import Stepped
+from likewise.events import Stepped, Stopped
 from likewise.gallery import Gallery
 from tests.bases import pictures
 from tests.comparison.plans import Done, done_anew, pixels, planned, rows_of, steps, stop_after
@@ -202,6 +202,7 @@ def test_a_stop_after_the_last_step_is_heeded(
         patch.setattr(Gallery, "add", add_and_stop)
         with pytest.raises(Interrupted, match="the comparison was stopped"):
             list(comparison.start(judges=panel()))
+    assert isinstance(journal.last(comparison.folder), Stopped), "the journal says how it ended"
     assert len(Gallery(comparison.folder / "trials" / "lora-0" / "gallery")) == last
     assert not (comparison.folder / "trials" / "base" / "scores.json").exists()
     assert done_anew(list(comparison.start(judges=panel()))) == (["lora-0"] if when == "drawing" else [])

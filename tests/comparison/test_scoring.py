@@ -140,6 +140,12 @@ def test_a_blank_picture_is_worse_than_one_of_another_subject(found: Path) -> No
     assert mean(found, "base") < 0, "of the opposite colour"
 
 
+def test_every_scored_picture_knows_its_nearest_training_picture(found: Path) -> None:
+    """Red when the index is that among the training pictures: those of fold 0 are 0 to 3, so fold 1 would tell them apart."""
+    assert book(found, "copies")["nearest"] == [0, 1, 2, 3]
+    assert set(book(found, "real")["nearest"]) <= {0, 1, 2, 3}
+
+
 def test_copies_are_flagged_and_new_pictures_are_not(found: Path) -> None:
     assert mean(found, "copies", "copying") == 1.0
     assert mean(found, "base", "copying") == mean(found, "blanks", "copying") == 0.0

@@ -89,23 +89,27 @@ class Comparison:
             if self.search is not None:
                 yield from self._tune(self.search, judges)
             self._describe()
-            pending = self.pending()
-            order = [trial.name for trial in self.trials]
-            yield self._tell(Planned(tuple(order), tuple(trial.name for trial in pending)))
-            self._results.keep(order)
-            if pending and judges is None:
-                self._judges()  # loaded and dropped: an hour of training must not end in a missing file
-            for number, trial in enumerate(pending, 1):
-                self._heed_stop()
-                yield self._tell(TrialStarted(trial.name, trial.title, number, len(pending)))
-                row = yield from self._trial(trial, self._mates(trial, pending[number:]))
-                self._results.put(row, order)
-                yield self._tell(TrialEnded(trial.name, row.to_json()))
+            with journal.ending(self.folder):
+                yield from self._perform(judges)
+
+    def _perform(self, judges: Panel | None) -> Iterator[Event]:
+        pending = self.pending()
+        order = [trial.name for trial in self.trials]
+        yield self._tell(Planned(tuple(order), tuple(trial.name for trial in pending)))
+        self._results.keep(order)
+        if pending and judges is None:
+            self._judges()  # loaded and dropped: an hour of training must not end in a missing file
+        for number, trial in enumerate(pending, 1):
             self._heed_stop()
-            if pending or not self._is_scored():
-                self._score(judges)
-            concluding.write(self.folder)
-            yield self._tell(Compared(str(self.folder), concluding.notes(self.folder)))
+            yield self._tell(TrialStarted(trial.name, trial.title, number, len(pending)))
+            row = yield from self._trial(trial, self._mates(trial, pending[number:]))
+            self._results.put(row, order)
+            yield self._tell(TrialEnded(trial.name, row.to_json()))
+        self._heed_stop()
+        if pending or not self._is_scored():
+            self._score(judges)
+        concluding.write(self.folder)
+        yield self._tell(Compared(str(self.folder), concluding.notes(self.folder)))
 
     def stop(self) -> None:
         """Ask the process that works in this folder to save and stop."""

@@ -61,13 +61,16 @@ def score(scene: Scene, rows: Sequence[Row], panel: Panel) -> tuple[dict[str, st
             continue
         folds = [fold["number"] for fold in scene.folds] if row.fold is None else [row.fold]
         found: dict[str, Any] = {str(number): {} for number in folds}
+        gallery, nearest = Gallery(scene.folder / str(row.gallery)), list[int | None]()
         for view in dict.fromkeys(views.values()):
-            seen = view.look(Gallery(scene.folder / str(row.gallery)), floor=row.kind == FLOOR)
+            seen = view.look(gallery, floor=row.kind == FLOOR)
+            if view is views["pictures"]:
+                nearest = view.nearest(gallery, seen, folds[0])
             own = [metric for metric in listed if views[metric.reads] is view]
             for number in folds:
                 evidence = view.evidence(seen, number)
                 found[str(number)] |= _scores(own, evidence, row.trial)
-        book = {"schema": 2, "digest": row.digest, "cards": cards, "folds": found}
+        book = {"schema": 2, "digest": row.digest, "cards": cards, "folds": found, "nearest": nearest}
         write_text(path, json.dumps(book, indent=1, allow_nan=False))
     _write_anchors(scene, views, panel)
     return tuple(
@@ -179,6 +182,13 @@ class _View:
             others=floor.use if floor else None,
             floor=floor.use if floor else None,
         )
+
+    def nearest(self, gallery: Gallery, seen: _Seen, number: int) -> list[int | None]:
+        """For each picture of a gallery the training picture that looks most like it; None for those that are not scored."""
+        train = self.folds[number]["train"]
+        closest = (seen.use.appearance @ self.of_fold(number)[0].appearance.T).argmax(1).tolist()
+        found = iter(train[place] for place in closest)
+        return [next(found) if picture.role in self.templates else None for picture in gallery]
 
     def spread(self) -> float | None:
         """How far another prompt moves the untaught base's pictures of the class."""
