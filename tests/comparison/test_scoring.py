@@ -141,7 +141,7 @@ def test_a_blank_picture_is_worse_than_one_of_another_subject(found: Path) -> No
 
 
 def test_every_scored_picture_knows_its_nearest_training_picture(found: Path) -> None:
-    """Red when the index is that among the training pictures: those of fold 0 are 0 to 3, so fold 1 would tell them apart."""
+    """Red when the index is that among the training pictures of the fold, and not of all."""
     assert book(found, "copies")["nearest"] == [0, 1, 2, 3]
     assert set(book(found, "real")["nearest"]) <= {0, 1, 2, 3}
 
