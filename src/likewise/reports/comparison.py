@@ -194,7 +194,7 @@ def _numbers(found: Found) -> list[Row]:
         metric = known.get(name, {})
         rows.append({
             "name": name, "title": AXES.get(name) or metric.get("title") or name.replace("_", " ").capitalize(),
-            "meaning": metric.get("meaning") or ("Likeness times prompt following, the two axes below." if name == PRIMARY else ""),
+            "meaning": metric.get("meaning") or ("Likeness times prompt following." if name == PRIMARY else ""),
             "better": metric.get("better") or "higher", "cards": sorted(cards) or [metric.get("card", "")],
             "between": name in AXES, "values": values, "measured": any(values.values()),
         })  # fmt: skip
