@@ -45,6 +45,19 @@ class Page(HTMLParser):
         return [a for name, a in self.elements if name == tag and attributes.items() <= a.items()]
 
 
+def data_of(page: Page) -> dict[str, Any]:
+    """What the page's script is given."""
+    text = page.text.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def section(page: Page, title: str, until: str) -> str:
+    """The words from a title behind the head of the page to another one."""
+    start = page.words.index(title, page.words.index("Repeat it"))
+    return page.words[start : page.words.index(until, start)]
+
+
 def browse(address: str, profile: Path, *options: str) -> tuple[str, str]:
     """The document after its script has run, and what the browser logged; skips where there is no browser."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,29 +31,12 @@ from tests.reports.folders import (
     verdict,
     write,
 )
-from tests.reports.pages import Page
+from tests.reports.pages import Page, data_of, section
 
 VOTES = {
     "people": 5, "votes": 90, "order": [{"name": "big", "value": 0.71, "low": 0.6, "high": 0.8}],
     "sentences": ["People and the measure agree on 9 of 10 pairs."],
 }  # fmt: skip
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return made(tmp_path / "mugs")
-
-
-def data_of(page: Page) -> dict[str, Any]:
-    """What the page's script is given."""
-    text = page.text.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-def section(page: Page, title: str, until: str) -> str:
-    start = page.words.index(title, page.words.index("Repeat it"))
-    return page.words[start : page.words.index(until, start)]
 
 
 # ------------------------------------------------------------------------------------------- the verdict first

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,36 +20,18 @@ from tests.reports.folders import (
     SEEDS,
     TITLES,
     edit,
-    made,
     old,
     rows_of,
     verdict,
     write,
     write_rows,
 )
-from tests.reports.pages import Page, browse, faults
+from tests.reports.pages import Page, browse, data_of, faults
 
 VOTES = {
     "people": 5, "votes": 90, "order": [{"name": "big", "value": 0.71, "low": 0.6, "high": 0.8}],
     "sentences": ["People and the measure agree on 9 of 10 pairs."],
 }  # fmt: skip
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return made(tmp_path / "mugs")
-
-
-def data_of(page: Page) -> dict[str, Any]:
-    """What the page's script is given."""
-    text = page.text.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-def section(page: Page, title: str, until: str) -> str:
-    start = page.words.index(title, page.words.index("Repeat it"))
-    return page.words[start : page.words.index(until, start)]
 
 
 def test_a_training_without_result_is_named_with_its_reason(folder: Path) -> None:
