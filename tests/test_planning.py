@@ -41,7 +41,7 @@ def test_tokens_are_reserved_ones_in_order_then_rare_ones_and_never_twice(tmp_pa
 @pytest.mark.parametrize(
     ("words", "way", "error", "told"),
     [
-        ([{"token": "ohwx"}, {"token": "OHWX"}], Way(), RecipeError, "two concepts are to be called 'OHWX'"),
+        ([{"token": "OHWX"}, {"token": "ohwx"}], Way(), RecipeError, "two concepts are to be called 'ohwx'"),
         ([{}], Way("dreambooth", seeds=2), UnsupportedError, "so 2 cannot be taught at once .start one run"),
         ([{}, {}], Way("dreambooth"), UnsupportedError, "so 2 cannot be taught at once .start one run"),
         ([{}], Way("aesthetic", seeds=2), RecipeError, "every seed gives the same"),
