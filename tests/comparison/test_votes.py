@@ -120,3 +120,14 @@ def test_a_leaning_is_told_with_its_size() -> None:
     )
     assert "to the right" in votes.leaning(Interval(-1.0, -1.9, -0.2))
     assert "do not show" in votes.leaning(Interval(1.0, None, None))
+
+
+def test_what_stands_beside_the_verdict_is_none_without_votes_and_their_order_with_them(folder: Path) -> None:
+    """Red when the page is given another order than the summary has."""
+    assert votes.beside(folder) is None
+    vote(folder, times=12)
+    found, shown = votes.summary(folder), votes.beside(folder)
+    assert shown is not None
+    assert [one["name"] for one in shown["order"]] == [one["name"] for one in found["conditions"]]
+    assert shown["sentences"][-1] == votes.NOTE
+    assert (shown["people"], shown["votes"]) == (1, found["votes"])

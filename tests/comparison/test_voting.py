@@ -72,9 +72,12 @@ def test_replicates_meet_their_like_and_never_themselves(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two replicates of two methods, and the base, which was taught nothing and meets every one of them but itself."""
-    base = [row(folder, 9, (f"base{n}", "Base", "floor"), condition="base") for n in ("", "-drawn-twice")]
+    base = [
+        row(folder, 9, (f"base{n}", "Base", "floor"), condition="base", replicate=None)
+        for n in ("", "-drawn-twice")
+    ]
     taught = [
-        row(folder, n, (f"{name}-{n}", name, "method"), condition=name, seed=n, fold=0)
+        row(folder, n, (f"{name}-{n}", name, "method"), condition=name, replicate=n)
         for name in ("lora", "dreambooth")
         for n in (0, 1)
     ]
@@ -261,3 +264,14 @@ def test_a_ballot_that_is_none_is_refused(folder: Path, text: str) -> None:
         Ballot(folder)
     assert "the votes stay" in str(caught.value.hint)
     assert Ballot(folder, another=True).done == 0
+
+
+def test_a_comparison_of_today_is_voted_on_its_deciding_prompts_alone(tmp_path: Path) -> None:
+    """Red when prompts of the plain class are shown, or the real pictures are looked for where schema 1 had them."""
+    folder = comparison(tmp_path / "mugs")
+    book = json.loads((folder / "comparison.json").read_text())
+    book["prompts"][1]["role"] = "class"
+    book |= {"schema": 2, "pictures": book.pop("train")}
+    (folder / "comparison.json").write_text(json.dumps(book))
+    assert voting.described(folder)["train"] == book["pictures"]
+    assert {pair.prompt for pair in voting.pairs(folder)} == {book["prompts"][0]["id"]}

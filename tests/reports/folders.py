@@ -40,6 +40,12 @@ TITLES = {
 METHODS = {"lora": "lora", "big": "lora", "dreambooth": "dreambooth"}
 CARDS = {"fidelity": "f-v1/judge", "prompt": "p-v1/judge", "diversity": "d-v1/judge"}
 
+VOTES = {
+    "people": 5, "votes": 90, "order": [{"name": "big", "value": 0.71, "low": 0.6, "high": 0.8}],
+    "sentences": ["People and the measure agree on 9 of 10 pairs."],
+}  # fmt: skip
+"""What people said, as a page is given it."""
+
 
 def picture(path: Path, shade: int, side: int = 16) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)

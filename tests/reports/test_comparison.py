@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from likewise import wording
 from likewise.cli import app
+from likewise.comparison import votes as people
 from likewise.comparison.verdicts import Decision, sentence
 from likewise.reports import album
 from likewise.reports import comparison as report
@@ -25,6 +26,7 @@ from tests.reports.folders import (
     PROMPTS,
     SEEDS,
     TITLES,
+    VOTES,
     edit,
     made,
     picture,
@@ -32,12 +34,6 @@ from tests.reports.folders import (
     write,
 )
 from tests.reports.pages import Page, data_of, section
-
-VOTES = {
-    "people": 5, "votes": 90, "order": [{"name": "big", "value": 0.71, "low": 0.6, "high": 0.8}],
-    "sentences": ["People and the measure agree on 9 of 10 pairs."],
-}  # fmt: skip
-
 
 # ------------------------------------------------------------------------------------------- the verdict first
 
@@ -115,8 +111,9 @@ def test_the_matrix_says_each_pair_from_both_sides(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------- one file, safe and readable
 
 
-def test_the_page_holds_everything_itself(folder: Path) -> None:
-    path = report.build(folder, votes=VOTES)
+def test_the_page_holds_everything_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people, "beside", lambda folder: VOTES)
+    path = report.build(folder)
     page = Page(path)
     assert path == folder / "report.html"
     assert page.open == []
@@ -147,7 +144,7 @@ def test_the_page_can_be_read_without_seeing_it(folder: Path) -> None:
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_words_from_outside_are_escaped(folder: Path) -> None:
+def test_words_from_outside_are_escaped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book = verdict(3)
     book["standings"][2]["title"] = "<i>LoRA"
     book["notes"] = ["</script><script>boom()"]
@@ -155,7 +152,8 @@ def test_words_from_outside_are_escaped(folder: Path) -> None:
     described = json.loads((folder / "comparison.json").read_text())
     described["conditions"][2]["title"] = "<i>LoRA</script>"
     write(folder / "comparison.json", described | {"name": "</title><script>", "noun": "<img src=x>"})
-    page = Page(report.build(folder, votes=VOTES | {"sentences": ["<script>boom()</script>"]}))
+    monkeypatch.setattr(people, "beside", lambda folder: VOTES | {"sentences": ["<script>boom()</script>"]})
+    page = Page(report.build(folder))
     assert len(page.of("script")) == 2
     assert not re.search(r"<script>(alert|boom)|<i>LoRA|<img src=x", page.text)
     assert EVIL.replace("{}", "<img src=x>") in page.words
@@ -265,8 +263,12 @@ def test_a_search_shows_what_was_tried(folder: Path) -> None:
     assert len(page.of("path", **{"class": "try plain won method h0"})) == 1
 
 
-def test_people_stand_beside_the_measure_and_never_in_it(folder: Path) -> None:
-    plain, told = Page(report.build(folder)), Page(report.build(folder, votes=VOTES))
+def test_people_stand_beside_the_measure_and_never_in_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Page(report.build(folder))
+    monkeypatch.setattr(people, "beside", lambda folder: VOTES)
+    told = Page(report.build(folder))
     assert "What people say" not in plain.words
     words = section(told, "What people say", "How to read this page")
     assert "90 votes of 5 people" in words

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from likewise import wording
+from likewise.comparison import votes as people
 from likewise.errors import RunError
 from likewise.reports import comparison as report
 from tests.reports.folders import (
@@ -19,6 +20,7 @@ from tests.reports.folders import (
     PROMPTS,
     SEEDS,
     TITLES,
+    VOTES,
     edit,
     old,
     rows_of,
@@ -27,11 +29,6 @@ from tests.reports.folders import (
     write_rows,
 )
 from tests.reports.pages import Page, browse, data_of, faults
-
-VOTES = {
-    "people": 5, "votes": 90, "order": [{"name": "big", "value": 0.71, "low": 0.6, "high": 0.8}],
-    "sentences": ["People and the measure agree on 9 of 10 pairs."],
-}  # fmt: skip
 
 
 def test_a_training_without_result_is_named_with_its_reason(folder: Path) -> None:
@@ -226,6 +223,9 @@ def test_a_browser_opens_the_page_and_two_conditions_in_one_picture(folder: Path
 @pytest.mark.parametrize(
     "before", ["0", "location.hash='#open=2.0.0.1'", "document.querySelector('[value=\"2\"]').click()"]
 )
-def test_axe_finds_no_fault(folder: Path, tmp_path: Path, before: str) -> None:
-    page = report.build(folder, votes=VOTES)
+def test_axe_finds_no_fault(
+    folder: Path, tmp_path: Path, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "beside", lambda folder: VOTES)
+    page = report.build(folder)
     assert faults(page, tmp_path / "profile", before) == []

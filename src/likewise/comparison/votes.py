@@ -32,7 +32,7 @@ def summary(folder: Path) -> dict[str, Any]:
     known = {pair.id: {pair.first.condition, pair.second.condition} for pair in voting.pairs(folder)}
     answers = voting.read(folder)
     kept = [answer for answer in answers if {answer.left, answer.right} == known.get(answer.pair)]
-    titles = {voting.condition(row): row.title for row in voting.rows(folder, anchors=True)}
+    titles = {row.condition: row.title for row in voting.rows(folder, anchors=True) if not row.replicate}
     votes = [_vote(answer) for answer in kept if not answer.again]
     found, alike = preference.fit(votes), preference.consistency(_repeats(kept))
     book = {
@@ -59,6 +59,20 @@ def summary(folder: Path) -> dict[str, Any]:
         "trust_lines": list(_trust(book, found)),
     }
     return book | lines
+
+
+def beside(folder: Path) -> dict[str, Any] | None:
+    """What a comparison's page shows of people's votes: `people`, `votes`, `order` and `sentences`; None without any."""
+    if not (folder / voting.VOTES).is_file():
+        return None
+    found = summary(folder)
+    order = [{"name": one["name"], **one["share"]} for one in found["conditions"]]
+    return {
+        "people": found["voters"],
+        "votes": found["votes"],
+        "order": order,
+        "sentences": [*found["pair_lines"], *found["trust_lines"], found["note"]],
+    }
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:

@@ -92,11 +92,6 @@ class Answer:
     at: str
 
 
-def condition(row: Row) -> str:
-    """The name under which a row's votes are counted."""
-    return getattr(row, "condition", None) or row.trial
-
-
 def rows(folder: Path, *, anchors: bool) -> list[Row]:
     """The rows that have pictures; with `anchors` also the untaught base's."""
     found = [row for row in Results(folder).rows() if row.status == "done" and row.gallery]
@@ -117,24 +112,29 @@ def pairs(folder: Path, *, anchors: bool = True) -> list[Pair]:
     drawn = [(row, dict(_pictures(folder, row, prompts))) for row in there]
     found: list[Pair] = []
     for (first, ours), (second, theirs) in combinations(drawn, 2):
-        if condition(first) == condition(second) or not _alike(first, second):
+        if first.condition == second.condition or not _alike(first, second):
             continue
         for key in ours.keys() & theirs.keys():
             name = _digest(first.trial, first.digest, second.trial, second.digest, *key)[:20]
-            left = Entry(condition(first), first.trial, ours[key])
-            right = Entry(condition(second), second.trial, theirs[key])
+            left = Entry(first.condition, first.trial, ours[key])
+            right = Entry(second.condition, second.trial, theirs[key])
             found.append(Pair(name, left, right, *key))
     return sorted(found, key=lambda pair: pair.id)
 
 
 def described(folder: Path) -> dict[str, Any]:
-    """Of comparison.json: `noun`, `prompts` (id to text with the noun) and `train`, files of the concept's pictures."""
+    """Of comparison.json: `noun`, `prompts` (id to text with the noun) and `train`, files of the concept's pictures.
+
+    The prompts are those that ask for the concept and decide: a vote is about the same drawings as a verdict.
+    """
     path = Path(folder) / "comparison.json"
     try:
         book = json.loads(path.read_text(encoding="utf-8"))
         noun = str(book["noun"])
-        prompts = {str(p["id"]): str(p["text"]).replace("{}", noun) for p in book["prompts"]}
-        return {"noun": noun, "prompts": prompts, "train": [str(file) for file in book["train"]]}
+        used = [prompt for prompt in book["prompts"] if prompt.get("role", "use") == "use"]
+        prompts = {str(p["id"]): str(p["text"]).replace("{}", noun) for p in used}
+        real = book["train"] if book.get("schema", 1) == 1 else book["pictures"]
+        return {"noun": noun, "prompts": prompts, "train": [str(file) for file in real]}
     except (FileNotFoundError, NotADirectoryError):
         said = (
             f"{folder} holds no comparison.json" if path.parent.is_dir() else f"there is no folder {folder}"
@@ -158,11 +158,7 @@ def _pictures(folder: Path, row: Row, prompts: Mapping[str, str]) -> Iterator[tu
 
 
 def _alike(first: Row, second: Row) -> bool:
-    ours, theirs = (
-        (getattr(row, "seed", None), getattr(row, "fold", None)) if row.kind == "method" else None
-        for row in (first, second)
-    )
-    return ours is None or theirs is None or ours == theirs
+    return None in (first.replicate, second.replicate) or first.replicate == second.replicate
 
 
 def ordered(pairs: Sequence[Pair], seed: int) -> list[Showing]:

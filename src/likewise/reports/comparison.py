@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from likewise.comparison import costs, support
+from likewise.comparison import votes as people
 from likewise.comparison.case import Case
 from likewise.comparison.design import SIZES
 from likewise.comparison.limits import Limits
@@ -41,23 +42,17 @@ COSTS: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
 _HUES = 8
 
 
-def build(
-    folder: Path,
-    out: Path | None = None,
-    *,
-    survey: Path | None = None,
-    votes: Mapping[str, Any] | None = None,
-) -> Path:
+def build(folder: Path, out: Path | None = None, *, survey: Path | None = None) -> Path:
     """Write the page of a comparison to `out` (`report.html` in its folder); RunError if it is unreadable.
 
     The same in Markdown and as CSV come beside it, under the same name. With `survey`, a store of the community survey, the
-    page also says how common each kind of file is. `votes` is what people said: `people` and `votes` (how many), `order` (a
-    list of `name`, `value`, `low`, `high`, the share of pairs that a condition won), and `sentences`.
+    page also says how common each kind of file is. People's votes, where there are any, stand beside the measured order.
     """
     folder = expand(folder)
     out = expand(out) if out else folder / "report.html"
     found, album = read(folder), Album(folder)
     common = support.common(survey, _methods(found)) if survey else None
+    votes = people.beside(folder)
     view = _view(found, Pictures(found, album), album) | {"common": common, "votes": votes}
     view["beside"] = album.encode(out)
     write_text(out.with_suffix(".md"), text.markdown(found, votes))
