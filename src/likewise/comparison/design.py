@@ -43,14 +43,16 @@ SIZES = {
             3,
             20,
             4,
-            "Three trainings per method find a difference of a quarter of the way from the untaught base to real pictures.",
+            "Three trainings per method find a difference of about a third of the way from the untaught base to real "
+            "pictures.",
         ),
         Size(
             "thorough",
             5,
             25,
             4,
-            "Five trainings per method find a difference of a tenth of the way from the untaught base to real pictures.",
+            "Five trainings per method find a difference of about a quarter of the way from the untaught base to real "
+            "pictures.",
         ),
     )
 }
