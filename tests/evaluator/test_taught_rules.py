@@ -57,6 +57,9 @@ STYLED = (
 )
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def base() -> Base:
     return families.load("pocket")
@@ -260,8 +263,8 @@ def test_row_19_likeness_rises_with_strength_and_prompt_following_does_not(bench
 def test_row_20_one_step_is_practically_the_base(base: Base, judge: Features, place: Path) -> None:
     """Red when a LoRA starts with both its factors random.
 
-    The base is asked with the token as well, by a rate of 0: the token alone moves its likeness by -0.15. The two are decided
-    by themselves, since a verdict reads the luck of seeds from all its pairs.
+    The base is asked with the token as well, by a rate of 0: the token alone moves its likeness by -0.15. The two are
+    decided by themselves, since a verdict reads the luck of seeds from all its pairs.
     """
     found = Bench.compare(
         base, judge, WOMAN, place / "once", noun=NOUN, methods=[], replicates=2, plain=False,
