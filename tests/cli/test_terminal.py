@@ -48,15 +48,6 @@ def test_plain_where_there_is_no_terminal_or_none_is_wanted(monkeypatch: pytest.
     assert not terminal.fancy()
 
 
-def test_words_for_sizes_and_times() -> None:
-    assert [terminal.size(n) for n in (0, 999, 1500, 123_456, 4_200_000_000)] == [
-        "0 B", "999 B", "1.5 kB", "123 kB", "4.2 GB",
-    ]  # fmt: skip
-    assert [terminal.duration(n) for n in (0.04, 42, 59.9, 185, 7800)] == [
-        "0.0 s", "42 s", "60 s", "3 min 05 s", "2 h 10 min",
-    ]  # fmt: skip
-
-
 def test_paths_are_short_and_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert terminal.short(tmp_path / "runs" / "a") == os.path.join("runs", "a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -284,3 +285,36 @@ def test_true_pictures_of_a_prompt_are_seen_as_often_as_the_heads_are_right() ->
     assert top.mean == pytest.approx((0.9 + (0.9 * 0.8 + 1.0) / 2) / 2)
     assert ceiling({"mood": "a happy {}"}, PHRASES, {"scene": 0.9}) is None
     assert ceiling(TEMPLATES, PHRASES, {}) is None, "nobody has measured these heads"
+
+
+TOY = """
+from dataclasses import dataclass
+from likewise.metrics.score import of_pictures
+
+@dataclass(frozen=True)
+class Dark:
+    name: str = "dark"
+    title: str = "Is dark"
+    better: str = "lower"
+    meaning: str = "Whether a picture shows nothing."
+    place: int = 99
+    reads: str = "pictures"
+
+    def card(self, features):
+        return f"dark-v1/{features}"
+
+    def score(self, evidence):
+        return of_pictures(evidence.prompts, [float(bad) for bad in evidence.drawn.failed])
+
+METRIC = Dark()
+"""
+
+
+def test_a_new_metric_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red when a list of metrics has to be told of it."""
+    (tmp_path / "dark.py").write_text(TOY)
+    monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
+    assert metrics.names()[-1] == "dark"
+    found = metrics.get("dark").score(evidence(reading(torch.eye(4)[:2], [True, False]), ["a", "b"]))
+    assert found is not None
+    assert found.prompts == {"a": 1.0, "b": 0.0}

@@ -21,6 +21,7 @@ from likewise.cache import home
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
 from likewise.cli.guard import FAILED
+from likewise.wording import size_text
 
 LEAST_FREE = 5 * 10**9
 """Bytes: room for one Stable Diffusion base and a few runs."""
@@ -150,7 +151,7 @@ def _memory() -> Iterator[Finding]:
 
     memory = psutil.virtual_memory()
     low = memory.available < 2 * 10**9
-    found = f"{terminal.size(memory.available)} free of {terminal.size(memory.total)}"
+    found = f"{size_text(memory.available)} free of {size_text(memory.total)}"
     advice = "close other programs; the pocket model alone wants about 2 GB" if low else ""
     yield Finding("warn" if low else "ok", "memory", found, advice)
 
@@ -170,7 +171,7 @@ def _folders() -> Iterator[Finding]:
     for place in places.values():
         free = shutil.disk_usage(place).free
         advice = "a run keeps checkpoints; delete old runs, or the cache" if free < LEAST_FREE else ""
-        text = f"{terminal.size(free)} free at {terminal.short(place)}"
+        text = f"{size_text(free)} free at {terminal.short(place)}"
         yield Finding("warn" if advice else "ok", "disk", text, advice)
 
 
@@ -204,8 +205,8 @@ def _contents(folder: Path) -> str:
             except OSError:
                 continue
         if time.monotonic() > until:
-            return f"more than {terminal.size(total)}"
-    return terminal.size(total) if total else "empty"
+            return f"more than {size_text(total)}"
+    return size_text(total) if total else "empty"
 
 
 def _hub() -> Iterator[Finding]:

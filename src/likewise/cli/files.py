@@ -11,6 +11,7 @@ import typer
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
 from likewise.cli.naming import one_file
+from likewise.wording import size_text
 
 if TYPE_CHECKING:
     from likewise.inspection import Inspection
@@ -57,7 +58,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         ("kind", found.kind),
         ("layout", found.layout),
         ("for", TITLES.get(found.family, found.family)),
-        ("size", terminal.size(found.bytes)),
+        ("size", size_text(found.bytes)),
         (
             "tensors",
             f"{found.tensors:,} ({_counted(found.dtypes)})" if found.dtypes else str(found.tensors or ""),

@@ -9,6 +9,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import RUNS, Json, app
+from likewise.wording import size_text, time_text
 
 
 @app.command("runs")
@@ -42,8 +43,8 @@ def list_runs(
             row.get("status"),
             len(row["jobs"]) if "jobs" in row else None,
             row.get("steps"),
-            terminal.duration(row["seconds"]) if row.get("seconds") else "",
-            terminal.size(row["bytes"]) if row.get("bytes") else "",
+            time_text(row["seconds"]) if row.get("seconds") else "",
+            size_text(row["bytes"]) if row.get("bytes") else "",
         )
         for row in found
     ]

@@ -25,6 +25,7 @@ from likewise.events import (
     TrialStarted,
     Warned,
 )
+from likewise.wording import size_text, time_text
 
 EVERY_SECONDS = 10.0
 LINES = 10
@@ -136,8 +137,8 @@ def _ending(row: dict[str, Any]) -> str:
         return f"{row['status']}: {row['reason']}" if row.get("reason") else str(row["status"])
     cost = row.get("cost") or {}
     facts = ["done"]
-    facts += [terminal.duration(cost["seconds"])] if cost.get("seconds") is not None else []
-    facts += [terminal.size(cost["bytes"])] if cost.get("bytes") else []
+    facts += [time_text(cost["seconds"])] if cost.get("seconds") is not None else []
+    facts += [size_text(cost["bytes"])] if cost.get("bytes") else []
     return ", ".join(facts)
 
 
@@ -158,10 +159,10 @@ class Pace:
         width = len(str(event.steps))
         return [
             f"{event.step:>{width}}/{event.steps}",
-            f"{terminal.duration((event.steps - event.step) / rate)} left",
+            f"{time_text((event.steps - event.step) / rate)} left",
             f"loss {loss:.4f}",
             f"{rate:.3g} steps/s" if rate >= 1 else f"{1 / rate:.3g} s/step",
-            terminal.size(event.memory),
+            size_text(event.memory),
         ]
 
 

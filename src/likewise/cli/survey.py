@@ -13,6 +13,7 @@ import typer
 from likewise.cli import terminal
 from likewise.cli.app import app
 from likewise.errors import Interrupted, SurveyError
+from likewise.wording import time_text
 
 if TYPE_CHECKING:
     from likewise.survey.archive import Archive
@@ -120,7 +121,7 @@ def _announce(plan: Plan, client: Client) -> None:
     """How many requests, and for how long, before the first is sent."""
     about = f"about {plan.requests:,} requests" if plan.requests else "as many requests as the list has pages"
     said = f"asking {plan.url}: {about}, at most {client.budget:,}"
-    least = terminal.duration(client.budget * client.pause)
+    least = time_text(client.budget * client.pause)
     terminal.say(said + (f", which would take {least} or more" if client.pause else ""))
 
 

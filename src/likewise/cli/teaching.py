@@ -14,6 +14,7 @@ from likewise.cli.app import app, find_run, split
 from likewise.cli.guard import let_downloads_show, stopping, tracebacks_in
 from likewise.files import expand
 from likewise.kinds import USUAL
+from likewise.wording import size_text, time_text
 
 if TYPE_CHECKING:
     from likewise.base import Base
@@ -174,11 +175,9 @@ def _perform(run: Run, base: Base | None) -> None:
 def _tell(run: Run, result: dict[str, Any], taught: str) -> None:
     """What it took and what is left; of a stack a line for every file."""
     spent = (
-        f"{result['steps']} steps in {terminal.duration(result['seconds'])}"
-        if result["steps"]
-        else "no steps needed"
+        f"{result['steps']} steps in {time_text(result['seconds'])}" if result["steps"] else "no steps needed"
     )
-    files, size = result["files"], terminal.size(result["bytes"])
+    files, size = result["files"], size_text(result["bytes"])
     if len(files) == 1:
         terminal.say(f"{taught}: {spent}; {files[0]}, {size}")
         return

@@ -120,23 +120,6 @@ def _painted(label: str, colour: bool) -> str:
     return f"\x1b[{_COLOURS[label]}m{label}\x1b[0m" if colour and label in _COLOURS else label
 
 
-def size(count: float) -> str:
-    """Bytes as people read them: `820 B`, `1.4 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """`4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def short(path: str | Path) -> str:
     """A path as one would type it from here; the home folder as ~."""
     path = Path(path)
