@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 pytest.importorskip("uvicorn", reason="the studio extra")
 pytest.importorskip("starlette", reason="the studio extra")
 
-from likewise.comparison import booth
+from likewise.reports import booth
 from likewise.comparison.voting import VOTES, Ballot
 from likewise.errors import ServingError, StorageError
 from likewise.local import guard, pictures
