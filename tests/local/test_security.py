@@ -20,11 +20,11 @@ from PIL.PngImagePlugin import PngInfo
 pytest.importorskip("uvicorn", reason="the studio extra")
 pytest.importorskip("starlette", reason="the studio extra")
 
-from likewise.reports import booth
 from likewise.comparison.voting import VOTES, Ballot
 from likewise.errors import ServingError, StorageError
 from likewise.local import guard, pictures
 from likewise.local.server import Server
+from likewise.reports import booth
 from tests.comparison.ballots import comparison
 from tests.local.served import Site, served
 
