@@ -115,7 +115,9 @@ def test_an_installed_file_brings_its_runs_picture_and_for_web_uis_its_words(pro
 
     (Path("program") / program).mkdir(parents=True)
     source = file("runs/one/dog.safetensors")
-    plan = 'base = "tiny:sd"\nmethod = "lora"\n[[job]]\nconcept = {name = "dog", token = "sks1"}\nrecipe = {}\n'
+    plan = (
+        'base = "tiny:sd"\nmethod = "lora"\n[[job]]\nconcept = {name = "dog", token = "sks1"}\nrecipe = {}\n'
+    )
     Path("runs/one/run.toml").write_text(plan, encoding="utf-8")
     picture(Path("runs/one/samples/step000010/0000.png"))
     picture(Path("runs/one/samples/step000100/0000.png"), "blue")
