@@ -77,7 +77,10 @@ def test_recommend_prints_json_for_programs(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["recommend", "nowhere"], "there is no verdict.json in nowhere"),
+        (["recommend", "nowhere"], "there is no folder nowhere"),
+        (["recompute", "nowhere"], "there is no folder nowhere"),
+        (["recommend", "."], ". holds no comparison"),
+        (["recompute", "."], ". holds no comparison"),
         (["recommend", "compared", "--at-most", "1"], "'1' is not a size"),
         (["recommend", "compared", "--within", "soon"], "'soon' is not a time"),
         (["recommend", "compared", "--memory", "8"], "'8' is not an amount of memory"),
@@ -115,6 +118,17 @@ def test_which_keeps_limits(call: Call) -> None:
     text = call("which", "--kind", "style", "--at-most", "1kB").stdout
     assert "no method that tables have keeps your limits" in text
     assert "LoRA: the size of its file is 3.2 MB, above 1 kB." in text
+
+
+def test_which_says_where_a_limit_meets_no_published_figure(call: Call) -> None:
+    found = json.loads(call("which", "--kind", "object", "--within", "1min", "--json").stdout)
+    told = {one["method"]: (bool(one["broken"]), one["unknown"]) for one in found["options"]}
+    assert told["dreambooth"] == (True, [])
+    assert told["lora"] == (False, ["no time of its teaching is published"])
+    text = call("which", "--kind", "object", "--within", "1min").stdout
+    assert "not known" in text
+    assert "LoRA: no time of its teaching is published." in text
+    assert "nor it clearly above" not in flowing(text)  # what is out of limits is not advised
 
 
 def test_which_prints_json_for_programs(call: Call) -> None:

@@ -21,9 +21,14 @@ def test_standings_and_decisions_come_back_equal(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_verdict_is_refused_with_what_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"there is no verdict\.json") as refused:
+    for folder, wanted in ((tmp_path / "nowhere", "there is no folder"), (tmp_path, "holds no comparison")):
+        with pytest.raises(RunError, match=wanted) as refused:
+            read_verdict(folder)
+        assert "likewise compare" in (refused.value.hint or "")
+    (tmp_path / "comparison.json").touch()
+    with pytest.raises(RunError, match="is not finished") as refused:
         read_verdict(tmp_path)
-    assert "recompute" in (refused.value.hint or "")
+    assert f"--out {tmp_path}" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize(

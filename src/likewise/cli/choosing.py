@@ -12,7 +12,7 @@ from likewise.cli import terminal
 from likewise.cli.app import Json, app
 
 if TYPE_CHECKING:
-    from likewise.comparison.answering import Answer, Sentence
+    from likewise.comparison.answering import Answer, Option, Sentence
     from likewise.comparison.recommending import Recommendation
     from likewise.comparison.standing import Standing
 
@@ -148,13 +148,12 @@ def _show_answer(found: Answer) -> None:
     subject, start = SUBJECTS[found.kind], found.start
     start_with = f"start with {TITLES[start]}." if start else "no method that tables have keeps your limits."
     terminal.result(f"For {subject}, {start_with}\n")
-    rows = [
-        (one.title, size_text(one.bytes), not one.broken, ", ".join(one.programs)) for one in found.options
-    ]
+    rows = [(one.title, size_text(one.bytes), _within(one), ", ".join(one.programs)) for one in found.options]
     titles = ("method", f"file, {found.base}", "in limits", "loads in")
     terminal.table(titles, rows, right=titles[1:2])
     _section("Out of limits", (f"{one.title}: {why}." for one in found.options for why in one.broken))
-    for one in found.options:
+    _section("Not known", (f"{one.title}: {what}." for one in found.options for what in one.unknown))
+    for one in (option for option in found.options if option.sentences):
         terminal.result(f"\nWhen {one.title}")
         _show_sentences(one.sentences)
     terminal.result("\nWhat tables say")
@@ -166,6 +165,13 @@ def _show_answer(found: Answer) -> None:
     _section("Your pictures", found.notes)
     _section("Sources", (f"{name}: {where}." for name, where in found.sources))
     terminal.say("\nlikewise compare says it for your pictures, with the same judge for every method")
+
+
+def _within(option: Option) -> str:
+    """Whether a method keeps the limits, as far as that is known."""
+    if option.broken:
+        return "no"
+    return "not known" if option.unknown else "yes"
 
 
 def _show_sentences(sentences: Sequence[Sentence]) -> None:

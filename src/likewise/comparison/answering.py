@@ -70,6 +70,8 @@ class Option:
     bytes: int | None
     programs: tuple[str, ...]
     broken: tuple[str, ...]
+    unknown: tuple[str, ...]
+    """What a limit asks for and no table says."""
     sentences: tuple[Sentence, ...]
 
 
@@ -142,8 +144,17 @@ def _option(method: str, kind: str, weighed: Weighed, shape: Shape, limits: Limi
         for claim in evidence.claims()
         if claim.method == method and (not claim.kinds or kind in claim.kinds)
     ]
-    when = [_when(method, weighed, shape)] if method in DECIDING else []
-    return Option(method, TITLES[method], size, tuple(loading), tuple(said), (*when, *claims))
+    when = [_when(method, weighed, shape)] if method in DECIDING and not said else []
+    unknown = () if said else tuple(_unknown(method, limits))
+    return Option(method, TITLES[method], size, tuple(loading), tuple(said), unknown, (*when, *claims))
+
+
+def _unknown(method: str, limits: Limits) -> Iterator[str]:
+    """Limits that nothing published can be held to."""
+    if limits.most_seconds is not None and not any(one.method == method for one in evidence.times()):
+        yield "no time of its teaching is published"
+    if limits.most_memory is not None:
+        yield "no published memory is compared here"
 
 
 def _slow(method: str, limits: Limits) -> Iterator[str]:
@@ -165,13 +176,13 @@ def _when(method: str, weighed: Weighed, shape: Shape) -> Sentence:
         text = f"Take it where the file must be tiny: it has {size}. Tables put {others} above it."
     elif method == smallest:
         text = (
-            f"Take it first: no table shows another method that is taught here above it, and of such methods its file is "
-            f"the smallest, {size}."
+            f"Take it first: the tables put no method that is taught here clearly above it, and of such methods its file "
+            f"is the smallest, {size}."
         )
     else:
         text = (
-            f"Take it where {size} for each concept, and memory for all weights, are no burden: no table shows another "
-            f"method that is taught here above it, and none shows it above {TITLES[smallest]}."
+            f"Take it where {size} for each concept, and memory for all weights, are no burden: the tables put no "
+            f"method that is taught here clearly above it, nor it clearly above {TITLES[smallest]}."
         )
     text += f" Tables put it above {' and '.join(below)}." if below else ""
     told = [weighed.found(method, other, axis) for other in DECIDING if other != method for axis in AXES]

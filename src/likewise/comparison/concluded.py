@@ -26,12 +26,25 @@ def read_verdict(folder: Path) -> tuple[list[Standing], dict[str, Decision]]:
 
     Raises `RunError` where the folder has no verdict, or one that this version does not read.
     """
-    path = expand(folder) / FILE
-    if not path.is_file():
-        raise RunError(
-            f"there is no {FILE} in {folder}", "likewise recompute FOLDER makes it from a comparison"
-        )
+    path = verdict_file(folder)
     return parse_verdict(read_text(path), path)
+
+
+def verdict_file(folder: Path) -> Path:
+    """Where the verdict of a comparison folder is; raises `RunError` that says what is missing where there is none."""
+    place = expand(folder)
+    if (place / FILE).is_file():
+        return place / FILE
+    if not place.is_dir():
+        raise RunError(f"there is no folder {folder}", "likewise compare writes the folders of comparisons")
+    if not (place / "comparison.json").is_file():
+        raise RunError(
+            f"{folder} holds no comparison: comparison.json is missing", "likewise compare makes one"
+        )
+    raise RunError(
+        f"the comparison in {folder} is not finished: {FILE} is missing",
+        f"the same likewise compare command with --out {folder} goes on with it",
+    )
 
 
 def parse_verdict(text: str, source: object) -> tuple[list[Standing], dict[str, Decision]]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.comparison import gates, support
+from likewise.comparison.concluded import verdict_file
 from likewise.comparison.recommending import Limits, recommend
 from likewise.comparison.results import Results, Row
 from likewise.comparison.standing import Cost, Gate, Measured, Standing
@@ -86,7 +87,7 @@ def write(folder: Path) -> Path:
 
 def differences(folder: Path) -> tuple[list[str], int]:
     """Where verdict.json differs from what follows from the scores now, a line each, and how many values there are."""
-    kept = dict(_leaves("", _read(folder / "verdict.json")))
+    kept = dict(_leaves("", _read(verdict_file(folder))))
     made = dict(_leaves("", json.loads(json.dumps(conclude(folder)))))
     places = dict.fromkeys([*made, *kept])
     return [

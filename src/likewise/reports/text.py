@@ -152,7 +152,7 @@ def _costs(found: Found) -> Iterator[str]:
          size_text(cost.peak_bytes), time_text(cost.sample_seconds), *map(time_text, costs.table({name: cost})[name])]
         for name, cost in known.items()
     ]  # fmt: skip
-    pictures = [f"{count:,} pictures in all" for count in costs.COUNTS]
+    pictures = [f"{count:,} picture{'s' * (count > 1)} in all" for count in costs.COUNTS]
     yield from _grid(["Condition", "File", "Training", "Peak memory", "Per picture", *pictures], rows)
     for one in costs.crossings(known):
         if 1 < one.first <= costs.COUNTS[-1]:
