@@ -78,3 +78,22 @@ def test_jobs_that_do_not_go_together_leave_no_folder(
 def test_what_else_is_to_be_taught_must_be_told_as_pictures_and_noun(told: Any, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="does not say what else to teach"):
         teach(pictures(tmp_path / "p"), noun="dog", base="no such base", also=[told], out=tmp_path / "run")
+
+
+def test_a_resolution_that_the_base_cannot_take_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    base, folder = tiny(), pictures(tmp_path / "dogs")
+    side = base.grid + 1
+    with pytest.raises(RecipeError, match=f"resolution {side} is not a multiple of {base.grid}") as refused:
+        teach(folder, noun="dog", method="lora", base=base, out=tmp_path / "run", steps=1, resolution=side)
+    assert refused.value.hint == f"{base.grid} or {2 * base.grid} is one"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("token", "noun", "warned"), [("dog", "Dog", True), ("dog", "big dog", True), ("do", "dog", False)]
+)
+def test_a_token_that_is_the_noun_is_warned_of(
+    token: str, noun: str, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    planning.concepts(tiny(), [of(tmp_path / "dogs", noun=noun, token=token)])
+    assert ("is also the noun" in caplog.text) == warned

@@ -251,6 +251,15 @@ class Base(ABC):
         guidance = self.guidance if sampler.guidance is None else sampler.guidance
         return replace(sampler, guidance=guidance, size=sampler.size or self.resolution)
 
+    def check_side(self, name: str, side: int) -> None:
+        """Raise `RecipeError` where pictures of this side, in pixels, cannot be drawn or taught; `name` is the setting's."""
+        if side % self.grid:
+            below = side - side % self.grid
+            near = f"{below} or {below + self.grid}" if below else str(self.grid)
+            raise RecipeError(
+                f"{name} {side} is not a multiple of {self.grid}, which {self.name} needs", f"{near} is one"
+            )
+
     @torch.no_grad()
     def sample(
         self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler | None = None, *, slots: int = 1
@@ -269,8 +278,7 @@ class Base(ABC):
         if any(not 0 <= seed < 2**64 for seed in seeds):
             raise RecipeError("a seed is a whole number from 0 to 2^64 - 1", "0, 1, 2 will do")
         size = cast(int, sampler.size)
-        if size % self.grid:
-            raise RecipeError(f"size {size} is not a multiple of {self.grid}, which {self.name} needs")
+        self.check_side("size", size)
         each = len(prompts) // slots
         pictures: dict[int, Image.Image | None] = {}
 

@@ -165,10 +165,7 @@ def of_pictures(
 ) -> Materials:
     """Crop, encode (or find in the cache) and check; raises `TrainingError` naming a picture that is not finite."""
     size = recipe.resolution or base.resolution
-    if size % base.grid:
-        raise TrainingError(
-            f"resolution {size} is not a multiple of {base.grid}", f"{base.name} needs it to be"
-        )
+    base.check_side("resolution", size)
     weights = base.fingerprint("vae")
     rows, frames = [], []
     for picture, name in zip(pictures, names, strict=True):

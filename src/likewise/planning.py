@@ -13,7 +13,7 @@ from likewise.base import Base
 from likewise.concept import Concept
 from likewise.errors import RecipeError
 from likewise.kinds import USUAL
-from likewise.recipe import Recipe, setting
+from likewise.recipe import Recipe, TrainingRecipe, setting
 from likewise.stack import Job, Stack
 
 logger = logging.getLogger(__name__)
@@ -91,8 +91,11 @@ def asked(
 
 def settle(base: Base, method: str, given: Mapping[str, Any]) -> Recipe:
     """The recipe of one job: the method's defaults, the base's advice, then what a person gave."""
-    recipe: Recipe = methods.get(method).recipe()
-    return recipe.override(base.advice.get(method, {})).override(given)
+    found: Recipe = methods.get(method).recipe()
+    found = found.override(base.advice.get(method, {})).override(given)
+    if isinstance(found, TrainingRecipe) and found.resolution:
+        base.check_side("resolution", found.resolution)
+    return found
 
 
 def job(base: Base, concept: Concept, method: str, given: Mapping[str, Any]) -> Job:
@@ -126,6 +129,10 @@ def concepts(base: Base, subjects: Sequence[Subject]) -> list[Concept]:
         token = one.token or identifier.pick(base, taken)
         taken.append(token)
         noun, held, of_class = one.noun or "", one.hold_out, one.class_pictures
+        if token.lower() in noun.lower().split():
+            logger.warning(
+                f"the token {token!r} is also the noun: every {noun} changes with it; a rare word is what --token is for"
+            )
         found.append(
             Concept.read(one.pictures, token=token, noun=noun, hold_out=held, class_pictures=of_class)
         )
