@@ -26,7 +26,7 @@ from likewise.concept import Concept
 from likewise.gallery import Gallery
 from likewise.metrics.features import Features, read
 from likewise.metrics.score import Score, likeness
-from likewise.planning import settle
+from likewise.planning import Subject, Way, settle
 from likewise.run import plan
 from likewise.sampling import artifacts, attached
 from likewise.stack import Job, Stack
@@ -73,15 +73,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stranger(base: Base, place: Path) -> Path:
     """A LoRA of somebody else, taught and called as the woman is."""
-    run, _ = plan(
-        [str(path) for path in pictures("green-haired-man")[:4]],
-        noun=NOUN,
-        token=TOKEN,
-        method="lora",
-        base=base,
-        settings=LORA,
-        out=place / "stranger",
-    )
+    photos = [str(path) for path in pictures("green-haired-man")[:4]]
+    run, _ = plan([Subject(photos, NOUN, TOKEN)], Way("lora", LORA), base=base, out=place / "stranger")
     for _ in run.start(base=base):
         pass
     return next(run.folder.glob("*.safetensors"))
