@@ -27,11 +27,11 @@ MOST_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 """What may be decoded, whatever the suffix claims. Never EPS or other formats that start programs."""
 
-# What Pillow's decoders raise on hostile or damaged bytes; a plain `Exception` would hide bugs of our own.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError,
     MemoryError, struct.error, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError,
 )  # fmt: skip
+"""What Pillow's decoders raise on hostile or damaged bytes; a plain `Exception` would hide bugs of our own."""
 _ORIENTATION = 0x0112
 _TURN = Image.Transpose
 _UPRIGHT = {
@@ -106,7 +106,7 @@ class Example:
             raise ConceptError(f"{self.name}: not a picture, whatever its name says", hint) from None
         except Image.DecompressionBombError:
             raise ConceptError(f"{self.name}: {_TOO_LARGE}", _SHRINK) from None
-        except _DECODE_ERRORS as error:
+        except DECODE_ERRORS as error:
             detail = " ".join(str(error).split()) or type(error).__name__
             raise ConceptError(
                 f"{self.name}: damaged or cut short ({detail})", "copy or export it again"
@@ -142,14 +142,14 @@ def _moves(image: Image.Image) -> bool:
     """Whether there are further frames or pages. Phones put small helpers behind a JPEG (MPO), which are none."""
     try:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
-    except _DECODE_ERRORS:  # what is damaged behind the first frame is not used anyway
+    except DECODE_ERRORS:  # what is damaged behind the first frame is not used anyway
         return False
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         turn = image.getexif().get(_ORIENTATION, 1)
-    except _DECODE_ERRORS:  # broken EXIF is common and no reason to lose the picture
+    except DECODE_ERRORS:  # broken EXIF is common and no reason to lose the picture
         return 1
     return turn if turn in _UPRIGHT else 1
 

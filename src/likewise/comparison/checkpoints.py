@@ -38,7 +38,7 @@ class Point:
 
     step: int
     name: str
-    """Of its condition."""
+    """The condition's name."""
     value: float
     """Likeness times prompt following, both in floor-to-ceiling units."""
     low: float

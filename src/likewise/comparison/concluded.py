@@ -30,17 +30,22 @@ def read_verdict(folder: Path) -> tuple[list[Standing], dict[str, Decision]]:
     return parse_verdict(read_text(path), path)
 
 
+def comparison_file(folder: Path) -> Path:
+    """Where comparison.json of a folder is; raises `RunError` that says what is missing where there is none."""
+    place = expand(folder)
+    if not place.is_dir():
+        raise RunError(f"there is no folder {folder}", "name one that `likewise compare` wrote")
+    if not (place / "comparison.json").is_file():
+        raise RunError(f"{folder} holds no comparison.json", "name one that `likewise compare` wrote")
+    return place / "comparison.json"
+
+
 def verdict_file(folder: Path) -> Path:
     """Where the verdict of a comparison folder is; raises `RunError` that says what is missing where there is none."""
     place = expand(folder)
     if (place / FILE).is_file():
         return place / FILE
-    if not place.is_dir():
-        raise RunError(f"there is no folder {folder}", "likewise compare writes the folders of comparisons")
-    if not (place / "comparison.json").is_file():
-        raise RunError(
-            f"{folder} holds no comparison: comparison.json is missing", "likewise compare makes one"
-        )
+    comparison_file(folder)
     raise RunError(
         f"the comparison in {folder} is not finished: {FILE} is missing",
         f"the same likewise compare command with --out {folder} goes on with it",

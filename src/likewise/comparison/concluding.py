@@ -27,7 +27,7 @@ from likewise.files import write_text
 from likewise.statistics import crossed
 
 SCHEMA = 2
-"""Of comparison.json."""
+"""The layout of comparison.json that is read here."""
 AXES = ("composite", "fidelity", "prompt")
 """Axes in floor-to-ceiling units, the primary one first."""
 SHORTEST = 1 / 3

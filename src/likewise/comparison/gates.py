@@ -81,7 +81,7 @@ class Findings:
     copied: int | None = None
     """Pictures beyond the line of copies."""
     pictures: int = 0
-    """Of so many."""
+    """The number of pictures that were looked at for copies."""
     gap: Interval | None = None
     leak: Interval | None = None
     drift: Interval | None = None

@@ -120,7 +120,7 @@ def _refusal(case: Case) -> tuple[str, str] | None:
 
 
 def _group(case: Case, left: Sequence[str]) -> list[str]:
-    """Of the conditions that are left, those that are not shown worse than the best of them.
+    """The conditions among `left` that are not shown worse than the best of them.
 
     A description of the subject belongs to them as well where it is worse by less than the margin, as it costs nothing.
     """

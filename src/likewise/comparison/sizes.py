@@ -14,7 +14,7 @@ HALF, SINGLE = 2, 4
 RANK, VECTORS = 8, 1
 """Defaults of LoRA and Textual Inversion; the tests hold them to the recipes."""
 STRUCTURE = (1, 2, 1)
-"""Of the hypernetwork's layers, as multiples of the width."""
+"""Sizes of the hypernetwork's layers, as multiples of the width."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Found:
     """Settings whose best value is the least or the greatest that was tried."""
     tries: int
     seconds: float
-    """Of training, in all rounds together."""
+    """Seconds of training in all rounds together."""
 
     def sentence(self, title: str) -> str:
         """What people are told."""

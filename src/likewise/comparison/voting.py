@@ -17,6 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from likewise.comparison.concluded import comparison_file
 from likewise.comparison.results import Results, Row
 from likewise.errors import RunError
 from likewise.files import append_line, expand, write_text
@@ -123,11 +124,11 @@ def pairs(folder: Path, *, anchors: bool = True) -> list[Pair]:
 
 
 def described(folder: Path) -> dict[str, Any]:
-    """Of comparison.json: `noun`, `prompts` (id to text with the noun) and `train`, files of the concept's pictures.
+    """What comparison.json says: `noun`, `prompts` (id to text with the noun) and `train`, files of the concept's pictures.
 
     The prompts are those that ask for the concept and decide: a vote is about the same drawings as a verdict.
     """
-    path = Path(folder) / "comparison.json"
+    path = comparison_file(folder)
     try:
         book = json.loads(path.read_text(encoding="utf-8"))
         noun = str(book["noun"])
@@ -135,11 +136,6 @@ def described(folder: Path) -> dict[str, Any]:
         prompts = {str(p["id"]): str(p["text"]).replace("{}", noun) for p in used}
         real = book["train"] if book.get("schema", 1) == 1 else book["pictures"]
         return {"noun": noun, "prompts": prompts, "train": [str(file) for file in real]}
-    except (FileNotFoundError, NotADirectoryError):
-        said = (
-            f"{folder} holds no comparison.json" if path.parent.is_dir() else f"there is no folder {folder}"
-        )
-        raise RunError(said, "name one that `likewise compare` wrote") from None
     except (OSError, ValueError, LookupError, TypeError) as error:
         hint = "name a folder that `likewise compare` wrote"
         raise RunError(f"{path} cannot be read: {error}", hint) from None
@@ -183,7 +179,7 @@ def ordered(pairs: Sequence[Pair], seed: int) -> list[Showing]:
 
 
 def _with_repeats(fresh: Sequence[Showing], seed: int) -> list[Showing]:
-    """Of every ten one more, mirrored, after the ten that follow; never less than five showings later."""
+    """Show one of every ten again, mirrored, after the ten that follow; never less than five showings later."""
     found: list[Showing] = []
     waiting: list[Showing] = []
     for start in range(0, len(fresh), EVERY):

@@ -31,7 +31,7 @@ class Advice:
 
 
 MINIATURE = Advice(judges=dict.fromkeys(ROLES, "judge"))
-"""Of random miniatures: nobody can know what they draw, so the judge that is always there looks at it."""
+"""Advice for random miniatures: nobody can know what they draw, so the judge that is always there looks at it."""
 
 
 def advice(path: Path) -> Advice:

@@ -22,7 +22,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 HEADER = "x-likewise"
 """Must be `1` on a write: no form and no link can set it, and no other site may without being asked about it first."""
 MOST_BYTES = 64_000
-"""Of a body."""
+"""The largest body of a request."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

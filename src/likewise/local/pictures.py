@@ -13,6 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from likewise.picture import DECODE_ERRORS
+
 MOST_BYTES = 64_000_000
 MOST_PIXELS = 50_000_000
 """A file beyond either is not opened."""
@@ -55,12 +57,7 @@ class Pictures:
                 if opened.width * opened.height > MOST_PIXELS:
                     return None
                 pixels = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ):  # Pillow has many words for it
+        except DECODE_ERRORS:
             return None
         pixels.info.clear()
         buffer = io.BytesIO()

@@ -19,6 +19,7 @@ from likewise.files import write_text, write_with
 from likewise.formats._metadata import architecture_of, scrub
 from likewise.formats.layout import PICTURES
 from likewise.operations.subjects import Subject
+from likewise.picture import DECODE_ERRORS
 
 SIDE = 512
 """The side of a preview, in pixels; programs show cards of about this size."""
@@ -41,7 +42,7 @@ def open_preview(path: Path) -> Image.Image:
     try:
         with Image.open(path) as found:
             image = found.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except DECODE_ERRORS as error:
         raise FormatError(f"{path} is no picture that could be shown: {error}") from None
     image.thumbnail((SIDE, SIDE))
     image.info.clear()

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from likewise.files import write_with
+from likewise.picture import DECODE_ERRORS
 
 CAP = 24_000_000
 """Characters of pictures in one page; a larger set goes to a folder beside it."""
@@ -41,12 +42,7 @@ class Album:
                     image.verify()
                 self.files.append(path)
                 self._known[digest] = len(self.files) - 1
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ):  # Pillow has many words for it
+        except DECODE_ERRORS:
             return None
         return self._known[digest]
 

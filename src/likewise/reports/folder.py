@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise.comparison import support
+from likewise.comparison.concluded import comparison_file
 from likewise.comparison.recommending import Recommendation
 from likewise.comparison.results import Results, Row
 from likewise.comparison.standing import Cost, Standing
@@ -76,7 +77,7 @@ class Found:
     notes: tuple[str, ...] = ()
     tuning: Json = field(default_factory=dict)
     digest: str | None = None
-    """Of protocol.toml."""
+    """The digest of protocol.toml."""
 
     @property
     def titles(self) -> dict[str, str]:
@@ -96,10 +97,7 @@ class Found:
 
 def read(folder: Path) -> Found:
     """Everything that a page shows but the pictures; `RunError` where the folder is none or is damaged."""
-    book = _json(folder / "comparison.json")
-    if book is None:
-        said = f"{folder} holds no comparison.json" if folder.is_dir() else f"there is no folder {folder}"
-        raise RunError(said, "name one that `likewise compare` wrote")
+    book = _json(comparison_file(folder)) or {}
     if book.get("schema", 1) not in (1, 2):
         path = folder / "comparison.json"
         raise RunError(f"{path} is no comparison that this likewise knows (schema 1 or 2)", "update likewise")
