@@ -116,8 +116,10 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path, lost: str) -> None:
 
 
 def test_a_run_that_was_refused_leaves_the_folder_to_its_correction(tmp_path: Path) -> None:
-    wrong = lora_run(tmp_path, tmp_path / "run", steps=2, resolution=10)
-    with pytest.raises(TrainingError, match="resolution 10"):
+    wrong = lora_run(tmp_path, tmp_path / "run", steps=2)
+    long = replace(wrong.jobs[0].concept, token="sks-" * 100)
+    wrong = replace(wrong, jobs=(replace(wrong.jobs[0], concept=long),))
+    with pytest.raises(TrainingError, match="longer than a prompt"):
         list(wrong.start(base=tiny()))
     drawn = Gallery(wrong.folder / "samples" / "step000000")
     drawn.add(Image.new("RGB", (8, 8)), "a sks dog", 0)
@@ -125,7 +127,7 @@ def test_a_run_that_was_refused_leaves_the_folder_to_its_correction(tmp_path: Pa
     right = replace(lora_run(tmp_path, wrong.folder, steps=2), previews=("a {}",), preview_steps=(2,))
     *_, last = right.start(base=tiny())
     assert isinstance(last, Finished)
-    assert Run.open(right.folder).jobs[0].recipe.resolution != 10  # type: ignore[attr-defined]
+    assert Run.open(right.folder).jobs[0].concept.token == right.jobs[0].concept.token
     starts = [event for event in journal.events(right.folder) if isinstance(event, Loaded)]
     assert len(starts) == 1, "the refused start is not this run's"
     assert Gallery(right.folder / "samples" / "step000000").images()[0].size == (64, 64)
