@@ -90,12 +90,15 @@ def test_scores_of_other_metrics_are_made_again(done: Done, again: Path) -> None
     assert (again / "verdict.json").read_bytes() == (done.folder / "verdict.json").read_bytes()
 
 
-def test_what_is_no_longer_compared_leaves_the_verdict(done: Done, again: Path) -> None:
+def test_what_is_no_longer_compared_leaves_the_verdict(
+    done: Done, again: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     list(made(done.source, again, conditions="big=lora,rank=3").start(judges=panel()))
     assert {one["name"] for one in verdict(again)["standings"]} == {"base", "lora", "big"}
     former = {name: (row.digest, row.cost) for name, row in done.rows().items()}
     assert former.items() <= {name: (row.digest, row.cost) for name, row in rows_of(again).items()}.items()
     list(made(done.source, again).start(judges=panel()))
+    assert "results of big are not asked for now and leave the verdict" in caplog.text
     assert {one["name"] for one in verdict(again)["standings"]} == {"base", "lora"}
     assert list(rows_of(again)) == list(done.rows())
 
@@ -128,12 +131,28 @@ def test_a_torn_tail_of_results_costs_no_training(done: Done, again: Path) -> No
     assert (again / "verdict.json").read_bytes() == (done.folder / "verdict.json").read_bytes()
 
 
-def test_a_changed_recipe_is_another_trial(done: Done, again: Path) -> None:
+def test_another_recipe_replaces_no_result(done: Done, again: Path) -> None:
+    before = {path: path.read_bytes() for path in again.rglob("*") if path.is_file()}
     comparison = made(done.source, again, recipes={"lora": {"rank": 1}})
-    assert [trial.name for trial in comparison.pending()] == ["lora-0", "lora-1"]
-    list(comparison.start(judges=panel()))
-    assert rows_of(again)["lora-0"].recipe["rank"] == 1
-    assert pixels(again, "base") == pixels(done.folder, "base")
+    with pytest.raises(
+        RunError, match="holds LoRA as it was asked for before: rank was 2 and is now 1"
+    ) as told:
+        list(comparison.start(judges=panel()))
+    assert "--out" in str(told.value.hint)
+    assert "--condition NAME=lora,KEY=VALUE" in str(told.value.hint)
+    assert {path: path.read_bytes() for path in again.rglob("*") if path.is_file()} == before
+
+
+def test_what_was_not_recorded_is_told_by_what_is_left(done: Done, again: Path) -> None:
+    (again / "captions").mkdir()
+    source = Path(shutil.copytree(done.source, again / "captions" / "owls"))
+    next(source.glob("*.png")).with_suffix(".txt").write_text("an owl on a branch", encoding="utf-8")
+    with pytest.raises(RunError, match="other captions or repeats"):
+        list(made(source, again).start(judges=panel()))
+    book = json.loads((again / "comparison.json").read_text(encoding="utf-8"))
+    (again / "comparison.json").write_text(json.dumps(book | {"version": "0.0.1"}), encoding="utf-8")
+    with pytest.raises(RunError, match=r"made by likewise 0\.0\.1"):
+        list(made(source, again).start(judges=panel()))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ import likewise
 from likewise import families, journal, records
 from likewise.artifact import digest as artifact_digest
 from likewise.base import Base
-from likewise.comparison import concluding, design, protocol_file, tuning
+from likewise.comparison import agreeing, concluding, design, protocol_file, tuning
 from likewise.comparison.design import Condition, Trial
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Results, Row, digest
@@ -37,6 +38,7 @@ from likewise.metrics.features import Panel, panel
 from likewise.sampling import artifacts
 from likewise.stack import SHARED
 
+logger = logging.getLogger(__name__)
 LARGEST = 768
 """Longest side of the pictures' copies in the folder, which are also what is scored."""
 
@@ -86,8 +88,10 @@ class Comparison:
         """Do what is pending, then score everything. Raises `Interrupted` where a person asked to stop."""
         records.check_writable(self.folder)
         with records.locked(self.folder):
+            self._agree()
             if self.search is not None:
                 yield from self._tune(self.search, judges)
+                self._agree()
             self._describe()
             with journal.ending(self.folder):
                 yield from self._perform(judges)
@@ -95,6 +99,11 @@ class Comparison:
     def _perform(self, judges: Panel | None) -> Iterator[Event]:
         pending = self.pending()
         order = [trial.name for trial in self.trials]
+        if left := agreeing.dropped(self.rows(), self.trials):
+            again = "ask for them again to have them back"
+            logger.warning(
+                "results of %s are not asked for now and leave the verdict; %s", ", ".join(left), again
+            )
         yield self._tell(Planned(tuple(order), tuple(trial.name for trial in pending)))
         self._results.keep(order)
         if pending and judges is None:
@@ -230,16 +239,21 @@ class Comparison:
     def _described(self) -> dict[str, Any]:
         return _read_json(self.folder / "comparison.json")
 
-    def _describe(self) -> None:
-        """Freeze the protocol, and write comparison.json and the pictures; refuse a folder of another comparison."""
-        earlier, concept, frozen = self._described(), self.concept, self.folder / protocol_file.NAME
+    def _agree(self) -> None:
+        """Refuse a folder of another comparison, or of this one with other settings: no result is ever replaced."""
+        earlier, frozen = self._described(), self.folder / protocol_file.NAME
         if frozen.exists():
             protocol_file.read(frozen, self._frozen())
         elif earlier:
             raise RunError(
                 f"{self.folder} holds a comparison of an earlier likewise", "name another folder with --out"
             )
-        else:
+        agreeing.refuse_to_replace(self.folder, earlier, self.rows(), self.trials, self._digest)
+
+    def _describe(self) -> None:
+        """Freeze the protocol, and write comparison.json and the pictures."""
+        earlier, concept, frozen = self._described(), self.concept, self.folder / protocol_file.NAME
+        if not frozen.exists():
             write_text(frozen, protocol_file.freeze(self._frozen()))
         book = {
             "schema": 2,
