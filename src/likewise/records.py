@@ -153,6 +153,19 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         raise RunError(f"{path} does not say how the run ended", "delete it and resume the run") from None
 
 
+def finished(folder: Path) -> dict[str, Any]:
+    """result.json of a finished run; raises `RunError` that says how the run stands where it left none."""
+    result = read_result(folder)
+    if result is not None:
+        return result
+    stands = status(folder)
+    if stands == "running":
+        raise RunError(f"{folder} is being taught now, and has left nothing yet", "wait until it is finished")
+    raise RunError(
+        f"{folder} is not finished: it is {stands}", f"go on with it: likewise teach --resume {folder}"
+    )
+
+
 def together(folder: Path, result: Mapping[str, Any]) -> list[Path]:
     """The files of a finished run that act together: one of each concept.
 
@@ -299,7 +312,8 @@ def _owner(lock: Path) -> int | None:
 
 
 def runs(root: Path) -> list[dict[str, Any]]:
-    """One row per run under `root`, newest first: folder, method, concept, token, base, status, steps, seconds, bytes.
+    """One row per run under `root`, newest first: folder, method, concept, token, base, status, number of files,
+    steps, seconds, bytes.
 
     `concept`, `token` and `noun` are the first job's, and `jobs` has them and the seed of every one. `machine` is what the
     seconds were measured on; None in results of before it was kept.
@@ -323,6 +337,7 @@ def runs(root: Path) -> list[dict[str, Any]]:
                 "jobs": [_brief(job) for job in plan["job"]],
                 "base": called(str(plan["base"])),
                 "status": stands,
+                "files": len(done["files"]) if done else None,
                 "steps": done.get("steps"),
                 "seconds": done.get("seconds"),
                 "bytes": done.get("bytes"),

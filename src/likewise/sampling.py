@@ -142,10 +142,7 @@ def artifacts(source: Path) -> list[Artifact]:
     """The taught concepts of a finished run folder, or of one file or folder of weights in any layout."""
     source = expand(source)
     if records.is_run(source):
-        result = records.read_result(source)
-        if result is None:
-            raise RunError(f"{source} is not finished", f"likewise teach --resume {source}")
-        return [formats.read(source / name) for name in result["files"]]
+        return [formats.read(source / name) for name in records.finished(source)["files"]]
     if not source.exists():
         raise RunError(f"there is no run or file at {source}", "`likewise runs` lists the runs")
     return [formats.read(source)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from likewise.cli import terminal
 from likewise.cli.guard import Commands
 from likewise.errors import RunError
 
@@ -62,16 +63,36 @@ def split(words: Iterable[str]) -> tuple[list[Path], list[str]]:
     return paths, settings
 
 
-def find_run(name: str | Path) -> Path:
-    """A run's folder: a path, a name inside `runs/`, or `latest`; raises `RunError` with the nearest."""
+LATEST = "latest"
+"""The run of `runs/` that was begun last; for what reads a run, the one of those that are finished."""
+
+
+def find_run(name: str | Path, *, finished: bool = False) -> Path:
+    """A run's folder: a path, a name inside `runs/`, or `latest`; raises `RunError` with the nearest.
+
+    `latest` is the run that was begun last, or of those that are `finished` if so asked.
+    """
     for path in (Path(name), RUNS / name):
         if path.exists():
             return path
     there = sorted(path for path in RUNS.glob("*") if (path / "run.toml").is_file())
-    if str(name) == "latest":
-        if there:
-            return max(there, key=lambda path: (path / "run.toml").stat().st_mtime)
-        raise RunError(f"there is no run in {RUNS.resolve()} yet", "start one with likewise teach")
+    if str(name) == LATEST:
+        return _latest(there, finished)
     close = difflib.get_close_matches(Path(name).name, [path.name for path in there], n=1, cutoff=0.5)
     hint = f"did you mean {RUNS / close[0]}?" if close else "likewise runs lists what there is"
     raise RunError(f"there is no run or file {str(name)!r}", hint)
+
+
+def _latest(there: Sequence[Path], finished: bool) -> Path:
+    """The run that was begun last. Where a later one is passed over because it is not finished, that is said."""
+    newest = sorted(there, key=lambda path: (path / "run.toml").stat().st_mtime, reverse=True)
+    if not newest:
+        raise RunError(f"there is no run in {RUNS.resolve()} yet", "start one with likewise teach")
+    done = [path for path in newest if not finished or (path / "result.json").is_file()]
+    if not done:
+        raise RunError(
+            f"no run in {RUNS.resolve()} is finished", f"go on with one: likewise teach --resume {newest[0]}"
+        )
+    if done[0] != newest[0]:
+        terminal.say(f"{newest[0]} is not finished; latest is {done[0]}", "note")
+    return done[0]

@@ -28,7 +28,9 @@ def sample(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", hidden=True)],
     taught: Annotated[
         list[str] | None,
-        typer.Option("--with", metavar="RUN[:STRENGTH]", help="A run, any file, or latest. May be repeated."),
+        typer.Option(
+            "--with", metavar="RUN[:STRENGTH]", help="A run, any file, or latest: the newest finished run."
+        ),
     ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="BASE", help="The model to draw with; else the run's own.")

@@ -41,7 +41,7 @@ def list_runs(
             row.get("method"),
             *(_each(row, key) for key in ("concept", "token")),
             row.get("status"),
-            len(row["jobs"]) if "jobs" in row else None,
+            row.get("files"),
             row.get("steps"),
             time_text(row["seconds"]) if row.get("seconds") else "",
             size_text(row["bytes"]) if row.get("bytes") else "",

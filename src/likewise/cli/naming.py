@@ -24,7 +24,7 @@ def taught_files(texts: Sequence[str]) -> tuple[list[Path], list[float]]:
     strengths: list[float] = []
     for text in texts:
         name, strength = _strength(text)
-        here = _files_of(find_run(expand(name)), together=True)
+        here = _files_of(find_run(expand(name), finished=True), together=True)
         files += here
         strengths += [strength] * len(here)
     return files, strengths
@@ -37,7 +37,7 @@ def one_file(name: str | Path) -> Path:
     """
     path = expand(name)
     try:
-        found = path if path.exists() else find_run(path)
+        found = path if path.exists() else find_run(path, finished=True)
     except RunError:
         if path.parent.exists() and path.parent != Path():
             raise
@@ -71,12 +71,12 @@ def refuse_weights(paths: Iterable[Path]) -> None:
 
 
 def _files_of(path: Path, *, together: bool = False) -> list[Path]:
-    """What a run left, once it is finished; what is no run is refused or read later, as it is."""
+    """What a finished run left; what is no run is refused or read later, as it is."""
     from likewise import records
 
-    result = records.read_result(path) if records.is_run(path) else None
-    if result is None:
+    if not records.is_run(path):
         return [path]
+    result = records.finished(path)
     return records.together(path, result) if together else [path / file for file in result["files"]]
 
 

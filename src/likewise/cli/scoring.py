@@ -82,8 +82,8 @@ def checkpoints(
 ) -> None:
     """Compare the kept steps of a run.
 
-    The earliest that is as good as the best is named. RUN was taught with keep_checkpoints=8, or is latest. Steps are scored
-    on development prompts, which no verdict uses.
+    The earliest that is as good as the best is named. RUN was taught with keep_checkpoints=8; latest is the newest finished
+    one. Steps are scored on development prompts, which no verdict uses.
 
     \b
     Example:
@@ -92,7 +92,7 @@ def checkpoints(
     from likewise.comparison import checkpoints as kept
     from likewise.comparison.concluded import read_verdict
 
-    comparison = kept.prepare(find_run(run), pictures=pictures, base=base, out=out)
+    comparison = kept.prepare(find_run(run, finished=True), pictures=pictures, base=base, out=out)
     perform(comparison, False)
     points = kept.curve(comparison.folder)
     chosen = kept.earliest(points)

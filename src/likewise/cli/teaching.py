@@ -65,7 +65,7 @@ def teach(
         list[str] | None, typer.Option(metavar="PROMPT", help="Draw it now and then; {} is the concept.")
     ] = None,
     resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Go on with a run; latest is the newest.")
+        str | None, typer.Option(metavar="RUN", help="Go on with a run; latest is the one begun last.")
     ] = None,
     more_steps: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Go on with a finished RUN for N steps more.")

@@ -60,13 +60,12 @@ def prepare(
     Without `pictures`, those that the run itself held out are used. Raises `RunError` where no steps were kept, and
     `ConceptError` where there is nothing to judge by.
     """
-    result, run = records.read_result(folder), Run.open(folder)
-    if result is None:
-        raise RunError(f"{folder} is not finished", f"likewise teach --resume {folder}")
+    result, run = records.finished(folder), Run.open(folder)
     kept = keeping.kept_steps(folder)
     if not kept:
         raise RunError(
-            f"{folder} kept no steps on the way", "teach with keep_checkpoints=8, and again with --more-steps"
+            f"{folder} kept no steps on the way",
+            "a run keeps them only where it was begun with keep_checkpoints=8: teach once more with that",
         )
     loaded = families.load(base or records.base_of(folder)) if not isinstance(base, Base) else base
     concept, fold = _judged(run.jobs[0].concept, pictures)
