@@ -128,6 +128,18 @@ def test_drawing_stops_after_a_batch_and_goes_on_with_the_same_pictures(tmp_path
     assert len(whole) == 5
 
 
+def test_whoever_watches_hears_of_every_step_once_everything_is_checked(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    options: dict[str, Any] = {"base": "tiny:sd", "watch": lambda *steps: told.append(steps)}
+    with pytest.raises(RecipeError, match="size 63 is not a multiple"):
+        sample("a dog", sampler=Sampler(steps=2, size=63), out=tmp_path / "odd", **options)
+    assert told == []
+    sample("a dog", seeds=3, sampler=Sampler(steps=2, batch=2), out=tmp_path / "drawn", **options)
+    assert told == [(number, 4) for number in range(5)], "two batches of two steps"
+    sample("a dog", seeds=3, sampler=Sampler(steps=2, batch=2), out=tmp_path / "drawn", **options)
+    assert len(told) == 5, "nothing is left to draw"
+
+
 @pytest.fixture
 def concepts(tmp_path: Path) -> list[Path]:
     """Two taught concepts that go by one word, in two cases."""
@@ -147,6 +159,9 @@ def concepts(tmp_path: Path) -> list[Path]:
         ("a sks dog AND a cat", {}, ["'AND'"]),
         ("a SKS dog", {}, []),
         ("a dog", {}, ["'a dog' does not say 'sks', the token of one"]),
+        ("a sks cat", {}, ["'a sks cat' says 'sks' without 'dog', with which one was taught"]),
+        ("two sks dogs", {}, []),
+        ("a sks dog", {"size": 192}, ["size 192 is 3 times the side that tiny:sd was made for (64)"]),
         (
             "a sks dog",
             {"negative": "cats", "guidance": 1.0},

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from likewise.errors import BaseError, DrawingError, RecipeError, UnsupportedError
 from likewise.objective import Objective
-from likewise.solver import Solver
+from likewise.solver import Solver, Watch, counting
 from likewise.tower import TextOutput, TextTower
 
 Weights = Literal["float32", "file"]
@@ -262,7 +262,13 @@ class Base(ABC):
 
     @torch.no_grad()
     def sample(
-        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler | None = None, *, slots: int = 1
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampler: Sampler | None = None,
+        *,
+        slots: int = 1,
+        watch: Watch | None = None,
     ) -> Iterator[Image.Image]:
         """Draw one picture per (prompt, seed) row, in order.
 
@@ -292,19 +298,20 @@ class Base(ABC):
             return picture
 
         width = max(1, sampler.batch // slots)
+        told = counting(-(-each // width) * sampler.steps, watch)
         for start in range(0, each, width):
             rows = [slot * each + i for slot in range(slots) for i in range(start, min(each, start + width))]
-            latents = self._denoise_rows(
-                [prompts[r] for r in rows], [seeds[r] for r in rows], sampler, size, slots
-            )
+            words, numbers = [prompts[row] for row in rows], [seeds[row] for row in rows]
+            latents = self._denoise_rows(words, numbers, sampler, size, slots, told)
             pictures.update(zip(rows, to_pictures(self.decode(latents)), strict=True))
             if slots == 1:
                 yield from map(drawn, rows)
         yield from map(drawn, sorted(pictures))
 
     def _denoise_rows(
-        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int, slots: int
-    ) -> Tensor:
+        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int, slots: int,
+        told: Callable[[], None] = lambda: None,
+    ) -> Tensor:  # fmt: skip
         shape = self.latent_shape(size)
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
         solver = self.solver(sampler.steps, shape)
@@ -313,6 +320,7 @@ class Base(ABC):
             answer = self.guided(prompts, sampler, slots)
             for level in solver.levels:
                 latents = solver.step(answer(solver.input(latents, level), level), level, latents)
+                told()
         return latents
 
     def guided(

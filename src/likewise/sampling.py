@@ -16,6 +16,7 @@ from typing import Any
 from likewise import families, formats, methods, records
 from likewise.artifact import Artifact, digest
 from likewise.base import Base, Sampler
+from likewise.concept import plural
 from likewise.errors import BaseError, DrawingError, FormatError, RecipeError, RunError, UnsupportedError
 from likewise.files import expand, read_text, write_text
 from likewise.gallery import NEGATIVE, Gallery
@@ -24,8 +25,11 @@ from likewise.method import Adapter
 from likewise.naming.recognition import TITLES
 from likewise.operations.attaching import Changes, is_plain
 from likewise.prompt import foreign, says
+from likewise.solver import Watch
 
 logger = logging.getLogger(__name__)
+LARGEST = 2.0
+"""Sides so many times the base's own are drawn with a warning."""
 
 
 def draw(
@@ -37,6 +41,7 @@ def draw(
     roles: Sequence[str] | None = None,
     *,
     stop: Callable[[], bool] | None = None,
+    watch: Watch | None = None,
 ) -> Gallery:
     """One picture per (prompt, seed) row into `gallery`, its index written as each batch is done.
 
@@ -47,7 +52,7 @@ def draw(
     gallery.facts = {**facts(base, sampler), **gallery.facts}
     have = {(p.prompt, p.seed, p.role) for p in gallery}
     rows = [row for row in zip(prompts, seeds, roles, strict=True) if row not in have]
-    pictures = base.sample([row[0] for row in rows], [row[1] for row in rows], sampler)
+    pictures = base.sample([row[0] for row in rows], [row[1] for row in rows], sampler, watch=watch)
     try:
         for number, (picture, (prompt, seed, role)) in enumerate(zip(pictures, rows, strict=True), 1):
             gallery.add(picture, prompt, seed, role)
@@ -165,13 +170,14 @@ def sample(
     seeds: int | Sequence[int] = 4,
     sampler: Sampler | None = None,
     out: Path | str,
+    watch: Watch | None = None,
 ) -> Gallery:
     """Draw every prompt with every seed into the gallery folder `out`, with taught `concepts` (runs or files) attached.
 
     A run stands for its concepts, of each the file of the first seed, and has a strength for each.
     One prompt, concept or strength may stand alone. `seeds=4` is four pictures per prompt, with the seeds 0 to 3.
-    `base` defaults to the one that the first concept was taught on, and to `pocket` where its
-    file names none. What `out` already holds is not drawn again; raises
+    `base` defaults to the one that the first concept was taught on, and to `pocket` where its file names none.
+    `watch` is told of every denoising step. What `out` already holds is not drawn again; raises
     `RunError` where it was drawn with other settings or cannot be written, `RecipeError` where nothing is to be drawn.
     """
     out = expand(out)
@@ -191,7 +197,7 @@ def sample(
     sampler = loaded.settled(
         sampler
     )  # what a base advises may change, and is as much a setting as what was given
-    for text in remarks([prompt for prompt, _ in rows], named, sampler):
+    for text in (*remarks([prompt for prompt, _ in rows], named, sampler), *_large(loaded, sampler)):
         logger.warning(text)
     marks = [digest(artifact) for artifact in taught]
     _claim(
@@ -201,7 +207,7 @@ def sample(
     try:
         with attached(loaded, taught, weights):
             gallery = Gallery(out, _concepts([source for source, _ in named], weights))
-            return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, gallery)
+            return draw(loaded, [p for p, _ in rows], [s for _, s in rows], sampler, gallery, watch=watch)
     except (FormatError, UnsupportedError) as error:
         if not assumed:
             raise
@@ -266,6 +272,7 @@ def remarks(prompts: Sequence[str], taught: Sequence[tuple[Path, Artifact]], sam
             called = f"{artifact.token!r}, the token of {source.name}"
             found += [f"{_short(prompt)!r} does not say {called}" for prompt in silent[:3]]
             found += [f"{len(silent) - 3} more prompts do not say {called}"] if len(silent) > 3 else []
+            found += list(_without_noun(source, artifact, each))
     for token, names in _by_token(taught).items():
         if len(names) > 1:
             found.append(
@@ -279,6 +286,32 @@ def remarks(prompts: Sequence[str], taught: Sequence[tuple[Path, Artifact]], sam
             f"guidance {guidance:g} draws towards the negative prompt; more than 1 turns away from it"
         )
     return list(dict.fromkeys(found))
+
+
+def _without_noun(source: Path, artifact: Artifact, prompts: Sequence[str]) -> Iterator[str]:
+    """Prompts that say the token and not what it was taught to be, one sentence for all of them."""
+    nouns = (artifact.noun, plural(artifact.noun)) if artifact.noun else ()
+    bare = [
+        prompt
+        for prompt in prompts
+        if says(artifact.token, prompt) and nouns and not any(says(noun, prompt) for noun in nouns)
+    ]
+    if bare:
+        more = f" and {len(bare) - 1} more" if len(bare) > 1 else ""
+        yield (
+            f"{_short(bare[0])!r}{more} says {artifact.token!r} without {artifact.noun!r}, "
+            f"with which {source.name} was taught"
+        )
+
+
+def _large(base: Base, sampler: Sampler) -> Iterator[str]:
+    """A sentence where the side is far beyond the base's own."""
+    times = (sampler.size or base.resolution) / base.resolution
+    if times > LARGEST:
+        yield (
+            f"size {sampler.size} is {times:.2g} times the side that {base.name} was made for ({base.resolution}): things "
+            f"repeat, and drawing takes at least {times**2:,.0f} times as long"
+        )
 
 
 def _needs_token(artifact: Artifact) -> bool:

@@ -6,10 +6,13 @@ walk through the same loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
+
+Watch = Callable[[int, int], object]
+"""Told how many denoising steps of how many are done, 0 of them once everything is checked and drawing begins."""
 
 
 class Solver(Protocol):
@@ -62,3 +65,18 @@ class Scheduled:
         """`prev_sample` of the scheduler's own step."""
         after: Tensor = self.scheduler.step(answer, level, latents).prev_sample
         return after
+
+
+def counting(total: int, watch: Watch | None) -> Callable[[], None]:
+    """What is to be called after each of `total` steps; `watch` hears of the beginning at once, if there is any step."""
+    done = 0
+
+    def told() -> None:
+        nonlocal done
+        if watch is not None:
+            watch(done, total)
+        done += 1
+
+    if total:
+        told()
+    return told

@@ -34,6 +34,16 @@ def test_pictures_of_other_settings_are_not_taken_for_these(
     assert same.stdout.splitlines() == ["drawn/0000.png", "drawn/0001.png", "drawn/sheet.png"]
 
 
+def test_a_size_that_does_not_fit_is_refused_before_drawing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    odd = CliRunner().invoke(app, [*WORDS, "--size", "63"], prog_name="likewise")
+    assert odd.exit_code == 2
+    assert "size 63 is not a multiple" in odd.stderr
+    assert "drawing" not in odd.stderr
+
+
 def foreign(name: str) -> Path:
     """A file for the bundled base, as another program keeps it."""
     block = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"

@@ -78,3 +78,16 @@ def test_the_mean_loss_has_no_bias_towards_the_first() -> None:
     for _ in range(2000):
         last = average.add([1.0])
     assert last == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_long_drawing_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line when it begins, and one when ten seconds have passed since the last."""
+    clock = iter([100.0, 105.0, 111.0, 112.0, 140.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.drawing("drawing 2 pictures") as watch:
+        assert capsys.readouterr().err == "", "nothing is drawn yet"
+        for done in range(5):
+            watch(done, 4)
+    assert capsys.readouterr().err.splitlines() == ["drawing 2 pictures", "step 2/4  11 s left"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,6 +57,7 @@ def sample(
       likewise sample "a sks dog in the snow" --with latest
       likewise sample "a sks dog" --with runs/2026-11-23-dog-lora-1:0.8 -n 8
     """
+    from likewise.cli.progress import drawing
     from likewise.records import check_writable
 
     sources, strengths = taught_files(taught or [])
@@ -68,7 +67,7 @@ def sample(
     wanted: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": size, "negative": negative}
     known = {key: value for key, value in wanted.items() if value is not None}
     total = len(prompts) * count
-    with _busy(f"drawing {total} picture{'s' if total > 1 else ''}"):
+    with drawing(f"drawing {total} picture{'s' if total > 1 else ''}") as watch:
         from likewise.base import Sampler
         from likewise.sampling import sample as draw
 
@@ -80,6 +79,7 @@ def sample(
             seeds=range(seed, seed + count),
             sampler=Sampler(**known),
             out=out,
+            watch=watch,
         )
     for picture in gallery:
         terminal.result(terminal.short(gallery.folder / picture.file))
@@ -97,19 +97,6 @@ def _warn_of_words(prompts: list[str]) -> None:
 
 def _slug(prompt: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].strip("-") or "prompt"
-
-
-@contextmanager
-def _busy(text: str) -> Iterator[None]:
-    """Say what goes on: with a spinner on a terminal, as a line elsewhere."""
-    if not terminal.fancy():
-        terminal.say(text)
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
-        yield
 
 
 def _sheet(gallery: Gallery, rows: int) -> Path:

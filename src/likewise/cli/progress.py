@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -230,3 +231,39 @@ class Bar:
         while len(facts) > 1 and len("  ".join(facts)) > room:
             facts.pop()
         self._progress.update(self._task, total=event.steps, completed=event.step, detail="  ".join(facts))
+
+
+@contextmanager
+def drawing(text: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far a drawing is. Nothing is drawn before all is checked, so `text` is said when the first step begins."""
+    if terminal.fancy():
+        with _bar() as watch:
+            yield lambda done, total: watch(text, done, total)
+        return
+    began = shown = 0.0
+
+    def say(done: int, total: int) -> None:
+        nonlocal began, shown
+        now = time.monotonic()
+        if not done:
+            terminal.say(text)
+            began = shown = now
+        elif done < total and now - shown >= EVERY_SECONDS:
+            shown = now
+            terminal.say(f"step {done}/{total}  {time_text((now - began) / done * (total - done))} left")
+
+    yield say
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar that pulses until it is first told how far the drawing is."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr, highlight=False)
+    named = TextColumn("{task.description}", markup=False)
+    columns = (SpinnerColumn(), named, BarColumn(None), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, expand=True) as bar:
+        task = bar.add_task("loading", total=None)
+        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
