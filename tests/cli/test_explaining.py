@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from likewise import families
 from tests.cli.commands import Call
 
 
@@ -43,3 +45,29 @@ def test_explain_says_which_families_cannot_be_taught(call: Call, monkeypatch: p
     monkeypatch.setattr(type(lora), "unsupported", lambda self, base: "it has no attention")
     assert "Cannot teach sd: it has no attention" in call("explain", "lora").stdout
     assert json.loads(call("explain", "lora", "--json").stdout)["cannot_teach"]["sd"] == "it has no attention"
+
+
+def test_what_the_maker_of_a_base_advises_is_shown_with_its_origin(call: Call, tmp_path: Path) -> None:
+    """Red when the advice of another method, or the method's default, is shown."""
+    plain = {row["key"]: row for row in json.loads(call("explain", "lora", "--json").stdout)["settings"]}
+    shown = json.loads(call("explain", "lora", "--base", "pocket", "--json").stdout)["settings"]
+    advised = families.load("pocket").advice["lora"]
+    assert {row["key"]: row["advised"] for row in shown if "advised" in row} == advised
+    assert all(row["origin"] == "likewise.toml" for row in shown if "advised" in row)
+    assert {row["key"]: row["default"] for row in shown} == {
+        key: row["default"] for key, row in plain.items()
+    }
+    text = call("explain", "lora", "--base", "pocket").stdout
+    assert (
+        f"  steps={advised['steps']}\n      likewise.toml of pocket says so; the method's default is" in text
+    )
+    Path("mine.toml").write_text("[recipe.lora]\nrank = 3\n", encoding="utf-8")
+    Path("mine.safetensors").touch()
+    assert (
+        "mine.toml of mine.safetensors says so"
+        in call("explain", "lora", "--base", "mine.safetensors").stdout
+    )
+    Path("mine.toml").write_text("[recipe.lora]\nrnk = 3\n", encoding="utf-8")
+    assert "unknown setting 'rnk'" in call("explain", "lora", "--base", "mine.safetensors").stderr
+    assert "there is no base 'nope'" in call("explain", "lora", "--base", "nope").stderr
+    assert "advised" not in call("explain", "lora", "--base", "tiny:sd", "--json").stdout

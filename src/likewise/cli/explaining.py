@@ -47,18 +47,26 @@ def _facts(name: str, method: Method[Any]) -> dict[str, Any]:
 @app.command()
 def explain(
     method: Annotated[str, typer.Argument(metavar="METHOD", hidden=True)],
+    base: Annotated[
+        str | None, typer.Option(metavar="BASE", help="Show what its maker advises beside the defaults.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Explain a method and every setting of it.
 
+    Without BASE the method's own defaults are shown. The maker of a base may advise others, which teach takes.
+
     \b
     Example:
       likewise explain lora
+      likewise explain lora --base pocket
     """
     from likewise import methods
 
     found = methods.get(method)
     settings, refusals = list(_settings(found)), dict(_refusals(found))
+    if base is not None:
+        settings = list(_advised(settings, base, found))
     if as_json:
         name = method.strip().lower().replace("-", "_")
         terminal.result_json({**_facts(name, found), "settings": settings, "cannot_teach": refusals})
@@ -69,7 +77,12 @@ def explain(
         terminal.paragraph(f"Cannot teach {family}: {reason}")
     terminal.result("\nSettings, written as key=value:\n")
     for setting in settings:
-        terminal.result(f"  {setting['key']}={_written(setting['default'])}")
+        terminal.result(f"  {setting['key']}={_written(setting.get('advised', setting['default']))}")
+        if "advised" in setting:
+            terminal.paragraph(
+                f"{setting['origin']} of {base} says so; the method's default is {_written(setting['default']) or 'empty'}.",
+                indent="      ",
+            )
         terminal.paragraph(setting["meaning"] + _choices(setting), indent="      ")
 
 
@@ -90,6 +103,17 @@ def _settings(method: Method[Any]) -> Iterator[dict[str, Any]]:
             "meaning": " ".join(meaning.replace("`", "").split()),
         }
         yield row | ({"choices": schema["enum"]} if "enum" in schema else {})
+
+
+def _advised(settings: list[dict[str, Any]], base: str, method: Method[Any]) -> Iterator[dict[str, Any]]:
+    """The settings, those with `advised` and its `origin` that the maker of a base would have otherwise."""
+    from likewise import families
+
+    advice, file = families.advised(base, method.name)
+    read = method.recipe().override(advice).model_dump(mode="json")
+    for setting in settings:
+        key = setting["key"]
+        yield setting | ({"advised": read[key], "origin": file} if key in advice else {})
 
 
 def _written(value: Any) -> str:

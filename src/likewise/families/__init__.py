@@ -117,6 +117,19 @@ def locate(source: str) -> Path:
     raise BaseError(f"there is no base {source!r}", _neighbour(path) or READABLE)
 
 
+def advised(source: str, method: str) -> tuple[Mapping[str, Any], str]:
+    """The settings that the maker of a base advises for a method, and the name of the file that says so.
+
+    No weights are read. Both are empty where nobody advises. Raises `BaseError` as `locate` does.
+    """
+    from likewise.families._advice import advice, advice_file
+
+    if source.startswith("tiny:"):
+        return {}, ""
+    path = locate(source)
+    return advice(path).recipes.get(method, {}), advice_file(path).name
+
+
 def _bytes(path: Path) -> int:
     """Size of the largest file of weights in a checkpoint."""
     files = (

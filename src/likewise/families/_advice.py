@@ -36,7 +36,12 @@ MINIATURE = Advice(judges=dict.fromkeys(ROLES, "judge"))
 
 def advice(path: Path) -> Advice:
     """What the maker of the checkpoint at `path` advises, in `likewise.toml` there, or in a `.toml` of the file's name."""
-    return read_advice(path / "likewise.toml" if path.is_dir() else path.with_suffix(".toml"))
+    return read_advice(advice_file(path))
+
+
+def advice_file(path: Path) -> Path:
+    """Where that stands, whether or not it is there."""
+    return path / "likewise.toml" if path.is_dir() else path.with_suffix(".toml")
 
 
 def read_advice(path: Path) -> Advice:
