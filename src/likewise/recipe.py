@@ -28,6 +28,7 @@ from pydantic import (
 from likewise.elsewhere import ours
 from likewise.errors import RecipeError
 from likewise.files import expand, read_text
+from likewise.wording import wish
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Recipe(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"][:1]) or "recipe"
-            message = first["msg"].removeprefix("Value error, ")
+            message = wish(first["msg"].removeprefix("Value error, "))
             raise RecipeError(f"{where} = {pairs.get(where)!r}: {message}", _advice(known, where)) from None
 
     def stored(self, pairs: Mapping[str, Any]) -> Self:

@@ -1,5 +1,7 @@
-"""Wording: how a number is said to people, with few digits, a unit they know and, for a score, its interval. It also keeps a
-table's text from being computed."""
+"""Wording: how a number is said to people, with few digits, a unit they know and, for a score, its interval.
+
+It also says what pydantic and Typer ask of a value in our own words, and keeps a table's text from being computed.
+"""
 
 from __future__ import annotations
 
@@ -75,3 +77,25 @@ def listed(words: Sequence[str]) -> str:
 def defused(text: str) -> str:
     """A cell of CSV: text that begins like a formula gets an apostrophe before it."""
     return re.sub(FORMULA, r"'\g<0>", text)
+
+
+_WISHES = (
+    (r"a valid integer.*", "give a whole number"),
+    (r"a valid number.*", "give a number"),
+    (r"a valid boolean.*", "give true or false"),
+    (r"a valid string.*", "give text"),
+    (r"a finite number", "give a finite number"),
+    (r"greater than or equal to (\S+)", r"give \1 or more"),
+    (r"less than or equal to (\S+)", r"give \1 or less"),
+    (r"greater than (\S+)", r"give more than \1"),
+    (r"less than (\S+)", r"give less than \1"),
+    (r"('.*')", r"give \1"),
+)
+
+
+def wish(text: str) -> str:
+    """What pydantic, and Typer with it, ask of a value, as we ask: `give 100 or more`. Any other text as it is."""
+    for theirs, ours in _WISHES:
+        if found := re.fullmatch(f"Input should be {theirs}", text):
+            return found.expand(ours)
+    return text

@@ -39,6 +39,7 @@ from likewise.errors import (
     is_of_memory,
 )
 from likewise.files import is_full, printable
+from likewise.wording import wish
 
 FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
 _CODES = {
@@ -94,7 +95,7 @@ class Commands(TyperGroup):
             if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):  # typer's own
                 _mention_settings(error)
                 if hasattr(error, "message"):  # it may quote whatever was typed
-                    error.message = printable(str(error.message))
+                    error.message = printable(wish(str(error.message)))
                 raise
             raise typer.Exit(report_unexpected(error)) from None
 
