@@ -34,6 +34,17 @@ def test_tables_for_people_and_shares_for_programs() -> None:
     assert {row["margins"] for row in power} == {0.0, 0.5, 1.0, 2.0}
 
 
+def test_how_far_a_promise_may_be_missed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = simulation.passing(0.05, 100)
+    assert Share("", allowed, 100, most=0.05).kept
+    assert not Share("", allowed + 0.01, 100, most=0.05).kept
+    assert 0.05 < simulation.passing(0.05, 10_000) < 0.06 < allowed
+    monkeypatch.setattr(simulation, "run", lambda **_: iter([]))
+    told = " ".join(CliRunner().invoke(app, ["selfcheck", "--repeats", "100"]).stdout.split())
+    assert "more than 3 of them beyond it" in told
+    assert f"with 100 comparisons, {100 * allowed:.1f} % still passes for a promise of 5.0 % or less" in told
+
+
 def test_a_broken_promise_ends_with_one_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     setting = {"methods": 2, "replicates": 3, "seeds": 0.015}
     broken = Share("false_winner", 0.21, 1000, setting, most=0.05)

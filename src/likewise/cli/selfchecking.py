@@ -60,6 +60,12 @@ def selfcheck(
         for check, title in TITLES.items():
             _show(title, [share for share in found if share.check == check])
         _show_power([share for share in found if share.check == "power"], MARGIN)
+        allowed = simulation.passing(simulation.RISK, repeats)
+        terminal.paragraph(
+            f"± is the standard error. A promise is called broken where the share is more than {simulation.PATIENCE:g} of "
+            f"them beyond it: with {repeats:,} comparisons, {_percent(allowed)} still passes for a promise of "
+            f"{_percent(simulation.RISK)} or less. More --repeats tell more."
+        )
         promised = sum(share.least is not None or share.most is not None for share in found)
         said = (
             f"{promised - len(broken)} of {promised} promises are kept; {repeats} comparisons for each line"

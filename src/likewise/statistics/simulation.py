@@ -26,7 +26,7 @@ REPLICATES = (3, 5)
 UNEQUAL = (0.005, 0.005, 0.015, 0.03, 0.03)
 """Seeds that matter less for some of five methods than for others."""
 _BATCH = 2500  # comparisons in memory at once
-_PATIENCE = 3.0
+PATIENCE = 3.0
 """A promise counts as broken where a share is this many standard errors beyond it."""
 
 
@@ -85,7 +85,7 @@ class Share:
     @property
     def kept(self) -> bool:
         """Whether the promise holds, as far as so many repeats can tell."""
-        slack = _PATIENCE * max(self.error, 0.5 / self.repeats)
+        slack = PATIENCE * max(self.error, 0.5 / self.repeats)
         too_low = self.least is not None and self.value + slack < self.least
         return not (too_low or (self.most is not None and self.value - slack > self.most))
 
@@ -95,6 +95,12 @@ class Share:
             "check": self.check, **self.setting, "share": self.value, "error": self.error, "repeats": self.repeats,
             "least": self.least, "most": self.most, "kept": self.kept,
         }  # fmt: skip
+
+
+def passing(most: float, repeats: int) -> float:
+    """The largest share that is not called beyond `most`, as so many repeats cannot tell it from that."""
+    shares = (Share("", count / repeats, repeats, most=most) for count in range(repeats, -1, -1))
+    return next(share.value for share in shares if share.kept)
 
 
 def run(*, repeats: int = 10_000, seed: int = 0, world: World | None = None) -> Iterator[Share]:
