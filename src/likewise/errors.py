@@ -21,14 +21,26 @@ Anything else that reaches a user is a bug in likewise.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class Error(Exception):
     """What went wrong and where (`message`), and what to do about it (`hint`)."""
+
+    absent = False
+    """Whether something that was named is not there, so that nothing was begun."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @classmethod
+    def missing(cls, message: str, hint: str | None = None) -> Self:
+        """An error of this kind about something that was named and is not there."""
+        error = cls(message, hint)
+        error.absent = True
+        return error
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message

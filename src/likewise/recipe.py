@@ -147,7 +147,9 @@ class Recipe(BaseModel):
             text = read_text(expand(path), fallback="cp1252")
             data = json.loads(text) if str(path).lower().endswith(".json") else tomllib.loads(text)
         except FileNotFoundError:
-            raise RecipeError(f"no recipe file at {path}") from None
+            raise RecipeError.missing(
+                f"no recipe file at {path}", "recipes are TOML, like `steps = 400`"
+            ) from None
         except (ValueError, OSError, RecursionError) as error:
             detail = error.strerror if isinstance(error, OSError) else str(error)
             raise RecipeError(f"{path}: {detail}", "recipes are TOML, like `steps = 400`") from None

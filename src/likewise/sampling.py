@@ -149,7 +149,7 @@ def artifacts(source: Path) -> list[Artifact]:
     if records.is_run(source):
         return [formats.read(source / name) for name in records.finished(source)["files"]]
     if not source.exists():
-        raise RunError(f"there is no run or file at {source}", "`likewise runs` lists the runs")
+        raise RunError.missing(f"there is no run or file at {source}", "`likewise runs` lists the runs")
     return [formats.read(source)]
 
 

@@ -23,7 +23,7 @@ def test_runs_without_any_says_how_to_start(call: Call) -> None:
 
 def test_report_of_what_is_no_comparison(call: Call) -> None:
     result = call("report", "nowhere")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stderr.startswith("error: ")
 
 

@@ -174,3 +174,38 @@ def test_a_full_disk_is_one_line_and_the_hint_works(call: Call) -> None:
         small.remount("size=4m")
         command = failed.stderr[failed.stderr.index("likewise teach --resume") :].split()
         assert call(*command[1:]).exit_code == 0
+
+
+MISSING = [
+    ["teach", "nope", "--noun", "dog"],
+    ["teach", "photos", "--noun", "dog", "--also", "nope=cat"],
+    ["teach", "photos", "--noun", "dog", "--class-pictures", "nope"],
+    ["teach", "photos", "--noun", "dog", "--base", "nope"],
+    ["teach", "photos", "--noun", "dog", "--recipe", "nope.toml"],
+    ["teach", "--resume", "nope"],
+    ["check", "nope"],
+    ["compare", "nope", "--noun", "dog"],
+    ["compare", "photos", "--noun", "dog", "--base", "tiny:sd", "--with", "nope"],
+    ["compare", "photos", "--noun", "dog", "--prompts", "nope.txt"],
+    ["sample", "a dog", "--with", "nope"],
+    ["sample", "a dog", "--with", "latest"],
+    ["score", "nope", "--pictures", "photos"],
+    ["score", "photos/0.png", "nope", "--pictures", "photos"],
+    ["checkpoints", "nope"],
+    *([command, "nope"] for command in ("recommend", "recompute", "report", "vote", "inspect", "runs")),
+    ["convert", "nope", "--to", "kohya"],
+    ["merge", "nope", "nope", "--out", "x.safetensors"],
+    ["diff", "nope", "nope"],
+    ["explain", "lora", "--base", "nope"],
+    ["survey", "stats", "--store", "nope.duckdb"],
+    ["survey", "import", "nope"],
+]
+
+
+@pytest.mark.parametrize("words", MISSING, ids=" ".join)
+def test_what_is_named_and_is_not_there_ends_alike_everywhere(call: Call, words: list[str]) -> None:
+    pictures(Path("photos"))
+    result = call(*words)
+    assert result.exit_code == 3, result.output
+    assert result.stderr.count("error: ") == 1
+    assert "hint: " in result.stderr

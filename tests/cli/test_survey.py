@@ -88,10 +88,10 @@ def test_export_makes_the_file(call: Call, kind: str) -> None:
     [
         (["fetch"], 2, "choose one of --sample"),
         (["fetch", "--sample", "5", "--panel"], 2, "choose one of --sample"),
-        (["fetch", "--panel"], 1, "there is no survey.duckdb"),
+        (["fetch", "--panel"], 3, "there is no survey.duckdb"),
         (["export", "--to", "docx"], 2, "choose one of xlsx"),
-        (["export"], 1, "there is no survey.duckdb"),
-        (["import", "none.csv"], 1, "there is no none.csv"),
+        (["export"], 3, "there is no survey.duckdb"),
+        (["import", "none.csv"], 3, "there is no none.csv"),
     ],
 )
 def test_mistakes_are_one_line(call: Call, words: list[str], code: int, said: str) -> None:

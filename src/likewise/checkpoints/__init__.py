@@ -30,5 +30,5 @@ def open_checkpoint(path: Path, *, averaged: bool = False) -> Checkpoint:
             )
         return open_folder(path)
     if not path.exists():
-        raise FormatError(f"there is no file {path}")
+        raise FormatError.missing(f"there is no file {path}")
     return open_file(path, averaged)

@@ -51,12 +51,20 @@ def likewise(
     """
 
 
-def split(words: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """Pictures and `key=value` settings, which share one list; what exists as a path is never a setting."""
+def split(words: Iterable[str], context: typer.Context | None = None) -> tuple[list[Path], list[str]]:
+    """Pictures and `key=value` settings, which share one list; what exists as a path is never a setting.
+
+    Nor is what the command has an option for: `token=sks` is refused with the way in which that is written.
+    """
+    options = context.command.params if context is not None else ()
     paths: list[Path] = []
     settings: list[str] = []
     for word in words:
         if re.match(r"[A-Za-z_][\w.-]*=", word) and not Path(word).exists():
+            key, _, value = word.partition("=")
+            option = f"--{key.replace('_', '-')}"
+            if any(option in parameter.opts for parameter in options):
+                raise typer.BadParameter(f"that is an option: {option} {value}", param_hint=word)
             settings.append(word)
         else:
             paths.append(Path(word))
@@ -80,14 +88,14 @@ def find_run(name: str | Path, *, finished: bool = False) -> Path:
         return _latest(there, finished)
     close = difflib.get_close_matches(Path(name).name, [path.name for path in there], n=1, cutoff=0.5)
     hint = f"did you mean {RUNS / close[0]}?" if close else "likewise runs lists what there is"
-    raise RunError(f"there is no run or file {str(name)!r}", hint)
+    raise RunError.missing(f"there is no run or file {str(name)!r}", hint)
 
 
 def _latest(there: Sequence[Path], finished: bool) -> Path:
     """The run that was begun last. Where a later one is passed over because it is not finished, that is said."""
     newest = sorted(there, key=lambda path: (path / "run.toml").stat().st_mtime, reverse=True)
     if not newest:
-        raise RunError(f"there is no run in {RUNS.resolve()} yet", "start one with likewise teach")
+        raise RunError.missing(f"there is no run in {RUNS.resolve()} yet", "start one with likewise teach")
     done = [path for path in newest if not finished or (path / "result.json").is_file()]
     if not done:
         raise RunError(

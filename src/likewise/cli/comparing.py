@@ -81,6 +81,7 @@ def compare(
     tune: Tune = False,
     out: Out = None,
     show: Open = False,
+    context: typer.Context = None,  # type: ignore[assignment]
 ) -> None:
     """Teach by every method and see which one to use.
 
@@ -93,22 +94,27 @@ def compare(
       likewise compare photos/ --noun dog --size standard
       likewise compare photos/ --noun dog --methods lora,dreambooth --condition big=lora,rank=32
     """
-    paths, settings = split(pictures or [])
+    paths, settings = split(pictures or [], context)
     paths, noun, token = look(paths, noun, token, class_pictures)
     chosen = None if names is None else names.replace(",", " ").replace("-", "_").split()
     if chosen == []:
         raise typer.BadParameter("name at least one, or none", param_hint="--methods")
-    options = _for_all(settings) | {
+    own: dict[str, Any] = {
         "methods": [] if chosen == ["none"] else chosen,
         "conditions": conditions, "files": others, "size": size, "replicates": replicates, "kind": kind,
         "description": description, "prompts": _lines(prompts), "seeds": seeds, "hold_out": hold_out,
         "tune": tune or None,
     }  # fmt: skip
-    announce(base)
     from likewise.base import Sampler
-    from likewise.comparison.preparing import prepare
+    from likewise.comparison.preparing import check, prepare
 
-    options["sampler"] = Sampler(steps=sample_steps) if sample_steps else None
+    own["sampler"] = Sampler(steps=sample_steps) if sample_steps else None
+    options = _for_all(settings)
+    for key in options.keys() & own.keys():
+        raise typer.BadParameter("an option says that; likewise compare --help lists them", param_hint=key)
+    options |= own
+    check(options)  # a misspelt setting must not wait for the base
+    announce(base)
     words = {"noun": noun, "token": token, "class_pictures": class_pictures}
     source = paths[0] if len(paths) == 1 else paths
     perform(prepare(source, base=base, out=out, **words, **options), show)  # type: ignore[arg-type]
@@ -119,6 +125,7 @@ def demo(
     settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", hidden=True)] = None,
     out: Out = None,
     show: Open = False,
+    context: typer.Context = None,  # type: ignore[assignment]
 ) -> None:
     """Compare all methods on a bundled concept.
 
@@ -128,16 +135,17 @@ def demo(
     Example:
       likewise demo --open
     """
-    paths, pairs = split(settings or [])
+    paths, pairs = split(settings or [], context)
     if paths:
         raise typer.BadParameter(
             "the demo brings its own pictures; likewise compare takes yours", param_hint=str(paths[0])
         )
     folder = Path(str(resources.files("likewise"))) / "pocket" / "concepts" / "cat"
     facts = _facts(folder)
-    announce("pocket")
-    from likewise.comparison.preparing import prepare
+    from likewise.comparison.preparing import check, prepare
 
+    check(_for_all(pairs))
+    announce("pocket")
     words = {"noun": facts["noun"], "token": facts.get("token"), "description": facts.get("description")}
     perform(prepare(folder, base="pocket", out=out, **words, **_for_all(pairs)), show)
 
@@ -170,6 +178,8 @@ def _lines(file: Path | None) -> list[str] | None:
         return None
     try:
         lines = [line.strip() for line in read_text(file, fallback="cp1252").split("\n")]
+    except FileNotFoundError:
+        raise RecipeError.missing(f"there is no file {file}", "it holds a prompt per line") from None
     except OSError as error:
         raise RecipeError(f"{file} cannot be read: {error.strerror}", "it holds a prompt per line") from None
     return [line for line in lines if line and not line.startswith("#")]

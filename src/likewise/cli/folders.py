@@ -9,6 +9,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import RUNS, Json, app
+from likewise.errors import RunError
 from likewise.wording import size_text, time_text
 
 
@@ -28,6 +29,8 @@ def list_runs(
     """
     from likewise import records
 
+    if root != RUNS and not root.is_dir():
+        raise RunError.missing(f"there is no folder {root}", "name one in which runs lie")
     found = records.runs(root)
     if as_json:
         terminal.result_json(found)

@@ -3,7 +3,8 @@
 0   done
 1   failed while at work
 2   what was typed is wrong: an option, a method, a setting
-3   refused before starting: no usable picture, a base that this method cannot teach, too little memory
+3   refused before starting: something named that is not there, no usable picture, a base that this method cannot teach, too
+    little memory
 130 interrupted
 """
 
@@ -127,7 +128,11 @@ class _Lines(logging.Handler):
 
 def report(error: Error) -> int:
     """Print an expected error; returns the exit code."""
-    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
+    code = (
+        REFUSED
+        if error.absent
+        else next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
+    )
     # Spelled out here as well, line ends included: a name in it must not look like a line of ours.
     terminal.say(printable(error.message), "" if code == INTERRUPTED else "error")
     if error.hint:

@@ -151,7 +151,9 @@ def _load(path: Path, store: Path, date: datetime | None = None) -> None:
     from likewise.survey import store as stores
 
     if not path.exists():
-        raise SurveyError(f"there is no {path}", "name a file, or a folder of pages that a fetch has kept")
+        raise SurveyError.missing(
+            f"there is no {path}", "name a file, or a folder of pages that a fetch has kept"
+        )
     with stores.open(store) as opened:
         number, notes = importing.load(path, opened, date=date)
         snapshot = opened.snapshot(number)

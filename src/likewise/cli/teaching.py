@@ -87,7 +87,7 @@ def teach(
       likewise teach --resume latest
       likewise teach --more-steps 200 latest
     """
-    paths, settings = split(pictures or [])
+    paths, settings = split(pictures or [], context)
     if resume is not None or more_steps is not None:
         given = context.get_parameter_source("base").name != "DEFAULT"  # type: ignore[union-attr]
         return _go_on(resume, more_steps, paths, settings, base if given else None)

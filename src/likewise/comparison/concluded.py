@@ -34,7 +34,7 @@ def comparison_file(folder: Path) -> Path:
     """Where comparison.json of a folder is; raises `RunError` that says what is missing where there is none."""
     place = expand(folder)
     if not place.is_dir():
-        raise RunError(f"there is no folder {folder}", "name one that `likewise compare` wrote")
+        raise RunError.missing(f"there is no folder {folder}", "name one that `likewise compare` wrote")
     if not (place / "comparison.json").is_file():
         raise RunError(f"{folder} holds no comparison.json", "name one that `likewise compare` wrote")
     return place / "comparison.json"

@@ -114,7 +114,7 @@ def locate(source: str) -> Path:
         return path
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and path.suffix not in SINGLE_FILES:
         return hub_folder(source)
-    raise BaseError(f"there is no base {source!r}", _neighbour(path) or READABLE)
+    raise BaseError.missing(f"there is no base {source!r}", _neighbour(path) or READABLE)
 
 
 def advised(source: str, method: str) -> tuple[Mapping[str, Any], str]:

@@ -155,7 +155,7 @@ def examine(path: Path) -> Contents:
     if path.is_dir():
         return Contents(path, "folder")
     if not path.exists():
-        raise FormatError(f"there is no file {path}")
+        raise FormatError.missing(f"there is no file {path}")
     if path.suffix.lower() in PICTURES:
         return Contents(path, "picture")
     opened = open_tensors(path)

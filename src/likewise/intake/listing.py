@@ -26,6 +26,8 @@ PICTURES = (
 )  # fmt: skip
 """Every suffix of the formats that `picture.FORMATS` allows. Other files are known as pictures by their first bytes."""
 CAPTIONS = (".txt", ".caption")
+CLOSE = 0.7
+"""Likeness of names from which one is suggested for another: cats for cat and for nocats, but not cars."""
 MOST_FILES = 20_000
 MOST_ZIP_BYTES = 4 << 30
 MOST_MEMBER_BYTES = 256 << 20
@@ -145,9 +147,10 @@ def _existing(item: str | Path) -> Path:
     while not parent.is_dir():
         parent, missing = parent.parent, parent.name
     beside = os.listdir(parent) if os.access(parent, os.R_OK) else []
-    close = difflib.get_close_matches(missing, beside, n=1, cutoff=0.5)
-    hint = f"did you mean {parent / close[0]}?" if close else f"{parent} exists, but has no {missing}"
-    raise ConceptError(f"{item} does not exist", hint)
+    close = difflib.get_close_matches(missing, beside, n=1, cutoff=CLOSE)
+    shown = parent if os.path.isabs(expand(item)) else Path(os.path.relpath(parent))
+    hint = f"did you mean {shown / close[0]}?" if close else f"{parent} exists, but has no {missing}"
+    raise ConceptError.missing(f"{item} does not exist", hint)
 
 
 def _is_zip(path: Path) -> bool:

@@ -263,7 +263,7 @@ def open(path: str | Path, *, read_only: bool = False) -> Store:
     path = Path(path)
     if not path.exists():
         if read_only:
-            raise SurveyError(f"there is no {path}", "likewise survey fetch or import makes one")
+            raise SurveyError.missing(f"there is no {path}", "likewise survey fetch or import makes one")
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
