@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from likewise.cli import app, comparing
 from likewise.comparison.comparison import Comparison
 from tests.bases import lora_run, pictures
+from tests.cli.commands import Call
 
 
 @pytest.fixture
@@ -67,6 +68,36 @@ def test_every_option_reaches_the_comparison(asked: Any, tmp_path: Path) -> None
     assert protocol.sampler.steps == 7
     assert all(len(fold.held_out) == 2 for fold in made.folds)
     assert made.search is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--methods", "lroa"], "did you mean lora?"),
+        (["--condition", "big=lora,rnk=3"], "did you mean rank?"),
+        (["--condition", "big"], "is no condition"),
+        (["--condition", "base=lora"], "two conditions are called"),
+        (["--size", "quik"], "there is no size 'quik'"),
+        (["--kind", "objet"], "there is no kind 'objet'"),
+        (["--prompts", "words.txt"], "has no place for the concept"),
+        (["--with", "nope"], "there is no run or file at nope"),
+        (["steps=abc"], "steps = 'abc': give a whole number"),
+        (["lora.rnk=3"], "did you mean rank?"),
+        (["token=sks"], "that is an option: --token sks"),
+        (["seeds=3"], "that is an option: --seeds 3"),
+        (["replicates=3"], "an option says that"),
+        (["margin=some"], "margin = 'some': give a number"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_mistyped_is_told_before_the_base_is_loaded(call: Call, words: list[str], said: str) -> None:
+    pictures(Path("photos"), 4)
+    Path("words.txt").write_text("a dog\n", encoding="utf-8")
+    result = call("compare", "photos", "--noun", "dog", "--base", "nope", "--out", "out", *words)
+    assert result.exit_code in (2, 3), result.output
+    assert said in " ".join(result.stderr.split())
+    assert "loading" not in result.stderr
+    assert not Path("out").exists()
 
 
 def test_methods_are_all_or_those_named_or_none(asked: Any) -> None:

@@ -12,7 +12,7 @@ from likewise.cli import terminal
 from likewise.cli.app import Json, app, find_run
 from likewise.cli.comparing import perform
 from likewise.cli.guard import tracebacks_in
-from likewise.cli.teaching import announce
+from likewise.cli.teaching import announce, look
 from likewise.errors import RunError
 from likewise.files import expand
 
@@ -50,13 +50,15 @@ def score(
     """
     if pictures is None:
         raise typer.BadParameter("give pictures of the concept", param_hint="--pictures")
-    from likewise.comparison.preparing import prepare
+    from likewise.comparison.preparing import check, prepare
     from likewise.sampling import artifacts, own_base
 
+    check({"methods": [], "files": files, "size": size})
     first = artifacts(expand(files[0]))[0]
     noun = noun or first.noun
     if not noun:
         raise typer.BadParameter(f"{files[0]} does not say what it is", param_hint="--noun")
+    look([pictures], noun, None, None)
     base = base or own_base(expand(files[0]), first)
     announce(base)
     perform(

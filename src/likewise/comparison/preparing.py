@@ -20,7 +20,7 @@ from likewise.comparison.protocol import Protocol, own_prompts
 from likewise.comparison.split import check_split
 from likewise.comparison.tuning import Search
 from likewise.concept import Concept, slug
-from likewise.errors import ConceptError, RecipeError
+from likewise.errors import ConceptError, RecipeError, RunError
 from likewise.files import expand
 from likewise.planning import asked, job
 from likewise.prompt import foreign
@@ -63,6 +63,13 @@ class Wish:
         design.size_called(self.size)
         if self.kind not in (None, *KINDS):
             raise RecipeError(f"there is no kind {self.kind!r}", f"there are {', '.join(KINDS)}")
+        for key in ("replicates", "hold_out", "rotations"):
+            if type(getattr(self, key)) not in (type(None), int):
+                raise RecipeError(f"{key} = {getattr(self, key)!r}: give a whole number")
+        if type(self.margin) not in (type(None), int, float):
+            raise RecipeError(f"margin = {self.margin!r}: give a number", "0.08 is customary")
+        if not isinstance(self.sampler, Sampler | None):
+            raise RecipeError(f"sampler = {self.sampler!r} is no Sampler", "--sample-steps sets its steps")
 
 
 _READ: Mapping[str, Callable[[Any], Sequence[Any]]] = {
@@ -95,8 +102,7 @@ def prepare(
     """
     out = expand(out) if out else None
     records.check_writable(out or Path("comparisons"))
-    wish, settings = _wish(options)
-    taught = _taught(wish, settings)
+    wish, taught = check(options)
     loaded = families.load(base) if isinstance(base, str) else base
     concept = Concept.read(
         pictures, token=token or identifier.pick(loaded), noun=noun, class_pictures=class_pictures
@@ -120,6 +126,20 @@ def prepare(
         _search(wish, development, folds),
         loaded=loaded,
     )
+
+
+def check(options: Mapping[str, Any]) -> tuple[Wish, list[Asked]]:
+    """What is wished and what is to be taught; raises `Error` for all that can be told to be wrong without a base."""
+    wish, settings = _wish(options)
+    taught = _taught(wish, settings)
+    if wish.prompts is not None:
+        list(own_prompts(wish.prompts))
+    for file in wish.files:
+        if not file.exists():
+            raise RunError.missing(f"there is no run or file at {file}", "`likewise runs` lists the runs")
+    named = [Condition(slug(one.name), one.name, "method", None) for one in taught]
+    design.unique([*_anchors(None, ""), *named])
+    return wish, taught
 
 
 def _search(wish: Wish, development: Protocol, folds: Folds) -> Search | None:
@@ -206,14 +226,7 @@ def _first(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 def _conditions(base: Base, concept: Concept, wish: Wish, taught: Sequence[Asked]) -> list[Condition]:
     """The anchors, the methods, the conditions that were asked for, and what others taught."""
-    words = wish.description
-    found = [
-        Condition("base", "Untrained base", "floor", concept.noun),
-        Condition(
-            "description", "Untrained base, described", "description", words or None,
-            reason=None if words else "no description of the subject was given",
-        ),
-    ]  # fmt: skip
+    found = _anchors(wish.description, concept.noun)
     for one in taught:
         method, given = methods.get(one.method), one.settings
         recipe = job(base, concept, method.name, given).recipe
@@ -227,6 +240,17 @@ def _conditions(base: Base, concept: Concept, wish: Wish, taught: Sequence[Asked
             )
         )  # fmt: skip
     return design.unique([*found, *(_of_file(file, concept) for file in wish.files)])
+
+
+def _anchors(words: str | None, noun: str) -> list[Condition]:
+    """The untaught base with the bare noun, and with a description in words."""
+    return [
+        Condition("base", "Untrained base", "floor", noun),
+        Condition(
+            "description", "Untrained base, described", "description", words or None,
+            reason=None if words else "no description of the subject was given",
+        ),
+    ]  # fmt: skip
 
 
 def _of_file(file: Path, concept: Concept) -> Condition:
