@@ -92,3 +92,15 @@ def test_mistakes_end_in_a_line(call: Call, tmp_path: Path, words: list[str], sa
     assert said in result.output
     assert not (tmp_path / "mine").exists()
     assert (tmp_path / "full" / "mine.txt").read_text(encoding="utf-8") == "kept"
+
+
+def test_the_true_pictures_of_an_example_are_not_learned(call: Call) -> None:
+    """They are what a method is scored by; the folder that `examples --out` makes may well be what is taught."""
+    assert call("ink-woman", "--out", "photos").exit_code == 0
+    found = intake.read("photos").to_json()
+    assert {Path(row["file"]).parts[0] for row in found["examples"]} == {"references"}
+    count = len(list(Path("photos/true").iterdir()))
+    assert any(note.startswith(f"{count} pictures in true not learned") for note in found["notes"])
+    Path("photos/card.json").write_text("{}", encoding="utf-8")
+    found = intake.read("photos").to_json()
+    assert {Path(row["file"]).parts[0] for row in found["examples"]} == {"references", "true"}

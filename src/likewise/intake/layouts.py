@@ -6,6 +6,7 @@ people with diffusers have `instance_images/` beside `class_images/`. All are un
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import re
@@ -19,6 +20,9 @@ UNREADABLE = (
     ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".psd", ".svg", ".ico", ".tga", ".cr2", ".cr3", ".nef", ".arw",
     ".dng", ".raf", ".orf", ".rw2", ".mp4", ".mov", ".webm", ".mkv", ".avi",
 )  # fmt: skip
+CARD = "card.json"
+"""What `likewise examples` writes beside an example's pictures."""
+MOST_CARD_BYTES = 1 << 20
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 
 _KOHYA = re.compile(r"(\d+)_(.*[^\W\d_].*)")
@@ -55,7 +59,28 @@ def pictures(listing: Listing) -> list[str]:
         chosen.remove(name)
         listing.refuse(name, "a mask; masks are not used, nothing to do")
     listing.read.update(chosen)
-    return sorted(_given(chosen, listing), key=counting)
+    return sorted(_given(_without_true(chosen, listing), listing), key=counting)
+
+
+def _without_true(names: Sequence[str], listing: Listing) -> list[str]:
+    """`names` without the true pictures of an example, by which a method is scored: its `card.json` lists them."""
+    true: set[str] = set()
+    for card in [name for name in listing.files if posixpath.basename(name) == CARD]:
+        try:
+            told = json.loads(listing.head(card, MOST_CARD_BYTES))
+            paths = [path for ask in told["prompts"] for path in ask["true"]]
+        except (ValueError, LookupError, TypeError):
+            continue
+        listing.read.add(card)
+        true |= {posixpath.join(posixpath.dirname(card), str(path)) for path in paths}
+    left = [name for name in names if name in true]
+    if left:
+        folders = sorted({posixpath.dirname(name) for name in left})
+        counted = plural(len(left), "picture")
+        listing.note(
+            f"{counted} in {some(folders)} not learned: {CARD} says that the example is scored by them"
+        )
+    return [name for name in names if name not in true]
 
 
 def _given(names: Sequence[str], listing: Listing) -> list[str]:
