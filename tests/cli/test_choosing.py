@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -51,6 +52,8 @@ def test_recommend_names_the_choice_what_it_is_tied_with_and_why(call: Call) -> 
         "Take LoRA (lora).\nIt cannot be told from DreamBooth.\n\nWhy\n  - The overall score of LoRA is"
     )
     text = flowing(result.stdout)
+    assert re.search(r"^condition +Likeness +Prompt following +Overall +file$", result.stdout, re.MULTILINE)
+    assert re.search(r"^LoRA .*0\.62", result.stdout, re.MULTILINE), "titles, as compare has them"
     assert "Left out - Hypernetwork: Only with fewer steps: 12 % of its pictures" in text
     assert "Not tested - One concept, one base" in text
     assert "What would decide - Compare LoRA against DreamBooth with 12 more training seeds" in text
@@ -85,9 +88,10 @@ def test_recommend_prints_json_for_programs(call: Call) -> None:
         (["recommend", "compared", "--within", "soon"], "'soon' is not a time"),
         (["recommend", "compared", "--memory", "8"], "'8' is not an amount of memory"),
         (["recommend", "compared", "--must-load", "paint"], "what a program 'paint' loads is not known here"),
-        (["recommend", "compared", "--pictures", "0"], "0 pictures are none"),
+        (["recommend", "compared", "--pictures", "0"], "0 pictures take no time"),
         (["which", "--kind", "cat"], "nothing is known of 'cat'"),
         (["which", "--kind", "object", "--family", "flux"], "nothing is known of 'flux'"),
+        (["which", "--kind", "object", "--pictures-i-have", "0"], "0 pictures teach nothing"),
         (["which"], "Missing option '--kind'"),
     ],
 )

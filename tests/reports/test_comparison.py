@@ -54,7 +54,7 @@ def test_one_training_is_called_a_screen(tmp_path: Path) -> None:
     assert page.words.index("A screen, not a verdict") < page.words.index("Likeness against prompt following")
     assert "Each method was taught once." in page.words
     assert "one replicate does not tell luck from method" in page.words.lower()
-    assert "3 training seeds or more" in page.words
+    assert "with --size standard, which teaches each of them with 3 training seeds" in page.words
     assert "is the one to take" not in page.words
     assert 'class="reach"' not in page.text  # one training has no interval
     assert "It decides nothing." in page.words
@@ -314,4 +314,4 @@ def test_support_is_a_fact_beside_the_cost_and_enters_nothing(folder: Path, tmp_
     told = CliRunner().invoke(app, ["report", str(folder), "--survey", str(survey), "--json"])
     assert json.loads(told.stdout)["summary"]["common"]["kinds"]["lora"]["low"] > 0
     lost = CliRunner().invoke(app, ["report", str(folder), "--survey", str(tmp_path / "none.duckdb")])
-    assert (lost.exit_code, "there is no" in lost.stderr) == (1, True)
+    assert (lost.exit_code, "there is no" in lost.stderr) == (3, True)

@@ -21,6 +21,7 @@ Within = Annotated[str | None, typer.Option(metavar="TIME", help="The longest te
 MustLoad = Annotated[
     list[str] | None, typer.Option(metavar="PROGRAM", help="It must load the file; may be repeated.")
 ]
+_REACHED = ("fidelity", "prompt", "composite")
 _SHOWN = (1, 100, 10_000)
 """Numbers of pictures whose total times stand in the table."""
 
@@ -51,6 +52,7 @@ def recommend(
     from likewise.comparison.case import cost_of
     from likewise.comparison.recommending import Limits
     from likewise.comparison.recommending import recommend as decide
+    from likewise.comparison.standing import titled
 
     limits = Limits.parse(
         at_most=at_most, within=within, memory=memory, must_load=must_load or (), pictures=pictures
@@ -61,10 +63,10 @@ def recommend(
         totals = costs.table({one.name: cost_of(one) for one in standings})
         terminal.result_json({**found.to_json(), "counts": costs.COUNTS, "total_seconds": totals})
         return
-    titles = {one.name: one.title for one in standings}
+    titles = titled({one.name: one.title for one in standings})
     _show_recommendation(found, titles)
     terminal.result("")
-    _show_standings(standings)
+    _show_standings(standings, titles)
 
 
 def _show_recommendation(found: Recommendation, titles: dict[str, str]) -> None:
@@ -87,22 +89,27 @@ def _section(title: str, sentences: Iterable[str]) -> None:
         terminal.paragraph(sentence, "  ", bullet="- ")
 
 
-def _show_standings(standings: Sequence[Standing]) -> None:
+def _show_standings(standings: Sequence[Standing], titles: dict[str, str]) -> None:
     """What each condition reached, and what teaching and drawing take together."""
     from likewise.comparison import costs
     from likewise.comparison.case import cost_of
+    from likewise.reports.folder import AXES
     from likewise.wording import MISSING, measured_text, size_text, time_text
 
     reached, taken = [], []
     for one in standings:
-        scores = [one.axes.get(axis) for axis in ("composite", "prompt")]
+        scores = [one.axes.get(axis) for axis in _REACHED]
         size = "" if one.cost.bytes is None else size_text(one.cost.bytes)
         reached.append(
-            (one.name, *(measured_text(s.value, s.low, s.high) if s else MISSING for s in scores), size)
+            (
+                titles[one.name],
+                *(measured_text(s.value, s.low, s.high) if s else MISSING for s in scores),
+                size,
+            )
         )
         totals = (costs.total(cost_of(one), count) for count in _SHOWN)
-        taken.append((one.name, *("" if total is None else time_text(total) for total in totals)))
-    terminal.table(("condition", "composite", "prompt", "file"), reached, right=("file",))
+        taken.append((titles[one.name], *("" if total is None else time_text(total) for total in totals)))
+    terminal.table(("condition", *(AXES[axis] for axis in _REACHED), "file"), reached, right=("file",))
     terminal.result("")
     counts = [f"{count:,} picture{'s' * (count > 1)}" for count in _SHOWN]
     terminal.table(("teaching and drawing", *counts), taken, right=counts)

@@ -107,7 +107,8 @@ def answer(kind: str, limits: Limits, *, family: str = "sd", pictures: int | Non
             raise RecipeError(f"nothing is known of {name!r}", f"choose one of {', '.join(known)}")
     if pictures is not None and pictures < 1:
         raise RecipeError(
-            f"{pictures} pictures are none", "one is the least, and four the least for a comparison"
+            f"{pictures} pictures teach nothing",
+            "say how many of the subject you have; 1 is the least, 4 for a comparison",
         )
     shape, weighed = SHAPES[family], Weighed(evidence.sources(), kind)
     options = tuple(_option(method, kind, weighed, shape, limits) for method in METHODS)

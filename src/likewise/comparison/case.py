@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from likewise.comparison import costs
 from likewise.comparison.limits import UNTAUGHT, Limits
-from likewise.comparison.standing import Cost, Standing
+from likewise.comparison.standing import Cost, Standing, titled
 
 if TYPE_CHECKING:
     from likewise.comparison.verdicts import Decision, Pair
@@ -63,6 +63,7 @@ class Case:
         self.standings = {one.name: one for one in standings}
         self.decision = decisions.get(PRIMARY)
         self.limits = limits
+        self._titles = titled({one.name: one.title for one in standings})
         self.floors = [one.name for one in standings if one.kind == "floor"]
         pairs = self.decision.pairs if self.decision else ()
         self._gaps = {(pair.first, pair.second): _gap(pair) for pair in pairs}
@@ -93,9 +94,7 @@ class Case:
 
     def title(self, name: str) -> str:
         """As people call it; where several are called alike, with the name."""
-        title = self.standings[name].title
-        repeated = sum(one.title == title for one in self.standings.values()) > 1
-        return f"{title} ({name})" if repeated else title
+        return self._titles[name]
 
     def ordered(self, names: Iterable[str]) -> list[str]:
         """By the primary axis, the highest first."""

@@ -309,18 +309,14 @@ _UNCLEAR = {
 
 
 def _standing(described: Mapping[str, Any], scale: Frame) -> Standing:
-    name, method = described["name"], described["method"]
+    name, kind = described["name"], described["kind"]
     axes = {axis: scale.measured(axis, name) for axis in (*AXES, *(m for m in scale.cards if m not in AXES))}
-    return Standing(
-        name,
-        described["title"],
-        described["kind"],
-        method,
-        described["settings"],
-        {axis: found for axis, found in axes.items() if found is not None},
-        scale.gates(name) if described["kind"] in ("method", "file") else (),
-        _cost(scale.scores.rows[name]),
-        {row["name"]: row["note"] or "exact" for row in support.programs(method)} if method else {},
+    return Standing.described(
+        described,
+        axes={axis: found for axis, found in axes.items() if found is not None},
+        gates=scale.gates(name) if kind in ("method", "file") else (),
+        cost=_cost(scale.scores.rows[name]),
+        programs=support.notes(described["method"]),
     )
 
 

@@ -64,7 +64,7 @@ class Limits:
     ) -> Self:
         """Limits as people write them: `1MB`, `5min`, `8GB`, `comfyui`. Raises `RecipeError` for what is no such limit."""
         if pictures < 1:
-            raise RecipeError(f"{pictures} pictures are none", "name how many will be drawn, such as 100")
+            raise RecipeError(f"{pictures} pictures take no time", "say how many you will draw, such as 100")
         return cls(
             most_bytes=None if at_most is None else int(_amount(at_most, BYTES, "a size", "1MB")),
             most_seconds=None if within is None else _amount(within, SECONDS, "a time", "5min"),

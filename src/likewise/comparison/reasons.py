@@ -17,7 +17,9 @@ from likewise.wording import size_text, time_text
 
 SCREEN = "Every method was taught once. That is a screen: taught again, each may do otherwise, so nothing is recommended."
 NONE_LEFT = "No condition that was compared can be taken: each is excluded."
-REPLICATES = "Compare the same conditions with 3 training seeds or more."
+REPLICATES = (
+    "Compare the same conditions with --size standard, which teaches each of them with 3 training seeds."
+)
 RECOMPUTE = "likewise recompute FOLDER concludes anew from what was measured."
 RESCORE = "Score all conditions by one card."
 ENOUGH = "The untaught base with a good description is enough"

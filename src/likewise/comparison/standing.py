@@ -6,6 +6,7 @@ be drawn again without a base.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -73,6 +74,13 @@ class Standing:
     programs: Mapping[str, str] = field(default_factory=dict)
     """Program -> what to know when it loads the file; `exact` where there is nothing to know."""
 
+    @classmethod
+    def described(cls, one: Mapping[str, Any], name: str | None = None, **found: Any) -> Self:
+        """The standing of a condition as comparison.json describes it, with what was `found` of it."""
+        return cls(
+            name or one["name"], one["title"], one["kind"], one.get("method"), one["settings"], **found
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
@@ -84,3 +92,9 @@ class Standing:
         axes = {name: Measured(**axis) for name, axis in parts.pop("axes").items()}
         gates = tuple(Gate(**gate) for gate in parts.pop("gates"))
         return cls(**parts | {"axes": axes, "gates": gates, "cost": Cost(**parts["cost"])})
+
+
+def titled(titles: Mapping[str, str]) -> dict[str, str]:
+    """Name -> title, as people call conditions: with the name behind it where several are called alike."""
+    count = Counter(titles.values())
+    return {name: f"{title} ({name})" if count[title] > 1 else title for name, title in titles.items()}

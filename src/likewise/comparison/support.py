@@ -31,6 +31,11 @@ def programs(method: str) -> list[Row]:
     return [{"name": name, "note": _note(min(found, key=_caveat))} for name, found in ways.items() if found]
 
 
+def notes(method: str | None) -> dict[str, str]:
+    """Program -> what to know when it loads such a file, `exact` where there is nothing to know; empty without a method."""
+    return {row["name"]: row["note"] or _EXACT for row in programs(method)} if method else {}
+
+
 def _caveat(way: str) -> tuple[bool, int]:
     return way != _EXACT, len(way)
 

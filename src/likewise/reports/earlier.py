@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from likewise.comparison import support
+from likewise.comparison import reasons, support
 from likewise.comparison.recommending import Recommendation
 from likewise.comparison.results import Row
 from likewise.comparison.standing import Cost, Measured, Standing
@@ -56,7 +56,7 @@ def recommendation(old: Json) -> Recommendation | None:
     if not old.get("finished"):
         return None
     reason = "Each method was taught once. That is a screen: taught again, each may do otherwise."
-    return Recommendation(None, reasons=(NOTE, reason), next="Compare again, with 3 training seeds or more.")
+    return Recommendation(None, reasons=(NOTE, reason), next=reasons.REPLICATES)
 
 
 def _standing(row: Row, cards: Json, ends: Json) -> Standing:
@@ -68,7 +68,7 @@ def _standing(row: Row, cards: Json, ends: Json) -> Standing:
         count = int(finite(row.scores[name].get("n")) or 0)
         axes[name] = Measured((value - low) / (high - low), None, None, count, 1, cards.get(name, ""))
     method = _method(row)
-    programs = {one["name"]: one["note"] or "exact" for one in support.programs(method)} if method else {}
+    programs = support.notes(method)
     return Standing(row.condition, row.title, row.kind, method, {}, axes, cost=cost(row), programs=programs)
 
 

@@ -17,7 +17,7 @@ from likewise.comparison import support
 from likewise.comparison.concluded import comparison_file
 from likewise.comparison.recommending import Recommendation
 from likewise.comparison.results import Results, Row
-from likewise.comparison.standing import Cost, Standing
+from likewise.comparison.standing import Cost, Standing, titled
 from likewise.comparison.verdicts import Decision
 from likewise.errors import RunError
 from likewise.reports import earlier
@@ -159,31 +159,20 @@ def _lines(book: Json, rows: Sequence[Row], standings: Mapping[str, Standing]) -
             row.condition, {"title": row.title, "kind": row.kind, "method": row.method, "settings": {}}
         )
     order = {"floor": 0, "description": 1}
-    titles = [str(one["title"]) for one in described.values()]
+    titles = titled({name: str(one["title"]) for name, one in described.items()})
     lines = []
     for name, one in sorted(described.items(), key=lambda item: order.get(item[1]["kind"], 2)):
         own = sorted((row for row in rows if row.condition == name), key=lambda row: row.replicate or 0)
-        title = str(one["title"]) if titles.count(str(one["title"])) == 1 else f"{one['title']} ({name})"
         standing = standings.get(name) or _standing(name, one, own)
-        lines.append(Line(standing, title, tuple(own), *_ended(own, one.get("reason"))))
+        lines.append(Line(standing, titles[name], tuple(own), *_ended(own, one.get("reason"))))
     return tuple(lines)
 
 
 def _standing(name: str, described: Json, rows: Sequence[Row]) -> Standing:
     """What is known of a condition before anything is concluded: what its first training cost."""
     done = next((row for row in rows if row.status == "done"), None)
-    method = described.get("method")
-    programs = {row["name"]: row["note"] or "exact" for row in support.programs(method)} if method else {}
     cost = earlier.cost(done) if done else Cost()
-    return Standing(
-        name,
-        described["title"],
-        described["kind"],
-        method,
-        described["settings"],
-        cost=cost,
-        programs=programs,
-    )
+    return Standing.described(described, name, cost=cost, programs=support.notes(described.get("method")))
 
 
 def _ended(rows: Sequence[Row], reason: str | None) -> tuple[str, str | None]:
