@@ -53,7 +53,9 @@ def test_captions_are_shown_as_they_will_be_trained(check: Call) -> None:
     (folder / "0.txt").write_text("on a sofa")
     (folder / "1.txt").write_text("a SKS Dog")
     (folder / "2.txt").write_text("[trigger] at night")
-    rows = [row["trained"] for row in json.loads(check(folder, "--noun", "dog", "--json").stdout)["examples"]]
+    told = json.loads(check(folder, "--noun", "dog", "--json").stdout)
+    assert (told["noun"], told["token"]) == ("dog", "sks"), "as it will be taught"
+    rows = [row["trained"] for row in told["examples"]]
     assert rows == ["sks dog, on a sofa", "a sks Dog", "sks dog at night", "a sks dog"]
     concept = Concept.read(folder, token="sks", noun="dog")
     assert rows == [concept.caption(example) for example in concept.examples]

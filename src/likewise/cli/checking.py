@@ -65,7 +65,7 @@ def check(
     noun, token = noun or found.noun, token or found.token or POCKET_TOKEN
     trained, remark = _trained(found, token, noun, base) if noun else ([], "")
     if as_json:
-        rows = found.to_json()
+        rows = found.to_json() | ({"noun": noun, "token": token} if noun else {})
         for row, caption in zip(rows["examples"], trained, strict=False):
             row["trained"] = caption
         terminal.result_json({**rows, "contact_sheet": str(sheet)})
