@@ -72,7 +72,18 @@ def clone(folder: Path) -> None:
 
 def smoke(folder: Path) -> Outcome:
     """The same watching and parsing, of a comparison that takes seconds."""
-    words = ["-m", "likewise", "compare", str(cat()), "--noun", "cat", "--base", "tiny:sd", "--seeds", "1"]
+    words = [
+        "-m",
+        "likewise",
+        "compare",
+        str(cat()),
+        "--noun",
+        "cat",
+        "--base",
+        "tiny:sd",
+        "--pictures-per-prompt",
+        "1",
+    ]
     words += ["--sample-steps", "2", "--out", "comparison", "steps=2", "dreambooth.prior_count=2"]
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     return watch([sys.executable, *words], folder, {**os.environ, "PYTHONPATH": path})

@@ -58,7 +58,7 @@ def test_a_run_of_several_jobs_lists_each_and_one_file_of_each_concept_acts(
     found = records.together(tmp_path, {"files": ["a", "b", "c"]})
     assert [path.name for path in found] == ["a", "c"]
     (said,) = caplog.messages
-    assert "taught 'sks' with 2 seeds, of which the first is taken: a;" in said
+    assert "taught 'sks' with 2 seeds, and a is taken; name a file to take another, such as " in said
     with pytest.raises(RunError, match="2 files of 3 jobs"):
         records.together(tmp_path, {"files": ["a", "b"]})
 

@@ -78,7 +78,7 @@ def test_a_run_stands_for_its_concepts_and_of_several_seeds_for_the_first(
     caplog.clear()
     whole = sample("a sks dog", concepts=run, seeds=[0], sampler=ONE, out=tmp_path / "whole")
     (said,) = (text for text in caplog.messages if "'sks' with 2 seeds" in text)
-    assert f"the first is taken: {files[0].name}" in said
+    assert f"{files[0].name} is taken; name a file to take another, such as {files[1]}" in said
     named = sample("a sks dog", concepts=files[::2], seeds=[0], sampler=ONE, out=tmp_path / "named")
     every = sample("a sks dog", concepts=files, seeds=[0], sampler=ONE, out=tmp_path / "every")
     first, same, other = (gallery.images()[0].tobytes() for gallery in (whole, named, every))

@@ -184,8 +184,8 @@ def together(folder: Path, result: Mapping[str, Any]) -> list[Path]:
     for token, (first, *others) in of.items():
         if others:
             logger.warning(
-                "%s taught %r with %d seeds, of which the first is taken: %s; name another file of it for another",
-                Path(folder).name, token, 1 + len(others), first.name,
+                "%s taught %r with %d seeds, and %s is taken; name a file to take another, such as %s",
+                Path(folder).name, token, 1 + len(others), first.name, others[0],
             )  # fmt: skip
     return [first for first, *_ in of.values()]
 

@@ -38,7 +38,8 @@ def test_every_option_reaches_the_comparison(asked: Any, tmp_path: Path) -> None
     made = asked(
         "--methods", "lora", "--condition", "big=lora,rank=16", "--condition", "words=textual-inversion,vectors=2",
         "--with", file, "--size", "standard", "--seeds-per-method", 2, "--kind", "object", "--tune",
-        "--prompts", "prompts.txt", "--seeds", 3, "--hold-out", 2, "--sample-steps", 7, "--description", "a grey dog",
+        "--prompts", "prompts.txt", "--pictures-per-prompt", 3, "--hold-out", 2, "--sample-steps", 7,
+        "--description", "a grey dog",
         "lora.rank=4", "steps=9",
     )  # fmt: skip
     assert [one.kind for one in made.conditions] == [
@@ -98,6 +99,18 @@ def test_what_is_mistyped_is_told_before_the_base_is_loaded(call: Call, words: l
     assert said in " ".join(result.stderr.split())
     assert "loading" not in result.stderr
     assert not Path("out").exists()
+
+
+def test_the_former_name_of_pictures_per_prompt_still_works_and_says_so(
+    asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(comparing.terminal, "say", lambda *words: said.append(words))
+    assert asked("--seeds", 3).protocol.seeds == (0, 1, 2)
+    assert (
+        "--seeds is --pictures-per-prompt now; seeds are trainings: --seeds-per-method",
+        "warning",
+    ) in said
 
 
 def test_methods_are_all_or_those_named_or_none(asked: Any) -> None:

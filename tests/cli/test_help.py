@@ -35,7 +35,9 @@ def test_every_command_has_help_an_example_and_few_options() -> None:
     for name, command in commands.items():
         assert "Example:" in command.help, name
         assert f"likewise {name}" in command.help, name
-        options = [option for option in command.params if option.param_type_name == "option"]
+        options = [
+            option for option in command.params if option.param_type_name == "option" and not option.hidden
+        ]
         assert len(options) <= MOST_OPTIONS, f"{name} has {len(options)} options: use key=value"
         assert all(option.help for option in options), name
         told = {text for option in options for text in option.opts}

@@ -59,8 +59,8 @@ def test_seeds_and_further_concepts_share_a_batch_and_each_file_is_named(call: C
     assert re.search(r"lora +cats, dogs +sks, ohwx +done +4 +2 ", listed)
     drawn = call("sample", "a sks cat and a ohwx dog", "--with", folder, "-n", "1", "--steps", "1")
     assert drawn.exit_code == 0, drawn.output
-    assert "taught 'sks' with 2 seeds, of which the first is taken: cats-lora-0.safetensors" in drawn.stderr
-    assert "taught 'ohwx' with 2 seeds, of which the first is taken: dogs-lora-2.safetensors" in drawn.stderr
+    assert "taught 'sks' with 2 seeds, and cats-lora-0.safetensors is taken" in drawn.stderr
+    assert "taught 'ohwx' with 2 seeds, and dogs-lora-2.safetensors is taken" in drawn.stderr
     more = call("teach", "--more-steps", "1", folder)
     assert "taught: 3 steps" in more.stderr
 
@@ -190,7 +190,16 @@ def test_compare_on_a_miniature_gives_a_page_and_a_table(call: Call, monkeypatch
     pictures(Path("photos"), 4)
     Path("prompts.txt").write_text("# places\na {} at night\n\na {} on a beach\n")
     words = ["--noun", "dog", "--token", "sks", "--base", "tiny:sd", "--methods", "lora,textual-inversion"]
-    words += ["--prompts", "prompts.txt", "--seeds", "1", "--sample-steps", "2", "steps=2", "lora.rank=2"]
+    words += [
+        "--prompts",
+        "prompts.txt",
+        "--pictures-per-prompt",
+        "1",
+        "--sample-steps",
+        "2",
+        "steps=2",
+        "lora.rank=2",
+    ]
     result = call("compare", "photos", *words, "--out", "mine", "--open")
     assert result.exit_code == 0, result.output
     assert result.stdout == "mine/report.html\n"
@@ -244,7 +253,17 @@ def test_a_comparison_in_which_nothing_was_taught_is_no_success(
     pictures(Path("photos"), 4)
     Path("prompts.txt").write_text("a {} at night\n")
     words = ["--noun", "dog", "--token", "sks", "--base", "tiny:sd", "--methods", "lora,textual-inversion"]
-    words += ["--prompts", "prompts.txt", "--seeds", "1", "--sample-steps", "1", "--out", "mine", "steps=2"]
+    words += [
+        "--prompts",
+        "prompts.txt",
+        "--pictures-per-prompt",
+        "1",
+        "--sample-steps",
+        "1",
+        "--out",
+        "mine",
+        "steps=2",
+    ]
     wrong = ["lora.learning_rate=1e30", "lora.clip=0"]
     partly = call("compare", "photos", *words, *wrong)
     assert (partly.exit_code, partly.stdout) == (0, "mine/report.html\n")

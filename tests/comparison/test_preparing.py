@@ -232,5 +232,5 @@ def test_the_sizes_grow() -> None:
 def test_a_folder_of_several_concepts_is_no_single_file(source: Path, tmp_path: Path) -> None:
     single = lora_run(tmp_path, tmp_path / "run", steps=1)
     list(replace(single, jobs=single.jobs * 2).start())
-    with pytest.raises(RecipeError, match="holds 2 concepts"):
+    with pytest.raises(RecipeError, match="left 2 files, and each is scored by itself"):
         planned(source, tmp_path / "out", files=tmp_path / "run")

@@ -50,7 +50,16 @@ Description = Annotated[
 PromptFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A prompt per line, with {} for the concept.")
 ]
-Seeds = Annotated[int | None, typer.Option(metavar="N", min=1, help="Pictures per prompt.")]
+Each = Annotated[
+    int | None,
+    typer.Option("--pictures-per-prompt", metavar="N", min=1, help="How many of each; else by the size."),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds", metavar="N", min=1, hidden=True, help="Pictures per prompt, as it was called before."
+    ),
+]
 HoldOut = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Pictures kept for judging; else by their number.")
 ]
@@ -75,6 +84,7 @@ def compare(
     class_pictures: ClassPictures = None,
     description: Description = None,
     prompts: PromptFile = None,
+    each: Each = None,
     seeds: Seeds = None,
     hold_out: HoldOut = None,
     sample_steps: SampleSteps = None,
@@ -99,10 +109,14 @@ def compare(
     chosen = None if names is None else names.replace(",", " ").replace("-", "_").split()
     if chosen == []:
         raise typer.BadParameter("name at least one, or none", param_hint="--methods")
+    if seeds is not None:
+        terminal.say(
+            "--seeds is --pictures-per-prompt now; seeds are trainings: --seeds-per-method", "warning"
+        )
     own: dict[str, Any] = {
         "methods": [] if chosen == ["none"] else chosen,
         "conditions": conditions, "files": others, "size": size, "replicates": replicates, "kind": kind,
-        "description": description, "prompts": _lines(prompts), "seeds": seeds, "hold_out": hold_out,
+        "description": description, "prompts": _lines(prompts), "seeds": each or seeds, "hold_out": hold_out,
         "tune": tune or None,
     }  # fmt: skip
     from likewise.base import Sampler

@@ -257,8 +257,10 @@ def _of_file(file: Path, concept: Concept) -> Condition:
     """What others taught, called by its own token where it has one."""
     taught = artifacts(file)
     if len(taught) > 1:
+        names = sorted(one.name for one in file.glob("*.safetensors"))
         raise RecipeError(
-            f"{file} holds {len(taught)} concepts, of which one can be compared", "name one of its files"
+            f"{file} left {len(taught)} files, and each is scored by itself",
+            f"name those that you mean, such as {file / names[0]}" if names else "name one of its files",
         )
     token = taught[0].token
     words = f"{token} {concept.noun}" if token else concept.noun
