@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from likewise.comparison import evidence
 from likewise.comparison.answering import METHODS, SUBJECTS, Answer, answer
 from likewise.comparison.limits import Limits
 from likewise.errors import RecipeError
-from tests.comparison.situations import decided, standing, write_verdict
 
 
 def said(found: Answer, method: str) -> str:
@@ -129,19 +125,3 @@ def test_what_nothing_is_known_of_is_refused(kind: str, family: str) -> None:
         answer(kind, Limits(), family=family)
     with pytest.raises(RecipeError, match="0 pictures"):
         answer("object", Limits(), pictures=0)
-
-
-def test_recorded_comparisons_of_the_kind_are_added_and_keep_the_limits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    field = [
-        standing("base", 0.02, kind="floor"),
-        standing("lora", 0.6),
-        standing("textual_inversion", 0.3, cost={"bytes": 4000}),
-    ]
-    write_verdict(tmp_path, field, decided(field), label="pocket, one object", kind="object")
-    kept = evidence.recorded(tmp_path)
-    monkeypatch.setattr(evidence, "recorded", lambda: kept)
-    ((label, found),) = answer("object", Limits.parse(at_most="1MB")).recorded
-    assert (label, found.choice) == ("pocket, one object", "textual_inversion")
-    assert answer("style", Limits()).recorded == ()

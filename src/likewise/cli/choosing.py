@@ -165,10 +165,9 @@ def _show_answer(found: Answer) -> None:
         _show_sentences(one.sentences)
     terminal.result("\nWhat tables say")
     _show_sentences(found.evidence)
-    for label, recommendation in found.recorded:
-        chosen = recommendation.choice
-        said = f"it recommends {chosen}" if chosen else "it recommends nothing"
-        _section(f"Recorded here: {label}; {said}", recommendation.reasons)
+    for own in found.recorded:
+        said = f"It recommends {own.chosen}." if own.chosen else "It recommends nothing."
+        _section(f"Our own comparison: {own.source}", (said, *own.recommendation.reasons))
     _section("Your pictures", found.notes)
     _section("Sources", (f"{name}: {where}." for name, where in found.sources))
     terminal.say("\nlikewise compare says it for your pictures, with the same judge for every method")

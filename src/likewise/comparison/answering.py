@@ -14,7 +14,7 @@ from likewise.comparison import evidence
 from likewise.comparison.limits import Limits, broken
 from likewise.comparison.recommending import Recommendation, recommend
 from likewise.comparison.sizes import SHAPES, Shape, file_bytes
-from likewise.comparison.standing import Cost, Standing
+from likewise.comparison.standing import Cost, Standing, titled
 from likewise.comparison.support import programs
 from likewise.comparison.weighing import AXES, Axis, Finding, Weighed, flips, verdict
 from likewise.errors import RecipeError
@@ -76,6 +76,17 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Own:
+    """What a comparison that this project ran recommends."""
+
+    source: str
+    """What was compared, judged by whom, when and where."""
+    chosen: str | None
+    """The title of what is recommended."""
+    recommendation: Recommendation
+
+
+@dataclass(frozen=True)
 class Answer:
     """Where to start for one kind of subject."""
 
@@ -89,8 +100,8 @@ class Answer:
     notes: tuple[str, ...]
     sources: tuple[tuple[str, str], ...]
     """Name of every table, and where it is found and by what it judges."""
-    recorded: tuple[tuple[str, Recommendation], ...]
-    """Comparisons of this kind that were run, with what they recommend under the same limits."""
+    recorded: tuple[Own, ...]
+    """Comparisons of this kind that this project ran, and what each recommends under the same limits."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -114,7 +125,7 @@ def answer(kind: str, limits: Limits, *, family: str = "sd", pictures: int | Non
     options = tuple(_option(method, kind, weighed, shape, limits) for method in METHODS)
     pairs = tuple(sentence for pair in PAIRS for sentence in _pair(weighed, *pair))
     kept = [one for one in evidence.recorded() if one.kind == kind]
-    recorded = tuple((one.label, recommend(one.standings, one.decisions, limits)) for one in kept)
+    recorded = tuple(_own(one, limits) for one in kept)
     notes, sources = tuple(_number(weighed, pictures)), tuple(map(_source, weighed.every))
     return Answer(kind, shape.title, _start(options, weighed), options, pairs, notes, sources, recorded)
 
@@ -133,6 +144,12 @@ def _start(options: Sequence[Option], weighed: Weighed) -> str | None:
 def _above(weighed: Weighed, method: str) -> list[str]:
     """Methods that the tables put above this one."""
     return [other for other in DECIDING if weighed.beats(other, method)]
+
+
+def _own(one: evidence.Recorded, limits: Limits) -> Own:
+    titles = titled({standing.name: standing.title for standing in one.standings})
+    found = recommend(one.standings, one.decisions, limits)
+    return Own(one.source(), titles.get(found.choice or ""), found)
 
 
 def _option(method: str, kind: str, weighed: Weighed, shape: Shape, limits: Limits) -> Option:

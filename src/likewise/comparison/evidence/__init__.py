@@ -1,30 +1,24 @@
 """Evidence that comes with the package: published tables, one file each, claims beside them, and recorded comparisons.
 
 A row stands beside another only where benchmark, base and run are the same. Numbers are those of the sources; nothing is
-rescaled or averaged. `recorded/` holds comparisons of this project's own model in the form of `verdict.json`, with `label`
-and `kind` beside it. No torch.
+rescaled or averaged. Comparisons of this project's own (`recording`) are never mixed with them. No torch.
 """
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from likewise.comparison.concluded import parse_verdict
-from likewise.comparison.standing import Standing
-from likewise.errors import RunError
+from likewise.comparison.evidence.recording import Recorded, recorded
 from likewise.files import read_text
-
-if TYPE_CHECKING:
-    from likewise.comparison.verdicts import Decision
 
 HERE = Path(__file__).parent
 CLAIMS = "claims.toml"
+__all__ = ["Claim", "Recorded", "Row", "Source", "Time", "claims", "recorded", "sources", "times"]
 
 
 @dataclass(frozen=True)
@@ -86,17 +80,6 @@ class Time:
     source: str
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A comparison that was run and kept."""
-
-    label: str
-    """What was compared on which base."""
-    kind: str
-    standings: tuple[Standing, ...]
-    decisions: Mapping[str, Decision] = field(default_factory=dict)
-
-
 @cache
 def sources() -> tuple[Source, ...]:
     """Every published table, by the name of its file."""
@@ -116,11 +99,6 @@ def times() -> tuple[Time, ...]:
     return tuple(Time(**one) for one in tomllib.loads(read_text(HERE / CLAIMS))["times"])
 
 
-def recorded(folder: Path = HERE / "recorded") -> list[Recorded]:
-    """The comparisons in a folder, by the names of their files; raises `RunError` for what is none."""
-    return [_recorded(path) for path in sorted(folder.glob("*.json"))]
-
-
 def _tables() -> list[Path]:
     return sorted(path for path in HERE.glob("*.toml") if path.name != CLAIMS)
 
@@ -135,13 +113,3 @@ def _source(data: dict[str, Any]) -> Source:
 def _row(data: dict[str, Any]) -> Row:
     words = {key: data.pop(key) for key in ("name", "method", "base", "run") if key in data}
     return Row(**words, values={column: float(value) for column, value in data.items()})
-
-
-def _recorded(path: Path) -> Recorded:
-    text = read_text(path)
-    standings, decisions = parse_verdict(text, path)
-    facts = json.loads(text)
-    missing = [key for key in ("label", "kind") if not isinstance(facts.get(key), str)]
-    if missing:
-        raise RunError(f"{path} does not say its {' and '.join(missing)}", "a recorded comparison says both")
-    return Recorded(facts["label"], facts["kind"], tuple(standings), decisions)
