@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,15 +106,12 @@ def compare(
     """
     paths, settings = split(pictures or [], context)
     paths, noun, token = look(paths, noun, token, class_pictures)
-    chosen = None if names is None else names.replace(",", " ").replace("-", "_").split()
-    if chosen == []:
-        raise typer.BadParameter("name at least one, or none", param_hint="--methods")
     if seeds is not None:
         terminal.say(
             "--seeds is --pictures-per-prompt now; seeds are trainings: --seeds-per-method", "warning"
         )
     own: dict[str, Any] = {
-        "methods": [] if chosen == ["none"] else chosen,
+        "methods": _named(names),
         "conditions": conditions, "files": others, "size": size, "replicates": replicates, "kind": kind,
         "description": description, "prompts": _lines(prompts), "seeds": each or seeds, "hold_out": hold_out,
         "tune": tune or None,
@@ -123,10 +120,7 @@ def compare(
     from likewise.comparison.preparing import check, prepare
 
     own["sampler"] = Sampler(steps=sample_steps) if sample_steps else None
-    options = _for_all(settings)
-    for key in options.keys() & own.keys():
-        raise typer.BadParameter("an option says that; likewise compare --help lists them", param_hint=key)
-    options |= own
+    options = _for_all(settings, own) | own
     check(options)  # a misspelt setting must not wait for the base
     announce(base)
     words = {"noun": noun, "token": token, "class_pictures": class_pictures}
@@ -173,12 +167,26 @@ def _facts(folder: Path) -> dict[str, Any]:
         raise RunError("the bundled concept is not there", "install likewise again") from None
 
 
-def _for_all(pairs: Sequence[str]) -> dict[str, Any]:
-    """`steps=100` as it is, and `lora.rank=8` under `recipes`."""
+def _named(methods: str | None) -> list[str] | None:
+    """The methods of a list; None for all of them, and an empty list for `none`."""
+    if methods is None:
+        return None
+    chosen = methods.replace(",", " ").replace("-", "_").split()
+    if not chosen:
+        raise typer.BadParameter("name at least one, or none", param_hint="--methods")
+    return [] if chosen == ["none"] else chosen
+
+
+def _for_all(pairs: Sequence[str], own: Collection[str] = ()) -> dict[str, Any]:
+    """`steps=100` as it is, and `lora.rank=8` under `recipes`. What options say, which are `own`, is refused."""
     from likewise.recipe import setting
 
     options: dict[str, Any] = {"recipes": {}}
     for key, value in map(setting, pairs):
+        if key in own:
+            raise typer.BadParameter(
+                "an option says that; likewise compare --help lists them", param_hint=key
+            )
         method, dot, name = key.rpartition(".")
         if dot:
             options["recipes"].setdefault(method.replace("-", "_"), {})[name] = value

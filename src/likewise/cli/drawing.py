@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 SHEET_SIDE = 256
 """Largest side of a picture on the sheet, in pixels."""
 
+Taught = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with", metavar="RUN[:STRENGTH]", help="A run, any file, or latest: the newest finished run."
+    ),
+]
+
 
 @app.command()
 def sample(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", hidden=True)],
-    taught: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with", metavar="RUN[:STRENGTH]", help="A run, any file, or latest: the newest finished run."
-        ),
-    ] = None,
+    taught: Taught = None,
     base: Annotated[
         str | None, typer.Option(metavar="BASE", help="The model to draw with; else the run's own.")
     ] = None,
