@@ -182,7 +182,11 @@ def test_the_film_strip_starts_at_the_base_and_ends_at_the_last_step(done: Done)
 
 def test_galleries_share_noise_and_differ_in_words(done: Done) -> None:
     taught, plain = (list(Gallery(done.folder / "trials" / name / "gallery")) for name in ("lora-0", "base"))
+    taught, bare = taught[: len(plain)], taught[len(plain) :]
     assert [(p.role, p.seed) for p in taught] == [(p.role, p.seed) for p in plain]
+    same = {(f"{p.role}:unnamed", p.prompt, p.seed) for p in plain}
+    assert len(bare) == 4
+    assert {(p.role, p.prompt, p.seed) for p in bare} <= same, "without the word, from the same noise"
     expected = [(name, noise_seed(name, seed)) for name in ("a-on-a-beach", "a-somewhere") for seed in SEEDS]
     assert [(p.role, p.seed) for p in taught][:4] == expected
     assert taught[0].prompt == "a sks owl on a beach"

@@ -16,7 +16,7 @@ SOUND = Findings(
     gap=Value(0.01, -0.01, 0.03),
     leak=Value(0.01, -0.01, 0.03),
     drift=Value(0.04, 0.03, 0.05),
-    unnamed=Value(0.41, 0.39, 0.43),
+    binding=Value(0.01, -0.01, 0.03),
     layout=Value(0.9, 0.8, 1.0),
 )
 FAULTS = {
@@ -24,7 +24,7 @@ FAULTS = {
     "generalisation": {"gap": Value(0.05, 0.02, 0.08)},
     "leak": {"leak": Value(0.08, 0.05, 0.11)},
     "drift": {"drift": Value(0.15, 0.1, 0.2)},
-    "binding": {"unnamed": Value(0.6, 0.55, 0.65)},
+    "binding": {"binding": Value(0.2, 0.15, 0.25)},
     "layout": {"layout": Value(0.3, 0.1, 0.5)},
 }
 
@@ -81,7 +81,7 @@ def test_leaks_are_judged_in_floor_to_ceiling_units() -> None:
     """Red when the margin is compared with a cosine: 0.06 of one is 0.15 of the way from 0.4 to 0.8."""
     assert fired(replace(SOUND, leak=Value(0.06, 0.05, 0.07))) == ["leak"]
     wide = replace(ANCHORS, floor=0.0, ceiling=1.0)
-    assert fired(replace(SOUND, leak=Value(0.06, 0.05, 0.07), unnamed=None), wide) == []
+    assert fired(replace(SOUND, leak=Value(0.06, 0.05, 0.07), binding=None), wide) == []
     assert "+0.15" in named("leak", replace(SOUND, leak=Value(0.06, 0.05, 0.07))).sentence
     assert fired(replace(SOUND, leak=Value(0.2, -0.1, 0.5))) == [], "noise"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from likewise.comparison.recommending import Limits, recommend
-from likewise.comparison.standing import Standing
+from likewise.comparison.standing import Gate, Standing
 from tests.comparison.situations import decided, gate, standing
 
 BASE = standing("base", 0.02, kind="floor", title="untaught base", cost={"bytes": None, "seconds": None})
@@ -30,6 +31,17 @@ def test_the_cheapest_of_what_cannot_be_told_from_the_best_is_chosen() -> None:
     assert found.tied == ("dreambooth",)
     assert found.front == ("dreambooth", "lora", "textual_inversion")
     assert found.excluded == {}
+
+
+def test_what_shows_without_its_word_is_said_and_left_out_of_nothing() -> None:
+    """Red when such a gate excludes, or is not said beside the choice."""
+    loose = Gate("binding", True, "Without the taught word pictures come +0.20 closer.", excludes=False)
+    field = [BASE, DREAMBOOTH, standing("lora", 0.62, title="LoRA", gates=(loose,))]
+    found = recommend(field, decided(field))
+    assert (found.choice, found.excluded) == ("lora", {})
+    assert "To know: Without the taught word pictures come +0.20 closer." in found.reasons
+    field[-1] = replace(field[-1], gates=(replace(loose, fired=False),))
+    assert not any(text.startswith("To know") for text in recommend(field, decided(field)).reasons)
 
 
 def test_reasons_cite_number_interval_n_and_card() -> None:

@@ -168,6 +168,22 @@ def test_every_pictures_value_is_kept_with_the_card_of_its_metric(found: Path) -
     assert [len(scores["diversity"]["pictures"][prompt]) for prompt in ("one", "two")] == [1, 1]
 
 
+def test_what_shows_without_its_word_is_measured_against_the_base_from_the_same_noise(tmp_path: Path) -> None:
+    """Red when pictures without the word are scored as the others are, or are paired with other noise."""
+    scene, rows = made(tmp_path / "out", {name: GALLERIES[name] for name in ("base", "real", "half")})
+    for name, images in (("real", GALLERIES["base"][:2][::-1]), ("half", [subject(40), subject(41)])):
+        gallery = Gallery(scene.folder / "trials" / name / "gallery")
+        for image, seed in zip(images, (1, 0), strict=True):
+            gallery.add(image, "text", seed, "one:unnamed")
+        gallery.save()
+    score(scene, rows, Panel(Colours(), Colours(), None))
+    assert book(scene.folder, "real")["folds"]["0"]["binding"]["pictures"] == {"one": [0.0, 0.0]}
+    assert mean(scene.folder, "half", "binding") > 0.5
+    assert "binding" not in book(scene.folder, "base")["folds"]["0"]
+    assert mean(scene.folder, "real") > 0.9, "they are not among the pictures that decide"
+    assert book(scene.folder, "half")["nearest"][4:] == [None, None]
+
+
 def test_rows_that_are_not_done_are_not_scored(found: Path) -> None:
     assert not (found / "trials" / "broken").exists()
 

@@ -25,7 +25,7 @@ from likewise.comparison.verdicts import decide
 from likewise.concept import Concept
 from likewise.gallery import Gallery
 from likewise.metrics.features import Features, read
-from likewise.metrics.score import Score, likeness
+from likewise.metrics.score import likeness
 from likewise.planning import Subject, Way, settle
 from likewise.run import plan
 from likewise.sampling import artifacts, attached
@@ -322,19 +322,6 @@ def _mean(values: Sequence[float]) -> float:
 # --- row 41: without the trigger -------------------------------------------------------------------
 
 
-def unnamed(bench: Bench, method: str) -> Score:
-    """Likeness of the same prompts without the token."""
-    with attached(bench.base, artifacts(bench.file(method))):
-        return score("fidelity", bench.evidence(bench.draw(NOUN)))
-
-
-def binding(bench: Bench, value: Score) -> gates.Gate:
-    scale = bench.frame.scale()["fidelity"]
-    found = gates.Findings(unnamed=gates.Value(value.mean, value.low, value.high))
-    (gate,) = gates.gates(found, gates.Anchors(scale["floor"], scale["ceiling"]))
-    return gate
-
-
 def test_row_41_without_its_token_an_embedding_does_nothing(
     bench: Bench, standings: dict[str, Standing]
 ) -> None:
@@ -344,8 +331,9 @@ def test_row_41_without_its_token_an_embedding_does_nothing(
     with attached(bench.base, artifacts(bench.file("textual_inversion"))):
         assert pixels(bench.draw(NOUN)) == plain
         assert pixels(bench.draw(f"zwx {NOUN}")) == nonsense
-    assert axis(standings, "textual_inversion", "leak") == axis(standings, "textual_inversion", "drift") == 0
-    assert not binding(bench, unnamed(bench, "textual_inversion")).fired
+    for name in ("leak", "drift", "binding"):  # batches of other sizes round otherwise
+        assert axis(standings, "textual_inversion", name) == pytest.approx(0, abs=1e-5), name
+    assert not fired(standings["textual_inversion"])["binding"]
 
 
 @pytest.mark.parametrize("method", TRAINED)
@@ -354,8 +342,8 @@ def test_row_41_what_the_others_do_without_the_token_is_reported(
 ) -> None:
     """Red when the class is drawn by the untaught base, or the gate of the token never fires."""
     assert {"leak", "drift"} <= fired(standings[method]).keys()
+    assert fired(standings[method])["binding"]
     assert axis(standings, method, "drift") > 0.05
-    assert binding(bench, unnamed(bench, method)).fired
 
 
 # --- row 43: the aesthetic embedding ---------------------------------------------------------------

@@ -20,6 +20,8 @@ Part = Literal["development", "test"]
 Role = Literal["reconstruct", "use", "class", "compose"]
 Stratum = Literal["place", "interaction", "property", "accessory", "art", "view", "imaginative", "content"]
 FOLDER = Path(__file__).with_name("prompts")
+UNNAMED = ":unnamed"
+"""Behind the id of a prompt that is drawn without the taught word. No prompt's own id has a colon."""
 
 
 @dataclass(frozen=True)

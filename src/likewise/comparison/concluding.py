@@ -242,7 +242,10 @@ class Frame:
             gates.Findings(
                 round(sum(copied)) if copied else None,
                 len(copied),
-                **{name: self.measured(name, condition) for name in ("gap", "leak", "drift", "layout")},
+                **{
+                    name: self.measured(name, condition)
+                    for name in ("gap", "leak", "drift", "binding", "layout")
+                },
             ),
             gates.Anchors(
                 likeness["floor"] if self.clear else None,

@@ -85,8 +85,7 @@ class Findings:
     gap: Interval | None = None
     leak: Interval | None = None
     drift: Interval | None = None
-    unnamed: Interval | None = None
-    """Fidelity of the same prompts with the token left out or replaced by nonsense."""
+    binding: Interval | None = None
     layout: Interval | None = None
 
 
@@ -155,16 +154,16 @@ def _drift(found: Findings, anchors: Anchors) -> Gate | None:
 
 
 def _binding(found: Findings, anchors: Anchors) -> Gate | None:
-    if found.unnamed is None or anchors.scale is None or anchors.floor is None:
+    """It keeps nothing from being recommended: a LoRA that is always on is usual, and people switch it off."""
+    if found.binding is None or anchors.scale is None:
         return None
-    rise = _less(found.unnamed, anchors.floor)
-    fired = _above(rise, anchors.margin * anchors.scale)
-    tied = "is not tied to the token" if fired else "is tied to the token"
+    fired = _above(found.binding, anchors.margin * anchors.scale)
+    tied = "shows without its word as well" if fired else "shows with its word alone"
     sentence = (
-        f"Without the token the likeness is at {_signed(rise.value, anchors)} from floor to ceiling"
-        f"{_between(rise, anchors)}: what was taught {tied}."
+        f"Without the taught word pictures come {_signed(found.binding.value, anchors)} closer to the concept than the "
+        f"untaught base's{_between(found.binding, anchors)}; {anchors.margin:.2f} is let pass. What was taught {tied}."
     )
-    return Gate("binding", fired, sentence, "a preserved prior, or prompts that always ask for it")
+    return Gate("binding", fired, sentence, "a preserved prior", excludes=False)
 
 
 def _layout(found: Findings) -> Gate | None:
@@ -191,11 +190,6 @@ def wilson(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[floa
 def _above(value: Interval, margin: float) -> bool:
     """Beyond the margin, and not by noise alone."""
     return value.value > margin and (value.low is None or value.low > 0)
-
-
-def _less(value: Interval, floor: float) -> Value:
-    low, high = (None if end is None else end - floor for end in (value.low, value.high))
-    return Value(value.value - floor, low, high)
 
 
 def _signed(value: float, anchors: Anchors) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from likewise.base import Sampler
 from likewise.comparison import results
-from likewise.comparison.banks import Prompt
+from likewise.comparison.banks import UNNAMED, Prompt
 from likewise.concept import article, plural, slug
 from likewise.errors import RecipeError
 
@@ -23,6 +23,8 @@ MARGIN = 0.08
 reproductions of one method differ by as much (DreamBooth benchmark: 0.03 raw DINO)."""
 ALPHA = 0.05
 """Risk of one false winner among all pairs."""
+MOST_UNNAMED, MOST_UNNAMED_SEEDS = 5, 2
+"""So many prompts, and pictures of each, are drawn without it: a tenth of a standard comparison's."""
 PRIMARY = "composite"
 """The axis that the verdict is about."""
 
@@ -75,15 +77,26 @@ class Protocol:
         """What is to be drawn, prompt by prompt and then by seed, with `words` in the place of `{}`.
 
         Prompts of the role `class` have the plain `noun` there. An article before the place follows the sound of the
-        words, unless they are to stand `exact` as they were taught.
+        words, unless they are to stand `exact` as they were taught. Then some prompts come once more with the plain noun,
+        from the same noise: without its word nothing that was taught should show.
         """
-        return [
+        named = [
             Drawing(prompt.id, text, noise_seed(prompt.id, seed))
             for prompt in self.prompts
             for text in [
                 fill(prompt.text, noun) if prompt.role == "class" else fill(prompt.text, words, exact=exact)
             ]
             for seed in self.seeds
+        ]
+        return named + (self._unnamed(noun) if exact and words != noun else [])
+
+    def _unnamed(self, noun: str) -> list[Drawing]:
+        """Test prompts spread over the list, without the taught word."""
+        tested = [prompt for prompt in self.prompts if (prompt.role, prompt.part) == ("use", "test")]
+        return [
+            Drawing(prompt.id + UNNAMED, fill(prompt.text, noun), noise_seed(prompt.id, seed))
+            for prompt in tested[:: max(1, -(-len(tested) // MOST_UNNAMED))]
+            for seed in self.seeds[:MOST_UNNAMED_SEEDS]
         ]
 
     def digest(self) -> str:

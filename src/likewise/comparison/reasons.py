@@ -58,6 +58,7 @@ def choosing(case: Case, choice: str, tied: Sequence[str], left: Sequence[str]) 
             *_dominated(case, choice, left),
             *_crossings(case, choice, tied),
             *_loading(case, choice),
+            *_to_know(case, choice),
         ]
     )
 
@@ -212,3 +213,10 @@ def _loading(case: Case, name: str) -> Iterator[str]:
         note = notes.get(program, "")
         if note and note != "exact":
             yield f"{program} loads its file; to know: {note.removeprefix('exact').lstrip(',; ')}."
+
+
+def _to_know(case: Case, name: str) -> Iterator[str]:
+    """What a gate found that keeps nobody from taking it."""
+    for gate in case.standings[name].gates:
+        if gate.fired and not gate.excludes:
+            yield f"To know: {sentence(gate.sentence)}"

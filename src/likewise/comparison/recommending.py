@@ -85,7 +85,7 @@ def _exclusion(case: Case, one: Standing) -> str | None:
     limits = list(broken(one, case.limits))
     if limits:
         return reasons.sentence("; ".join(limits))
-    fired = [gate for gate in one.gates if gate.fired]
+    fired = [gate for gate in one.gates if gate.fired and gate.excludes]
     if fired:
         return " ".join(map(reasons.gated, fired))
     measured = one.axes.get(PRIMARY)

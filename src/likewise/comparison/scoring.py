@@ -20,6 +20,7 @@ from typing import Any
 from PIL import Image
 
 from likewise import metrics
+from likewise.comparison.banks import UNNAMED
 from likewise.comparison.protocol import fill
 from likewise.comparison.results import Row
 from likewise.errors import RunError
@@ -130,6 +131,11 @@ class _Seen:
     prompts: tuple[str, ...]
     plain: Reading
     plain_prompts: tuple[str, ...]
+    unnamed: Reading
+    keys: tuple[tuple[str, int], ...]
+    """The prompt's id and the seed of the noise, one per picture of `use`."""
+    unnamed_keys: tuple[tuple[str, int], ...]
+    """The same of `unnamed`."""
 
 
 class _View:
@@ -148,12 +154,18 @@ class _View:
 
     def look(self, gallery: Gallery, *, floor: bool) -> _Seen:
         """What the network makes of a gallery; that of the untaught base is remembered."""
-        use, plain = ([one for one in gallery if one.role in ids] for ids in (self.templates, self.plain))
+        bare = [name + UNNAMED for name in self.templates]
+        use, plain, unnamed = (
+            [one for one in gallery if one.role in ids] for ids in (self.templates, self.plain, bare)
+        )
         seen = _Seen(
             read(self.features, map(gallery.open, use)),
             tuple(one.role for one in use),
             read(self.features, map(gallery.open, plain)),
             tuple(one.role for one in plain),
+            read(self.features, map(gallery.open, unnamed)),
+            tuple((one.role, one.seed) for one in use),
+            tuple((one.role.removesuffix(UNNAMED), one.seed) for one in unnamed),
         )
         if floor:
             self.floor = seen
@@ -181,6 +193,11 @@ class _View:
             before=floor.plain if floor and len(floor.plain) else None,
             others=floor.use if floor else None,
             floor=floor.use if floor else None,
+            unnamed=seen.unnamed if len(seen.unnamed) else None,
+            unnamed_prompts=tuple(name for name, _ in seen.unnamed_keys),
+            unnamed_before=floor.use.pick([floor.keys.index(key) for key in seen.unnamed_keys])
+            if floor
+            else None,
         )
 
     def nearest(self, gallery: Gallery, seen: _Seen, number: int) -> list[int | None]:

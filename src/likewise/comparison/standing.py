@@ -54,6 +54,8 @@ class Gate:
     """What was measured, with numbers."""
     remedy: str = ""
     """What to try, as a noun phrase such as `fewer steps`; empty where nothing is known."""
+    excludes: bool = True
+    """Whether a condition with it is left out of the recommendation; else it is only said beside it."""
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,12 @@ class Evidence:
     """The prompt's id, one per picture of `plain`."""
     before: Reading | None = None
     """What the untaught base drew for these, row by row with `plain`."""
+    unnamed: Reading | None = None
+    """Drawn with what was taught, from some of the prompts, with the plain noun in the place of the taught word."""
+    unnamed_prompts: tuple[str, ...] = ()
+    """The prompt's id, one per picture of `unnamed`."""
+    unnamed_before: Reading | None = None
+    """What the untaught base drew for these, row by row with `unnamed`."""
     others: Reading | None = None
     """Look-alikes: other individuals of the class, such as the untaught base draws."""
     drawn_subject: Reading | None = None

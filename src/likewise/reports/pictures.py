@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from likewise.comparison.banks import UNNAMED
 from likewise.comparison.results import Row
 from likewise.errors import RunError
 from likewise.reports.album import Album
@@ -20,6 +21,7 @@ ROLES = {
     "use": ("What decides", "Likeness and prompt following are measured on these."),
     "reconstruct": ("Close to what was taught", "What fails here was taught too little. Not scored."),
     "compose": ("Together with something else", "Whether the concept lets another idea in. Not scored."),
+    "unnamed": ("Without the taught word", "What still looks like the concept here is not tied to its word."),
     "class": ("The noun alone", "The concept is not asked for: what changes here is a side effect."),
 }
 """Roles of prompts in the order of the page."""
@@ -53,7 +55,8 @@ class Pictures:
         }  # fmt: skip
         for pictures in self._drawn.values():
             for (name, _), (_, text) in pictures.items():
-                listed.setdefault(name, {"id": name, "text": text, "role": "use", "stratum": None})
+                role = "unnamed" if name.endswith(UNNAMED) else "use"
+                listed.setdefault(name, {"id": name, "text": text, "role": role, "stratum": None})
         places = list(ROLES)
         return sorted(
             listed.values(), key=lambda one: places.index(one["role"]) if one["role"] in places else 9
