@@ -13,13 +13,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
 
 from likewise.errors import ConceptError
 
@@ -59,6 +59,8 @@ class Example:
     """Name inside the zip at `path`."""
     background: str = "white"
     """What transparency is laid on."""
+    mask: Example | None = field(default=None, compare=False)
+    """A picture of its owner's, bright where the subject is."""
     sha256: str | None = field(default=None, compare=False)
     """Digest of the bytes as they were when somebody looked. What a picture is, wherever it lies later."""
 
@@ -85,6 +87,17 @@ class Example:
     def open(self) -> Image.Image:
         """The picture: RGB, upright, sRGB, no transparency. Raises ConceptError naming the file."""
         return self.look(0).picture
+
+    def outline(self) -> Image.Image | None:
+        """Where the subject is, bright on dark and upright: by its owner's mask, else where it is not transparent.
+
+        None where its owner says nothing. Raises ConceptError naming the file.
+        """
+        if self.mask is not None:
+            return self.mask.open().convert("L")
+        clear = [replace(self, background=colour).open() for colour in ("black", "white")]
+        difference = ImageChops.difference(*clear).convert("L")
+        return ImageChops.invert(difference) if difference.getextrema()[1] else None
 
     def preview(self, at_least: int) -> tuple[Image.Image, tuple[int, int]]:
         """As `open`, with the upright size; a JPEG may come smaller, not below `at_least` px (0: full)."""

@@ -18,6 +18,7 @@ SOUND = Findings(
     drift=Value(0.04, 0.03, 0.05),
     binding=Value(0.01, -0.01, 0.03),
     layout=Value(0.9, 0.8, 1.0),
+    background=Value(0.02, -0.05, 0.09),
 )
 FAULTS = {
     "copying": {"copied": 12},
@@ -26,6 +27,7 @@ FAULTS = {
     "drift": {"drift": Value(0.15, 0.1, 0.2)},
     "binding": {"binding": Value(0.2, 0.15, 0.25)},
     "layout": {"layout": Value(0.3, 0.1, 0.5)},
+    "background": {"background": Value(0.3, 0.2, 0.4)},
 }
 
 
@@ -57,7 +59,12 @@ def test_what_was_not_measured_is_no_gate() -> None:
     """Red when a missing measurement counts as 0, which would pass."""
     assert gates(Findings(), ANCHORS) == ()
     without = Anchors()
-    assert [gate.name for gate in gates(SOUND, without)] == ["copying", "generalisation", "layout"]
+    assert [gate.name for gate in gates(SOUND, without)] == [
+        "copying",
+        "generalisation",
+        "layout",
+        "background",
+    ]
     alike = Anchors(floor=0.8, ceiling=0.8, spread=0.2)
     assert "leak" not in [gate.name for gate in gates(SOUND, alike)], "no units to say it in"
 

@@ -62,7 +62,7 @@ def score(name: str, *arguments: object) -> float:
 def test_the_folder_is_the_registry() -> None:
     assert metrics.names() == [
         "fidelity", "prompt", "diversity", "copying", "rank", "layout", "style", "gap", "binding", "leak", "drift",
-        "masked",
+        "masked", "background",
     ]  # fmt: skip
     cards = {metrics.get(name).card("pocket-judge-v1") for name in metrics.names()}
     assert len(cards) == len(metrics.names())

@@ -26,7 +26,7 @@ from likewise.comparison import agreeing, concluding, design, protocol_file, tun
 from likewise.comparison.design import Condition, Trial
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Results, Row, digest
-from likewise.comparison.scoring import Scene, is_scored, score
+from likewise.comparison.scoring import Scene, is_scored, mask_of, score
 from likewise.comparison.trial import GO_ON, STOPPED, Place, execute, whole
 from likewise.concept import Concept, Fold
 from likewise.errors import Interrupted, RunError
@@ -280,13 +280,16 @@ class Comparison:
         self._write(book)
 
     def _copy(self) -> list[str]:
-        """Copies of the pictures in the folder, upright, RGB, not too large; those that exist are kept."""
+        """Copies of the pictures, upright, RGB, not too large, and of their owner's masks; what exists is kept."""
         names = [f"pictures/{number}.png" for number in range(len(self.concept.examples))]
         for name, example in zip(names, self.concept.examples, strict=True):
             if not (self.folder / name).exists():
                 picture = example.open()
                 picture.thumbnail((LARGEST, LARGEST))
                 write_with(self.folder / name, lambda path, picture=picture: picture.save(path, "PNG"))  # type: ignore[misc]
+                if (mask := example.outline()) is not None:
+                    mask = mask.resize(picture.size)
+                    write_with(mask_of(self.folder / name), lambda path, mask=mask: mask.save(path, "PNG"))  # type: ignore[misc]
         return names
 
     def _is_scored(self) -> bool:

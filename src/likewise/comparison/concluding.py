@@ -244,7 +244,7 @@ class Frame:
                 len(copied),
                 **{
                     name: self.measured(name, condition)
-                    for name in ("gap", "leak", "drift", "binding", "layout")
+                    for name in ("gap", "leak", "drift", "binding", "layout", "background")
                 },
             ),
             gates.Anchors(

@@ -87,6 +87,7 @@ class Findings:
     drift: Interval | None = None
     binding: Interval | None = None
     layout: Interval | None = None
+    background: Interval | None = None
 
 
 def gates(found: Findings, anchors: Anchors) -> tuple[Gate, ...]:
@@ -98,6 +99,7 @@ def gates(found: Findings, anchors: Anchors) -> tuple[Gate, ...]:
         _drift(found, anchors),
         _binding(found, anchors),
         _layout(found),
+        _background(found, anchors),
     )
     return tuple(gate for gate in judged if gate is not None)
 
@@ -174,6 +176,18 @@ def _layout(found: Findings) -> Gate | None:
         "repeats its layouts."
     )
     return Gate("layout", found.layout.value < LAYOUT, sentence, "fewer steps, or pictures that differ more")
+
+
+def _background(found: Findings, anchors: Anchors) -> Gate | None:
+    """In units of its own: 0 is the untaught base, 1 the training pictures' surroundings among themselves."""
+    if found.background is None:
+        return None
+    fired = _above(found.background, anchors.margin)
+    sentence = (
+        f"What is drawn around the subject has gone {found.background.value:+.2f} of the way from what the untaught base "
+        f"draws there to what was around it in the training pictures; {anchors.margin:.2f} is let pass."
+    )
+    return Gate("background", fired, sentence, "pictures in other places, or captions that name the place")
 
 
 def wilson(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -28,6 +28,7 @@ from likewise.files import write_text
 from likewise.gallery import Gallery
 from likewise.metrics import drift, prompt, subject
 from likewise.metrics.features import Features, Panel, read
+from likewise.metrics.masked import Parts, parts
 from likewise.metrics.score import Evidence, Metric, Reading, Score
 
 FLOOR = "floor"
@@ -136,6 +137,8 @@ class _Seen:
     """The prompt's id and the seed of the noise, one per picture of `use`."""
     unnamed_keys: tuple[tuple[str, int], ...]
     """The same of `unnamed`."""
+    parts: Parts | None
+    """Subject and rest of `use`; None for features without masks."""
 
 
 class _View:
@@ -145,6 +148,8 @@ class _View:
         self.features, self.templates = features, dict(scene.prompts["use"])
         self.plain = dict(scene.prompts.get("class", {}))
         self.real = read(features, (_picture(scene.folder / name) for name in scene.pictures))
+        masks = [_mask(scene.folder / name) for name in scene.pictures]
+        self.parts = parts(features, (_picture(scene.folder / name) for name in scene.pictures), masks)
         self.folds = {int(fold["number"]): fold for fold in scene.folds}
         self.floor: _Seen | None = None
         self.wordings = {}
@@ -166,6 +171,7 @@ class _View:
             read(self.features, map(gallery.open, unnamed)),
             tuple((one.role, one.seed) for one in use),
             tuple((one.role.removesuffix(UNNAMED), one.seed) for one in unnamed),
+            parts(self.features, map(gallery.open, use)),
         )
         if floor:
             self.floor = seen
@@ -190,6 +196,7 @@ class _View:
             self.wordings,
             plain=seen.plain if len(seen.plain) else None,
             plain_prompts=seen.plain_prompts,
+            **self._of_masks(seen, number),
             before=floor.plain if floor and len(floor.plain) else None,
             others=floor.use if floor else None,
             floor=floor.use if floor else None,
@@ -199,6 +206,19 @@ class _View:
             if floor
             else None,
         )
+
+    def _of_masks(self, seen: _Seen, number: int) -> dict[str, Reading]:
+        """What of the evidence needs masks."""
+        fold, floor = self.folds[number], self.floor
+        if seen.parts is None or self.parts is None or floor is None or floor.parts is None:
+            return {}
+        return {
+            "drawn_subject": seen.parts.subject,
+            "held_out_subject": self.parts.subject.pick(fold["held_out"]),
+            "drawn_rest": seen.parts.rest,
+            "floor_rest": floor.parts.rest,
+            "train_rest": self.parts.rest.pick(fold["train"]),
+        }
 
     def nearest(self, gallery: Gallery, seen: _Seen, number: int) -> list[int | None]:
         """For each picture of a gallery the training picture that looks most like it; None for those that are not scored."""
@@ -229,6 +249,19 @@ class _View:
 def _picture(path: Path) -> Image.Image:
     with Image.open(path) as image:
         return image.convert("RGB")
+
+
+def mask_of(picture: Path) -> Path:
+    """Where the mask of a copied picture lies, if its owner has one."""
+    return picture.with_name(f"{picture.stem}-mask.png")
+
+
+def _mask(picture: Path) -> Image.Image | None:
+    path = mask_of(picture)
+    if not path.exists():
+        return None
+    with Image.open(path) as image:
+        return image.convert("L")
 
 
 def _write_anchors(scene: Scene, views: Mapping[str, _View], panel: Panel) -> None:

@@ -112,7 +112,8 @@ def read(source: Source, class_pictures: Source | None = None) -> Intake:
     examples = []
     for name, look in seen.items():
         repeats, called = words[name] or (1, None)
-        examples.append(replace(look.example, caption=texts.get(name) or called, repeats=repeats))
+        mask = listing.files.get(listing.masks.get(name, ""))
+        examples.append(replace(look.example, caption=texts.get(name) or called, repeats=repeats, mask=mask))
     token, noun = layouts.called({of_name[1] for name in seen if (of_name := words[name])}, listing)
     if listing.layout == "folder":
         shape = "nested folders" if any("/" in name for name in seen) else "flat folder"

@@ -57,7 +57,9 @@ def pictures(listing: Listing) -> list[str]:
             chosen.append(name)
     for name in _masks(chosen):
         chosen.remove(name)
-        listing.refuse(name, "a mask; masks are not used, nothing to do")
+        listing.refuse(name, "a mask, which is not learned; a comparison finds the subject by it")
+        if partner := next((one for one in chosen if _is_mask_of(name, one)), None):
+            listing.masks[partner] = name
     listing.read.update(chosen)
     return sorted(_given(_without_true(chosen, listing), listing), key=counting)
 
@@ -125,6 +127,15 @@ def _masks(names: Sequence[str]) -> list[str]:
         if stem.endswith("-masklabel") or beside or in_folder:
             found.append(name)
     return found
+
+
+def _is_mask_of(mask: str, picture: str) -> bool:
+    """Whether a mask is that of a picture: `a_mask.png` beside `a.jpg`, or `masks/a.png` beside its folder or in it."""
+    folder, stem = posixpath.split(fold(posixpath.splitext(mask)[0]))
+    place, own = posixpath.split(fold(posixpath.splitext(picture)[0]))
+    marked = _MASK.fullmatch(stem)
+    beside = marked is not None and (folder, marked[1]) == (place, own)
+    return beside or (posixpath.basename(folder) in _MASK_FOLDERS and stem == own)
 
 
 def split(names: Sequence[str], listing: Listing) -> tuple[list[str], list[str]]:

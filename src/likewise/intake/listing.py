@@ -61,6 +61,8 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
     """Names of files that were understood, or refused with a reason."""
+    masks: dict[str, str] = field(default_factory=dict)
+    """Picture -> the mask of it that lies beside."""
     western: set[str] = field(default_factory=set)
     """Names of texts that are not UTF-8 and were read as cp1252."""
     hidden: list[str] = field(default_factory=list)

@@ -66,6 +66,13 @@ class Features(ABC):
         """What each head says of each picture; empty where there are no heads."""
         return ()
 
+    def masks(self, pictures: Sequence[Image.Image]) -> Tensor | None:
+        """[n, h, w] in 0 to 1: where the subject is, in the middle square of each picture; None without a segmenter.
+
+        What finds no subject in a picture gives 0 everywhere in it.
+        """
+        return None
+
     def texts(self, texts: Sequence[str]) -> Tensor:
         """[n, d] in the space of `images`, each row of length 1."""
         raise RecipeError(f"{self.id} does not read text", "use clip")

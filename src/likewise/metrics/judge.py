@@ -110,6 +110,12 @@ class Judge(Features):
         """Mean and deviation of the channels of the stem and the first blocks."""
         return channels(self.network.maps(self._pixels(pictures)))
 
+    @torch.no_grad()
+    def masks(self, pictures: Sequence[Image.Image]) -> Tensor | None:
+        """Of a network that has a head for it, `masks` of pictures [n, 3, 64, 64] in [-1, 1]; else None."""
+        head = getattr(self.network, "masks", None)
+        return None if head is None else head(self._pixels(pictures)).float().clamp(0, 1)
+
     def labels(self, pictures: Sequence[Image.Image]) -> tuple[Mapping[str, str], ...]:
         """The likeliest label of each head."""
         out = self._look(pictures)

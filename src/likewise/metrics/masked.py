@@ -1,21 +1,22 @@
 """Masked: subject fidelity inside masks, so that a background learned by heart counts for nothing.
 
-The subject is cut out of every picture: the box of its mask and a tenth more, grey outside the mask. Masks of drawn pictures
-need a segmenter, and none comes with the package: without one there is no score, because cutting out the real side alone
-would compare a subject with a whole scene.
+The subject is cut out of every picture: the box of its mask and a tenth more, grey outside the mask. Masks come from the
+features (`Features.masks`), and of real pictures from their owner where there are any. Features that give none have no
+score here, because cutting out the real side alone would compare a subject with a whole scene.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from itertools import islice
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
-from likewise.metrics.features import Features, read, upright
+from likewise.metrics.features import BATCH, Features, read, upright
 from likewise.metrics.score import Evidence, Reading, Score, likeness, of_pictures
 
 AROUND = 0.1
@@ -23,16 +24,6 @@ AROUND = 0.1
 GREY = (128, 128, 128)
 LEAST = 0.002
 """A mask that covers a smaller share of the picture has found nothing."""
-
-
-class Segmenter(Protocol):
-    """Finds the subject in pictures."""
-
-    id: str
-    """Weights and recipe in one versioned word; a part of the card."""
-
-    def masks(self, pictures: Sequence[Image.Image]) -> Sequence[Image.Image | None]:
-        """A mask for each picture, of its size, bright on the subject; None where it is not found."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +38,10 @@ class Masked:
     )
     place: int = 10
     reads: Literal["pictures", "prompts"] = "pictures"
-    segmenter: str = "none"
-    """The segmenter's id."""
 
     def card(self, features: str) -> str:
         """See `Metric`."""
-        return f"masked-heldout-box10-grey-v1/{self.segmenter}/{features}"
+        return f"masked-heldout-box10-grey-v2/{features}"
 
     def score(self, evidence: Evidence) -> Score | None:
         """None where drawn or held-out pictures were not cut out. Held-out ones without a mask are left aside."""
@@ -83,6 +72,53 @@ def cut_out(picture: Image.Image, mask: Image.Image | None) -> Image.Image | Non
     box = (int(left), int(top), int(right), int(bottom))
     square.paste(alone.crop(box), ((side - (box[2] - box[0])) // 2, (side - (box[3] - box[1])) // 2))
     return square
+
+
+def rest(picture: Image.Image, mask: Image.Image) -> Image.Image:
+    """The picture with grey in the place of the subject."""
+    picture = upright(picture)
+    inside = np.asarray(mask.convert("L").resize(picture.size, Image.Resampling.NEAREST)) >= 128
+    return Image.composite(Image.new("RGB", picture.size, GREY), picture, Image.fromarray(inside))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is seen of the subjects of pictures, cut out, and of the rest of each."""
+
+    subject: Reading
+    rest: Reading
+
+
+def parts(
+    features: Features, pictures: Iterable[Image.Image], own: Sequence[Image.Image | None] = ()
+) -> Parts | None:
+    """Subject and rest of each picture, by its `own` mask where it has one, else by that of the features.
+
+    None where the features give no masks. No more than a batch of pictures is held at once.
+    """
+    subject, others, rows, masks = list[Reading](), list[Reading](), iter(pictures), iter(own)
+    while batch := list(islice(rows, BATCH)):
+        made = features.masks([upright(picture) for picture in batch])
+        if made is None:
+            return None
+        theirs = [next(masks, None) for _ in batch]
+        found = [
+            mine or _whole(mask, upright(picture).size)
+            for mine, mask, picture in zip(theirs, made, batch, strict=True)
+        ]
+        subject.append(subjects(features, batch, found))
+        others.append(read(features, map(rest, batch, found)))
+    return Parts(Reading.joined(subject), Reading.joined(others)) if subject else None
+
+
+def _whole(mask: torch.Tensor, size: tuple[int, int]) -> Image.Image:
+    """A mask of the middle square, as one of the whole picture; nothing beside the square is the subject."""
+    side = min(size)
+    square = Image.fromarray((mask * 255).round().to(torch.uint8).cpu().numpy())
+    page = Image.new("L", size, 0)
+    place = ((size[0] - side) // 2, (size[1] - side) // 2)
+    page.paste(square.resize((side, side), Image.Resampling.BILINEAR), place)
+    return page
 
 
 def subjects(

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from likewise.statistics.distributions import t_quantile
@@ -77,6 +78,20 @@ class Reading:
             None if self.miniatures is None else self.miniatures[chosen],
         )
 
+    @classmethod
+    def joined(cls, some: Sequence[Reading]) -> Reading:
+        """What was seen in several batches, one after the other; each was seen by the same features."""
+        styles = [one.style for one in some if one.style is not None]
+        small = [one.miniatures for one in some if one.miniatures is not None]
+        return cls(
+            torch.cat([one.vectors for one in some]),
+            tuple(bad for one in some for bad in one.failed),
+            torch.cat([one.appearance for one in some]),
+            tuple(label for one in some for label in one.labels),
+            torch.cat(styles) if styles else None,
+            torch.cat(small) if small else None,
+        )
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -114,6 +129,12 @@ class Evidence:
     """`drawn`, cut out by `masked.cut_out`."""
     held_out_subject: Reading | None = None
     """`held_out`, cut out by `masked.cut_out`."""
+    drawn_rest: Reading | None = None
+    """`drawn` without the subject, by `masked.rest`."""
+    floor_rest: Reading | None = None
+    """`floor` without the subject."""
+    train_rest: Reading | None = None
+    """`train` without the subject."""
 
 
 class Metric(Protocol):
