@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -192,6 +196,41 @@ def test_dreamsim_embeds_one_picture_at_a_time() -> None:
     assert vectors.shape == (2, 3)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
     assert found.style([picture()]) is None
+
+
+def test_dreamsim_is_asked_as_its_package_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in with the signature of dreamsim 0.2.1, which makes the last folder of its cache alone, and prints.
+
+    Red when an argument is called otherwise, the folder's parents are missing, or what it prints reaches programs.
+    """
+    fault: list[Exception] = []
+
+    def stand_in(
+        pretrained: bool = True, device: str = "cuda", cache_dir: str = "./models", normalize_embeds: bool = True,
+        dreamsim_type: str = "ensemble", use_patch_model: bool = False,
+    ) -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:  # fmt: skip
+        assert (pretrained, device, dreamsim_type, use_patch_model) == (True, "cpu", "ensemble", False)
+        if not os.path.exists(cache_dir):
+            os.mkdir(cache_dir)
+        print(f"Using cached {cache_dir}")
+        for error in fault:
+            raise error
+        return torch.nn.Identity(), lambda image: torch.zeros(1, 3, 224, 224)
+
+    monkeypatch.setenv("LIKEWISE_HOME", str(tmp_path / "not" / "there"))
+    monkeypatch.setitem(sys.modules, "dreamsim", SimpleNamespace(dreamsim=stand_in))
+    assert features.load("dreamsim").id == "dreamsim-ensemble-r224-v1"
+    assert capsys.readouterr().out == ""
+    for error in (
+        zipfile.BadZipFile("File is not a zip file"),
+        KeyError("target_modules"),
+        OSError("no network"),
+    ):
+        fault[:] = [error]
+        with pytest.raises(BaseError, match=r"DreamSim \(ensemble\) cannot be loaded"):
+            features.load("dreamsim")
 
 
 def test_an_unknown_backend_names_the_known() -> None:

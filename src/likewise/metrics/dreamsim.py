@@ -1,12 +1,16 @@
 """DreamSim (Fu et al. 2023, arXiv 2306.09344): what people call alike, from three networks tuned on human judgements.
 
 Its weights are published for its own package alone, as adapters on DINO, CLIP and OpenCLIP ViT-B/16, so that package is
-needed: `pip install dreamsim`. It fetches the weights once and reads them from pickled files; likewise itself opens none.
+needed: `pip install dreamsim` (0.2.1, whose source this was written by). It fetches the weights once and reads them from
+pickled files; likewise itself opens none.
 """
 
 from __future__ import annotations
 
+import sys
+import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -47,12 +51,15 @@ def load(source: str = SOURCE) -> DreamSim:
         from dreamsim import dreamsim  # an extra that few need
     except ImportError as error:
         raise BaseError(f"DreamSim cannot be loaded: {error}", "pip install dreamsim") from None
+    folder = home() / "dreamsim"
     try:
-        model, preprocess = dreamsim(
-            pretrained=True, device="cpu", cache_dir=str(home() / "dreamsim"), dreamsim_type=source
-        )
-    except (OSError, RuntimeError, ValueError) as error:
+        folder.mkdir(parents=True, exist_ok=True)  # the package makes the last folder alone
+        with redirect_stdout(sys.stderr):  # it prints what it does, and what we print there is for programs
+            model, preprocess = dreamsim(
+                pretrained=True, device="cpu", cache_dir=str(folder), dreamsim_type=source
+            )
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        hint = f"go online once, or put its release into {home() / 'dreamsim'}"
+        hint = f"go online once, or put its release into {folder}"
         raise BaseError(f"DreamSim ({source}) cannot be loaded: {reason}", hint) from None
     return DreamSim(model, preprocess)
