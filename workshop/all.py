@@ -16,7 +16,7 @@ from workshop.common import agree, check_workers, log_line, options, settle
 
 STEPS = (
     "fetch", "rasterise", "compose", "tokenizer", "train_vae", "train_clip", "steady", "pool",
-    "train_backbone", "train_judge", "export", "concept", "measure",
+    "train_backbone", "train_judge", "individuals", "train_mask", "train_identity", "export", "concept", "measure",
 )  # fmt: skip
 SHARES = {"train_vae": 0.16, "train_clip": 0.12, "train_backbone": 0.48, "train_judge": 0.10}
 FASTER = (

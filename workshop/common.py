@@ -165,3 +165,39 @@ class Average:
             self.state[key].copy_(new[key])
         names = [k for k in new if k not in whole]
         torch._foreach_lerp_([self.state[k] for k in names], [new[k] for k in names], 1 - decay)
+
+
+class Lesson:
+    """One training: its weights, its optimizer, its checkpoint and its log, named alike in the work folder."""
+
+    def __init__(self, name: str, module: torch.nn.Module, args: argparse.Namespace) -> None:
+        self.module, self.rate, self.course = module, args.rate, Course(args.steps, args.minutes)
+        self.optimizer = torch.optim.AdamW(module.parameters(), lr=args.rate, weight_decay=1e-3)
+        self.point, self.log, self.step = args.folder / f"{name}.pt", args.folder / f"{name}.jsonl", 0
+        if self.point.exists():
+            state = torch.load(self.point, map_location=args.device)
+            module.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+            self.course.resume(state)
+        self.began, self.start = time.time(), self.step
+
+    @property
+    def open(self) -> bool:
+        """Whether there is more to learn."""
+        return self.course.share(self.step) < 1
+
+    def learn(self, loss: torch.Tensor, pictures: int) -> None:
+        """One step of the optimizer; the checkpoint is written every 200."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.course.rate(self.step, self.rate, 100, 0.02)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        if self.step % 25 == 0:
+            speed = (self.step - self.start) * pictures / (time.time() - self.began)
+            log_line(self.log, step=self.step, loss=loss.item(), speed=speed)
+        if self.step % 200 == 0 or not self.open:
+            state = {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+            save_atomic({**state, "step": self.step, **self.course.state()}, self.point)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -17,6 +18,8 @@ LICENCES = {
     "MIT": "https://opensource.org/license/mit",
     "Apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
     "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
+    "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "Zlib": "https://opensource.org/license/zlib",
 }
 """All that training art may have."""
 
@@ -26,12 +29,13 @@ def sources(file: str = "sources.toml") -> list[dict[str, str]]:
     return tomllib.loads((ROOT / "workshop" / file).read_text(encoding="utf-8"))["source"]
 
 
-def attribution(title: str) -> str:
-    """Credits of every source of the training, as Markdown."""
+def attribution(title: str, *files: str) -> str:
+    """Credits of every source of a training, as Markdown; `files` are those that list them."""
     rows = [
         f"- **{row['package']} {row['version']}** ([{row['licence']}]({LICENCES[row['licence']]})): "
         f"{row['credit']}. {row['url']}"
-        for row in sources()
+        for file in files or ("sources.toml",)
+        for row in sources(file)
     ]
     head = [
         f"# Attribution of the {title}",
@@ -58,6 +62,15 @@ def obtain(row: dict[str, str]) -> Path:
             f"{path.name}: checksum differs from the pinned one; delete the file and fetch again"
         )
     return path
+
+
+def unpack(package: Path, place: Path) -> None:
+    """The files of an npm package, without the folder that npm puts around them."""
+    with tarfile.open(package) as tar:
+        files = [member for member in tar if member.isfile()]
+        for member in files:
+            member.name = member.name.removeprefix("package/")
+        tar.extractall(place, members=files, filter="data")
 
 
 def command(row: dict[str, str]) -> list[str]:

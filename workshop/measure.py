@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from likewise.metrics.judge import JudgeNet
+from likewise.metrics._judge import JudgeNet
 from likewise.weights import read_tensors
 from workshop.common import GUIDANCE, log_line, options, settle, shipped
 from workshop.compose import composer, sheet
@@ -54,7 +54,7 @@ def truth_of(
 @torch.no_grad()
 def right(network: JudgeNet, pixels: torch.Tensor, truth: dict[str, np.ndarray]) -> dict[str, float]:
     """Share of pictures that each head agrees with, among those whose prompt tells what it names."""
-    out, found = network(pixels), {}
+    out, found = network.labels(pixels), {}
     for name in HEADS:
         label = torch.from_numpy(truth[name]).to(pixels.device)
         told = label >= 0

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from workshop import meshes
-from workshop.fetch import obtain
+from workshop import bodies, meshes, surfaces
+from workshop.fetch import obtain, unpack
+from workshop.individuals import own_body
+from workshop.lineup import Paint, painted
 from workshop.rasterise import cut_out, draw_icon, draw_svg
 
 SIZE = 256
@@ -31,6 +34,8 @@ def drawings(concept: Source, sources: dict[str, Source], folder: Path) -> tuple
     row = sources[concept["package"]]
     if row["form"] == "wheel":
         names, pictures = [f"view {k}" for k in concept["views"]], _models(concept, obtain(row))
+    elif row["form"] == "body":
+        names, pictures = [f"view {k}" for k in concept["views"]], _bodies(concept)
     elif row["form"] == "avatars":
         names = [", ".join(v[0] for v in view.values()) for view in concept["views"]]
         pictures = _avatars(concept, [sources["@dicebear/core"], row], folder)
@@ -49,11 +54,21 @@ def _models(concept: Source, wheel: Path) -> list[Image.Image]:
         return [meshes.view(mesh, turn, rise, skin, SIZE) for turn, rise in concept["views"]]
 
 
+def _bodies(concept: Source) -> list[Image.Image]:
+    """The views of a body of our own, whose parts have the colours of `paint`."""
+    surface = own_body(*concept["body"], step=bodies.STEP * surfaces.SIZE / SIZE)
+    seen = np.stack([surfaces.view(surface, turn, rise, SIZE) for turn, rise in concept["views"]])
+    plain = Paint(np.array(concept["paint"]) / 255, 0, np.ones(3), 0.0, np.zeros(3))
+    layers = painted(torch.from_numpy(seen), [plain] * len(seen)).permute(0, 2, 3, 1).numpy()
+    layers[..., :3] /= layers[..., 3:].clip(1e-6)
+    return [Image.fromarray(np.rint(layer * 255).clip(0, 255).astype(np.uint8), "RGBA") for layer in layers]
+
+
 def _avatars(concept: Source, rows: list[Source], folder: Path) -> list[Image.Image]:
     """Avatars that differ in what `views` names; drawn by node."""
     home = folder / "node_modules"
     for row in rows:
-        _unpack(obtain(row), home / row["package"])
+        unpack(obtain(row), home / row["package"])
     style = concept["package"].removeprefix("@dicebear/")
     orders = [{"style": style, "options": concept["fixed"] | view} for view in concept["views"]]
     script = Path(__file__).with_name("avatars.mjs")
@@ -64,15 +79,6 @@ def _avatars(concept: Source, rows: list[Source], folder: Path) -> list[Image.Im
     if done.returncode:
         raise SystemExit(f"node could not draw {concept['name']}: {done.stderr.strip()[-300:]}")
     return [draw_svg(svg, SIZE) for svg in json.loads(done.stdout)]
-
-
-def _unpack(package: Path, place: Path) -> None:
-    """The files of an npm package, without the folder that npm puts around them."""
-    with tarfile.open(package) as tar:
-        files = [member for member in tar if member.isfile()]
-        for member in files:
-            member.name = member.name.removeprefix("package/")
-        tar.extractall(place, members=files, filter="data")
 
 
 def _icons(concept: Source, package: Path) -> list[Image.Image]:

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from likewise.concept import article
+from likewise.metrics._judge import JudgeNet
 from likewise.metrics.features import Panel
-from likewise.metrics.judge import Judge, JudgeNet
+from likewise.metrics.judge import Judge
 
 HEADS = {
     "scene": ["beach", "snow", "plain"],

@@ -14,28 +14,35 @@ from torch import Tensor
 
 from likewise import intake, metrics
 from likewise.metrics.features import Panel, read
-from likewise.metrics.judge import Judge, JudgeNet, load
+from likewise.metrics.judge import Judge, load
 from likewise.metrics.masked import cut_out, parts, rest
 from likewise.metrics.score import Evidence
 from tests.bases import pictures as painted
 from tests.comparison.plans import planned
-from tests.metrics.judges import CARD, HEADS
+from tests.metrics.judges import judge as untrained
 
 BLUE, GREEN, SAND, RED = (40, 60, 200), (30, 150, 60), (220, 200, 150), (220, 30, 30)
 
 
-class Contrast(JudgeNet):
+class Contrast(Judge):
     """Finds what differs in colour from the first pixel: crude, but right on these pictures."""
 
-    def masks(self, x: Tensor) -> Tensor:
+    def masks(self, pictures: Sequence[Image.Image]) -> Tensor:
+        x = self._pixels(pictures)
         return ((x - x[:, :, :1, :1]).abs().amax(1) > 0.4).float()
 
 
-def judge(*, finds: bool = True) -> Judge:
-    """The bundled judge, with a head that finds the subject or without."""
+class Blind(Judge):
+    """Finds no subjects at all, as features without a segmenter."""
+
+    def masks(self, pictures: Sequence[Image.Image]) -> None:
+        return None
+
+
+def judge(kind: type[Judge] = Contrast) -> Judge:
+    """The bundled judge with another way of finding the subject."""
     made = load()
-    if finds:
-        made.network.__class__ = Contrast
+    made.__class__ = kind
     return made
 
 
@@ -48,7 +55,7 @@ def thing(ground: tuple[int, int, int], place: int = 0, size: tuple[int, int] = 
 
 
 def test_features_without_masks_give_no_score_of_subject_or_rest() -> None:
-    plain = judge(finds=False)
+    plain = judge(Blind)
     assert plain.masks([thing(BLUE)]) is None
     assert parts(plain, [thing(BLUE)], [Image.new("L", (64, 64), 255)]) is None
     seen = read(plain, [thing(BLUE)])
@@ -135,8 +142,8 @@ def test_a_comparison_measures_both_where_its_judge_finds_the_subject(tmp_path: 
     first = sorted(source.glob("*.png"))[0]
     with Image.open(first) as picture:
         Image.new("L", picture.size, 255).save(first.with_name(f"{first.stem}_mask.png"))
-    torch.manual_seed(0)
-    finding = Judge(Contrast({head: len(names) for head, names in HEADS.items()}), CARD)
+    finding = untrained()
+    finding.__class__ = Contrast
     comparison = planned(source, tmp_path / "out", steps=1)
     list(comparison.start(judges=Panel(finding, finding)))
     made = [path.name for path in (comparison.folder / "pictures").glob("*-mask.png")]

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import tarfile
+import zipfile
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -39,8 +41,24 @@ def webp(number: int) -> bytes:
     return stream.getvalue()
 
 
+def wheel(path: Path) -> dict[str, str]:
+    """A wheel with two random objects, boxes of other proportions, and one whose places are no numbers."""
+    with zipfile.ZipFile(path, "w") as files:
+        for number, sides in enumerate(((1, 1, 2), (2, 1, 1), (float("nan"), 1, 1))):
+            corners = [
+                [s * side for s, side in zip(signs, sides, strict=True)]
+                for signs in product((-1, 1), repeat=3)
+            ]
+            text = "".join(f"v {x} {y} {z}\n" for x, y, z in corners)
+            text += "f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
+            files.writestr(f"pybullet_data/random_urdfs/{number:03}/{number:03}.obj", text)
+    facts = {"package": "drawn", "version": "1.0.0", "file": path.name, "licence": "MIT", "form": "wheel"}
+    facts |= {"credit": "drawn for the test", "url": "https://example.org"}
+    return facts | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
 def artwork(folder: Path) -> list[dict[str, str]]:
-    """Three packages in the three forms that sources.toml knows."""
+    """Packages in the forms that sources.toml and judge_sources.toml know."""
     fluent = pack(folder / "fluent.tgz", {f"assets/{c}.webp": webp(i) for i, c in enumerate(CODES)})
     body = '<path fill="#c33" d="M2 30L16 2l14 28z"/><circle cx="16" cy="20" r="5" fill="#36c"/>'
     icons = {"width": 32, "height": 32, "icons": {f"icon-{c}": {"body": body} for c in CODES}}
@@ -52,4 +70,4 @@ def artwork(folder: Path) -> list[dict[str, str]]:
     book = [{"hexcode": code.upper(), "group": 3, "subgroup": 34, "label": "thing"} for code in CODES]
     names = pack(folder / "names.tgz", {"en/data.json": json.dumps(book).encode()})
     rows = [fluent | {"design": "fluent", "form": "webp"}, noto | {"design": "noto", "form": "iconify"}]
-    return [*rows, names | {"form": "names"}]
+    return [*rows, names | {"form": "names"}, wheel(folder / "objects.whl")]

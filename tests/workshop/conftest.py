@@ -25,6 +25,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         rows = artwork(root)
         for module in modules:
             if hasattr(module, "sources"):
-                patch.setattr(module, "sources", lambda: rows)
+                patch.setattr(module, "sources", lambda *_: rows)
         build_all(["--smoke"])
         yield root / "smoke"

@@ -132,7 +132,7 @@ def test_pictures_come_from_one_upload_to_any_device(made: Path) -> None:
 
 
 def test_losses_stay_on_the_device_of_their_pictures(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from likewise.metrics.judge import JudgeNet
+    from likewise.metrics._judge import LabelNet
     from workshop import pool, train_backbone, train_judge, train_vae
 
     for module in (train_backbone, train_judge, train_vae):  # torch has no autocast for shapes without values
@@ -141,13 +141,12 @@ def test_losses_stay_on_the_device_of_their_pictures(made: Path, monkeypatch: py
     batch, vae = known.batch(8, 5), train_vae.build().to("meta")
     lesson = pool.lesson(vae, lambda captions: torch.empty(len(captions), 48, 256, device="meta"), batch)
     alphas = torch.empty(1000, device="meta")
-    network = JudgeNet({head: len(names) for head, names in train_judge.classes(known.world).items()}).to(
+    network = LabelNet({head: len(names) for head, names in train_judge.classes(known.world).items()}).to(
         "meta"
     )
-    seen = known.paint(train_judge.seen_again(known, 4, 1))
     losses = [
         train_vae.step_loss(vae, batch.pixels),
-        train_judge.step_loss(network, vae, batch, seen),
+        train_judge.step_loss(network, vae, batch),
         train_backbone.loss_of(train_backbone.build().to("meta"), lesson, alphas, None),
     ]
     assert [loss.device.type for loss in losses] == ["meta"] * 3

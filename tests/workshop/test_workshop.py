@@ -15,7 +15,6 @@ from tests.workshop.artwork import OTHERS
 from workshop import world
 from workshop.all import STEPS
 from workshop.all import main as build_all
-from workshop.compose import Composer
 from workshop.plan import Planner
 
 
@@ -165,21 +164,3 @@ def test_everything_runs_once_and_goes_on_where_it_stopped(
     assert capsys.readouterr().out == ""
     with pytest.raises(SystemExit, match="same arguments"):
         build_all(["--smoke", "--hold-out"])
-
-
-def test_a_judge_learns_shapes_in_one_colour_and_colours_of_one_shape(made: Path) -> None:
-    """Else colour alone tells things apart, and an orange star passes for an orange cat."""
-    from workshop import train_judge
-
-    known = Composer(made, variants=4)
-    batches = [train_judge.identities(known, 16, np.random.default_rng(seed)) for seed in range(20)]
-    assert all(len(set(things)) == 16 for things in batches)
-    crowds = [things for things in batches if things[0][1] >= 0]
-    assert 0 < len(crowds) < len(batches)
-    for things in crowds:
-        tints = [tint for _, tint in things]
-        assert sorted(tints.count(tint) for tint in set(tints)) == [4, 12]
-        assert len({cut for cut, _ in things}) == 12
-    labels = known.paint(train_judge.seen_again(known, 16, 3)).labels
-    counts = torch.unique(train_judge.who(labels), return_counts=True)[1]
-    assert counts.tolist() == [train_judge.VIEWS] * 16

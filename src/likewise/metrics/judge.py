@@ -1,10 +1,9 @@
-"""The embedded judge: a small convolutional network for drawn pictures, apart from the model that draws.
+"""The embedded judge: small convolutional networks for drawn pictures, apart from the model that draws.
 
-It was trained by the workshop on composed pictures with exact labels, with a seed and a network of its own, on the
-artwork that the model's denoiser learned from and six times as much besides (of which the autoencoder's decoder saw
-some). Its heads name the scene, plain colour, count,
-tint and size; its identity vector is close for pictures of the same thing in different places. It knows nothing of
-photographs.
+The workshop trained them on composed pictures with exact labels. The heads name the scene, plain colour, count, tint and
+size. The mask finds the subject. The identity vector sees the subject alone. It was taught by individuals that are alike in
+class and colour, so that it is close for pictures of the same thing in other places and far for pictures of its like. The
+judge knows nothing of photographs.
 """
 
 from __future__ import annotations
@@ -16,69 +15,18 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn.functional import normalize, relu
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from likewise.errors import BaseError, FormatError
+from likewise.metrics._judge import STYLE_BLOCKS, JudgeNet
 from likewise.metrics.features import Features, channels
 from likewise.preprocessing import pixels
 from likewise.weights import read_tensors
 
 FOLDER = Path(__file__).parents[1] / "pocket" / "judge"
-WIDTHS = (24, 48, 96, 144)
-STYLE_BLOCKS = 2
-"""Style is read below the third block: from there on the network knows things rather than strokes."""
 LEAST_RIGHT = 0.9
 """A head that is right less often than this on true pictures checks nothing."""
-
-
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions with batch normalisation; stride 2 halves the picture."""
-
-    def __init__(self, inner: int, outer: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outer)
-        self.second = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outer)
-        self.skip = nn.Conv2d(inner, outer, 1, stride, bias=False)
-        self.norm3 = nn.BatchNorm2d(outer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, inner, h, w] to [n, outer, h / stride, w / stride]."""
-        y = relu(self.norm1(self.first(x)))
-        return relu(self.norm2(self.second(y)) + self.norm3(self.skip(x)))
-
-
-class JudgeNet(nn.Module):
-    """`heads` maps an attribute to its number of classes. The workshop trains this very class."""
-
-    def __init__(self, heads: Mapping[str, int], embedding: int = 64) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, WIDTHS[0], 5, 2, 2, bias=False)
-        self.norm = nn.BatchNorm2d(WIDTHS[0])
-        pairs = zip((WIDTHS[0], *WIDTHS[:-1]), WIDTHS, strict=True)
-        self.blocks = nn.Sequential(*(Residual(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(pairs)))
-        self.heads = nn.ModuleDict({name: nn.Linear(2 * WIDTHS[-1], count) for name, count in heads.items()})
-        self.identity = nn.Sequential(nn.Linear(2 * WIDTHS[-1], 128), nn.ReLU(), nn.Linear(128, embedding))
-
-    def features(self, x: Tensor) -> Tensor:
-        """Mean and maximum over the picture, [n, 2 * 144], of pictures [n, 3, 64, 64] in [-1, 1]."""
-        x = self.blocks(relu(self.norm(self.stem(x))))
-        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
-
-    def maps(self, x: Tensor) -> list[Tensor]:
-        """What the stem and the first `STYLE_BLOCKS` blocks see, each [n, channels, h, w]."""
-        found = [relu(self.norm(self.stem(x)))]
-        for number in range(STYLE_BLOCKS):
-            found.append(self.blocks[number](found[-1]))
-        return found
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits of every head, and `identity` [n, embedding] of length 1."""
-        x = self.features(x)
-        out = {name: head(x) for name, head in self.heads.items()}
-        return out | {"identity": normalize(self.identity(x), dim=1)}
 
 
 class Judge(Features):
@@ -96,36 +44,33 @@ class Judge(Features):
             if all(self.ceilings.get(head, 1.0) >= LEAST_RIGHT for head in clause)
         }
 
+    @torch.no_grad()
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """Identity: what the thing is, whatever is around it."""
-        return self._look(pictures)["identity"]
+        """Identity: who the subject is, whatever is around it."""
+        return self.network.subject(self._pixels(pictures))
+
+    @torch.no_grad()
+    def masks(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """See `Features.masks`: how sure each pixel is the subject's, at the judge's own resolution."""
+        return self.network.mask(self._pixels(pictures)).sigmoid().squeeze(1)
 
     @torch.no_grad()
     def appearance(self, pictures: Sequence[Image.Image]) -> Tensor:
         """The pooled features below the heads: the whole picture, its surroundings included."""
-        return normalize(self.network.features(self._pixels(pictures)), dim=1)
+        labels = self.network.labels
+        return normalize(labels.pooled(labels.maps(self._pixels(pictures))), dim=1)
 
     @torch.no_grad()
     def style(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Mean and deviation of the channels of the stem and the first blocks."""
-        return channels(self.network.maps(self._pixels(pictures)))
+        return channels(self.network.labels.maps(self._pixels(pictures))[: STYLE_BLOCKS + 1])
 
     @torch.no_grad()
-    def masks(self, pictures: Sequence[Image.Image]) -> Tensor | None:
-        """Of a network that has a head for it, `masks` of pictures [n, 3, 64, 64] in [-1, 1]; else None."""
-        head = getattr(self.network, "masks", None)
-        return None if head is None else head(self._pixels(pictures)).float().clamp(0, 1)
-
     def labels(self, pictures: Sequence[Image.Image]) -> tuple[Mapping[str, str], ...]:
         """The likeliest label of each head."""
-        out = self._look(pictures)
+        out = self.network.labels(self._pixels(pictures))
         best = {head: out[head].argmax(1).tolist() for head in self.names}
         return tuple({head: self.names[head][best[head][i]] for head in best} for i in range(len(pictures)))
-
-    @torch.no_grad()
-    def _look(self, pictures: Sequence[Image.Image]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = self.network(self._pixels(pictures))
-        return found
 
     def _pixels(self, pictures: Sequence[Image.Image]) -> Tensor:
         return pixels(pictures, resize=self.size, crop=self.size, mean=(0.5,) * 3, std=(0.5,) * 3)
