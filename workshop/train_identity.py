@@ -1,7 +1,8 @@
 """Step 13: teach the judge who the subject is, and put the judge together.
 
 It learns from groups of individuals that differ in one respect alone (`lineup`), cut out by what they cover, made a little wrong as a
-mask would have it. The heads are those of `train_judge`, the mask is that of `train_mask`.
+mask would have it. In the last part of the course half of them are cut out by what the mask of `train_mask` finds, with its mistakes.
+The heads are those of `train_judge`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from likewise.files import write_text, write_with
-from likewise.metrics._judge import IdentityNet, JudgeNet, cut_out
+from likewise.metrics._judge import IdentityNet, JudgeNet, MaskNet, cut_out
 from workshop import world
 from workshop.common import SIZE, Lesson, log_line, options, settle, shipped, step_seed
 from workshop.fetch import attribution
@@ -27,6 +28,8 @@ from workshop.train_judge import classes, roughen
 
 SEED = 909
 TEMPERATURE = 0.07
+COVERED = 0.6
+"""The share of the course after which masks that were found stand beside true ones."""
 IDS = {"taught": "pocket-judge-v5", "whole": "pocket-judge-whole-v5"}
 
 
@@ -40,9 +43,15 @@ def roughened(cover: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
-def identity_loss(identity: IdentityNet, vae: AutoencoderKL, seen: Seen) -> Tensor:
-    """Supervised contrast of all views of a batch."""
-    subjects = cut_out(roughen(seen.pixels, vae), roughened(seen.cover))
+def identity_loss(
+    identity: IdentityNet, vae: AutoencoderKL, seen: Seen, mask: MaskNet | None = None
+) -> Tensor:
+    """Supervised contrast of all views of a batch; with `mask` half of them are cut out by what it finds."""
+    pixels, cover = roughen(seen.pixels, vae), roughened(seen.cover)
+    if mask is not None:
+        with torch.no_grad():
+            cover = torch.where(torch.rand(len(cover), 1, 1, 1) < 0.5, mask(pixels).sigmoid(), cover)
+    subjects = cut_out(pixels, cover)
     return contrast(identity(subjects.contiguous(memory_format=torch.channels_last)), seen.who)
 
 
@@ -86,7 +95,7 @@ def write(judge: JudgeNet, out: Path, known: world.World, right: dict[str, float
 
 
 def main(argv: list[str] | None = None) -> None:
-    sizes = {"steps": (4000, 9000, 3), "groups": (7, 28, 2), "rate": (2e-3, 2e-3, 2e-3)}
+    sizes = {"steps": (6600, 15000, 3), "groups": (7, 28, 2), "rate": (2e-3, 2e-3, 2e-3)}
     parser = options(__doc__, **sizes)
     parser.add_argument(
         "--out", type=Path, help="default: src/likewise/pocket/judge; of the whole world, build"
@@ -95,6 +104,9 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(SEED)
     heads = {head: len(names) for head, names in classes(args.world).items()}
     judge = JudgeNet(heads).to(args.device, memory_format=torch.channels_last)
+    judge.labels.load_state_dict(load_file(args.folder / "labels.safetensors"))
+    judge.mask.load_state_dict(load_file(args.folder / "mask.safetensors"))
+    judge.mask.eval()
     vae = AutoencoderKL.from_pretrained(args.folder / "vae").eval().to(args.device)
     lineup = Lineup(args.folder, variants=args.variants)
     tests = pairs(Lineup(args.folder, held=True, variants=args.variants))
@@ -102,13 +114,12 @@ def main(argv: list[str] | None = None) -> None:
     while lesson.open:
         torch.manual_seed(step_seed(SEED + 3, lesson.step))
         seen = lineup.batch(args.groups, step_seed(SEED + 4, lesson.step))
-        lesson.learn(identity_loss(judge.identity, vae, seen), len(seen.pixels))
+        mask = judge.mask if lesson.step >= COVERED * args.steps else None
+        lesson.learn(identity_loss(judge.identity, vae, seen, mask), len(seen.pixels))
         if lesson.step % 200 == 0:
             log_line(
                 lesson.log, step=lesson.step, cut_out_by="cover", **told(by_cover(judge.identity), tests)
             )
-    judge.labels.load_state_dict(load_file(args.folder / "labels.safetensors"))
-    judge.mask.load_state_dict(load_file(args.folder / "mask.safetensors"))
     judge.half().float()  # the file has half precision, and what is measured is what ships
     facts = told(judged(judge.eval()), tests)
     right = json.loads((args.folder / "labels.json").read_text(encoding="utf-8"))
