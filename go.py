@@ -32,7 +32,8 @@ usage: python3 go.py COMMAND [ARGUMENTS]      (on Windows: py go.py COMMAND)
   check              lint, types, and who may import whom
 
 The first command makes .venv and installs what is pinned in constraints.txt; later ones start at once.
-LIKEWISE_TORCH=cpu, auto or cu130 picks the build of torch (needs uv; without it, pip picks).
+On Linux without an NVIDIA device torch comes without CUDA, which spares several GB. LIKEWISE_TORCH=auto, cpu, cu130
+or the like picks another build, LIKEWISE_TORCH=pip the one that the package index names first.
 """
 
 NEED_PYTHON = """\
@@ -48,8 +49,17 @@ NEED_VENV = """\
   elsewhere        install the package that holds Python's venv and ensurepip, or python.org's Python"""
 
 NEED_UV = """\
-LIKEWISE_TORCH={torch} needs uv, which is not on the PATH.
-Install it (pipx install uv, or pip install uv), or unset LIKEWISE_TORCH to let pip pick the build."""
+LIKEWISE_TORCH={torch} needs uv, which is not on the PATH and could not be installed:
+{reason}
+Install it (pipx install uv, or pip install uv), or set LIKEWISE_TORCH=pip to let pip pick the build."""
+
+UV = "uv>=0.9,<1"  # picks builds of torch; kept out of constraints.txt, as likewise does without it
+# What no command on the way to a first step or a report imports, and what other interpreters are meant to read.
+NEVER_IMPORTED = (
+    r"[\\/](tests?|testing|f2py|_inductor|_dynamo|onnx|ao|_export|pipelines|modular_pipelines|sympy|mpmath|networkx"
+    r"|pandas|statsmodels|pip|setuptools|mypy|mypyc|lycoris|peft|hypothesis|_pytest|pygments|formulaic|patsy|narwhals)[\\/]"
+    r"|transformers[\\/](models[\\/](?!clip|auto|dinov2|__init__)|trainer|cli|data|exporters|kernels)"
+)
 
 # What the end of a failed installation's log may say, and what helps.
 ADVICE = [
@@ -169,32 +179,35 @@ def environment(root: str) -> dict:
 
 def prepare(root: str, extras: list) -> str:
     """The Python of a .venv that holds likewise with `extras`; made, completed or repaired where needed."""
-    torch = torch_build(os.environ)
+    asked = torch_build(os.environ)
     state = read_state(root)
-    if is_ready(root, state, extras, torch):
+    if is_ready(root, state, extras, asked):
         return python_of(root)
     started = time.monotonic()
     state = make_venv(root, state)
     extras = sorted({*extras, *state.get("extras", [])})
-    had, torch = state.get("torch"), torch or state.get("torch")
-    command = installer(root, torch, new_torch=torch != had)
+    had = state.get("torch")
+    torch = asked or had or ("cpu" if without_nvidia() else "pip")
+    uv = None if torch == "pip" else find_uv(root, torch, must=asked is not None)
     # `ready` goes before the installation starts and comes back after it ended well, so that one that was
     # interrupted is never taken for a whole one.
     state = dict(state, root=root, extras=extras, torch=had, ready=None)
     write_state(root, state)
-    install(root, command, extras)
-    write_state(root, dict(state, torch=torch, ready=fingerprint(root)))
+    again = asked is not None and torch != had
+    picked = install(root, extras, uv, torch, again, must=asked is not None)
+    compile_modules(root)
+    write_state(root, dict(state, torch=torch if picked else None, ready=fingerprint(root)))
     say(f"ready after {time.monotonic() - started:.0f} s")
     return python_of(root)
 
 
 def is_ready(root: str, state: dict, extras: list, torch: "str | None") -> bool:
-    """True when nothing has to be installed. Starts no process, so that it costs next to nothing."""
+    """True when nothing has to be installed, also for the build `torch`. Starts no process: it costs next to nothing."""
     return (
         state.get("ready") is not None
         and state.get("root") == root
         and set(extras) <= set(state.get("extras", []))
-        and torch in (None, state.get("torch"))
+        and torch in (None, "pip", state.get("torch"))
         and os.path.exists(python_of(root))
         and state["ready"] == fingerprint(root)
     )
@@ -306,49 +319,100 @@ def dotted(version: tuple) -> str:
 
 
 def torch_build(variables: dict) -> "str | None":
-    """The build of torch that LIKEWISE_TORCH asks for, or None for pip's own choice, which CI always gets."""
+    """The build of torch that LIKEWISE_TORCH asks for; "pip" in CI, which takes what the index gives; None if unsaid."""
+    if variables.get("CI"):
+        return "pip"
     torch = variables.get("LIKEWISE_TORCH", "").strip().lower()
-    if not torch or variables.get("CI"):
-        return None
-    if not re.match(r"[a-z0-9.]+$", torch):
-        raise Stop(f"LIKEWISE_TORCH={torch} is no build of torch: use cpu, auto, or one like cu130", code=2)
-    return torch
+    if torch and not re.match(r"[a-z0-9.]+$", torch):
+        raise Stop(
+            f"LIKEWISE_TORCH={torch} is no build of torch: use cpu, auto, pip, or one like cu130", code=2
+        )
+    return torch or None
+
+
+def without_nvidia() -> bool:
+    """Whether CUDA would be downloaded in vain. Elsewhere than on Linux the plain index has no CUDA in it."""
+    signs = ("/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg")
+    return (
+        sys.platform == "linux"
+        and not any(os.path.exists(sign) for sign in signs)
+        and shutil.which("nvidia-smi") is None
+    )
 
 
 # The installation ---------------------------------------------------------------------------------------
 
 
-def installer(root: str, torch: "str | None", new_torch: bool) -> list:
-    """The beginning of the command that installs: pip's, or uv's where a build of torch is asked for."""
-    if torch is None:
-        # Not compiled beforehand: most modules are never imported, the others are compiled on the way.
-        return [python_of(root), "-m", "pip", "install", "--no-compile", "--no-input"]
-    uv = shutil.which("uv")
-    if uv is None:
-        raise Stop(NEED_UV.format(torch=torch))
-    again = ["--reinstall-package", "torch"] if new_torch else []
-    return [uv, "pip", "install", "--python", python_of(root), "--torch-backend", torch, *again]
+def install(root: str, extras: list, uv: "str | None", torch: str, again: bool, must: bool) -> bool:
+    """Install likewise, editable, with the pinned versions; whether uv picked `torch`, as pip picks by itself.
 
-
-def install(root: str, command: list, extras: list) -> None:
-    """Install likewise, editable, with the pinned versions; the output goes to .venv/install.log."""
+    The output goes to .venv/install.log. With `must`, no other build will do, and with `again` the present one goes.
+    """
     target = ".[{}]".format(",".join(extras)) if extras else "."
+    what = ["-c", "constraints.txt", "-e", target]
     free = shutil.disk_usage(root).free
     if free < ROOM:
         say(f"only {free / 1e9:.1f} GB are free; likewise takes about 1.5 GB, with CUDA 8 GB")
-    cuda_in_vain = sys.platform == "linux" and not os.path.exists("/dev/nvidia0")
-    if cuda_in_vain and "--torch-backend" not in command and not os.environ.get("CI"):
-        say("on Linux, torch may come with CUDA, several GB; LIKEWISE_TORCH=cpu takes the small build")
     say(f"installing likewise{target[1:]}; the log is .venv/install.log")
-    code = logged([*command, "-c", "constraints.txt", "-e", target], root)
-    if code:
-        log = read_log(root)
-        raise Stop("the installation failed; its log ends with\n" + tail(log) + "\n" + advice(log))
+    if uv is not None:
+        pick = ["--python", python_of(root), "--torch-backend", torch]
+        pick += ["--reinstall-package", "torch"] if again else []
+        # Without a word of the person the small build is tried, not waited for.
+        patience = {} if must else {"UV_HTTP_TIMEOUT": "30", "UV_HTTP_RETRIES": "1"}
+        if logged([uv, "pip", "install", *pick, *what], root, **patience) == 0:
+            return True
+        if must:
+            fail(root)
+    if torch != "pip":
+        say(f"torch without CUDA cannot be had: {reason(root)}")
+        say("taking the plain index instead, whose torch may come with CUDA, several GB")
+    # Not compiled by pip, which is slow at it: see `compile_modules`.
+    if logged([python_of(root), "-m", "pip", "install", "--no-compile", "--no-input", *what], root):
+        fail(root)
+    return False
 
 
-def logged(command: list, root: str) -> int:
+def find_uv(root: str, torch: str, must: bool) -> "str | None":
+    """uv, which picks a build of torch: one on the PATH or in .venv, else the package index's. None: it cannot be had."""
+    path = environment(root)["PATH"]
+    if shutil.which("uv", path=path) is None:
+        logged([python_of(root), "-m", "pip", "install", "--no-compile", "--no-input", UV], root)
+    uv = shutil.which("uv", path=path)
+    if uv is None and must:
+        raise Stop(NEED_UV.format(torch=torch, reason=tail(read_log(root))))
+    return uv
+
+
+def fail(root: str) -> None:
+    log = read_log(root)
+    raise Stop("the installation failed; its log ends with\n" + tail(log) + "\n" + advice(log))
+
+
+def reason(root: str) -> str:
+    """The last line of the log that says something, short."""
+    lines = [line.strip() for line in read_log(root).splitlines() if line.strip()]
+    return (
+        re.sub(r"^(error|caused? by|cause): *", "", lines[-1], flags=re.I)[:100]
+        if lines
+        else "uv said nothing"
+    )
+
+
+def compile_modules(root: str) -> None:
+    """Write the bytecode of what commands import, on all processors: a first start, or one that may not write, spares it."""
+    packages = os.path.join(root, ".venv", "Lib" if os.name == "nt" else "lib")
+    places = [packages, os.path.join(root, "src")]
+    command = [python_of(root), "-m", "compileall", "-q", "-j", "0", "-x", NEVER_IMPORTED, *places]
+    subprocess.run(
+        command, cwd=root, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL
+    )  # what fails starts slower
+
+
+def logged(command: list, root: str, **variables: str) -> int:
     """Run `command` with its output in the log and a line of progress now and then; its exit code."""
-    env = dict(environment(root), PYTHONNOUSERSITE="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    env = dict(
+        environment(root), PYTHONNOUSERSITE="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", **variables
+    )
     started = time.monotonic()
     with open(log_path(root), "wb") as log:
         process = subprocess.Popen(command, cwd=root, env=env, stdin=DEVNULL, stdout=log, stderr=STDOUT)

@@ -63,7 +63,7 @@ def test_a_second_start_does_nothing_and_loads_no_judge(
     done: Done, again: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.read_bytes() for path in again.rglob("*.json*") if path.name != "events.jsonl"}
-    forbid(monkeypatch, "panel", "score", "execute")
+    forbid(monkeypatch, "panel", "score", "Here")
     comparison = made(done.source, again)
     assert comparison.pending() == []
     assert done_anew(list(comparison.start())) == []

@@ -278,6 +278,6 @@ def test_a_missing_twin_is_explained(folder, monkeypatch):
     def fail(*_, **__):
         raise OSError("offline")
 
-    monkeypatch.setattr("likewise.families._clip.CLIPModel.from_pretrained", fail)
+    monkeypatch.setattr("transformers.CLIPModel.from_pretrained", fail)
     with pytest.raises(BaseError, match=r"laion/CLIP-ViT-H-14.*offline.*hf download"):
         hub_twin(CLIPTextConfig(hidden_size=1024, num_hidden_layers=23, num_attention_heads=16))

@@ -274,7 +274,7 @@ def test_a_single_file_without_a_tokenizer_says_where_to_put_one(loose, tmp_path
     def fail(*_, **__):
         raise OSError("offline")
 
-    monkeypatch.setattr("likewise.families._components.CLIPTokenizer.from_pretrained", fail)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     save_file(loose["file"], tmp_path / "model.safetensors")
     with pytest.raises(BaseError, match=r"offline.*put one in .*tokenizer"):
         families.load(str(tmp_path / "model.safetensors"))

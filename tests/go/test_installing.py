@@ -139,7 +139,7 @@ def test_anothers_environment_is_never_thrown_away(bare: Checkout) -> None:
         ({}, None),
         ({"LIKEWISE_TORCH": " CPU "}, "cpu"),
         ({"LIKEWISE_TORCH": "cu130"}, "cu130"),
-        ({"LIKEWISE_TORCH": "cpu", "CI": "true"}, None),
+        ({"LIKEWISE_TORCH": "cpu", "CI": "true"}, "pip"),
     ],
 )
 def test_the_build_of_torch_is_asked_for_by_name(
@@ -149,30 +149,132 @@ def test_the_build_of_torch_is_asked_for_by_name(
 
 
 def test_a_build_of_torch_without_uv_gets_a_sentence(checkout: Checkout) -> None:
-    result = checkout.go("demo", LIKEWISE_TORCH="cpu", PATH=str(checkout.root))
+    result = checkout.go("demo", LIKEWISE_TORCH="cpu", PATH=str(checkout.root), PIP_SAYS="no uv for you")
     assert result.returncode == 1
     assert "LIKEWISE_TORCH=cpu needs uv" in result.stderr
-    assert checkout.calls() == []
+    assert "no uv for you" in result.stderr
+    [call] = checkout.calls()
+    assert call == "install --no-compile --no-input uv>=0.9,<1", "the index is asked for it first"
 
 
 def test_a_wrong_call_leaves_a_ready_environment_ready(checkout: Checkout) -> None:
     checkout.go("demo")
     assert checkout.go("demo", LIKEWISE_TORCH="cpu", PATH=str(checkout.root)).returncode == 1
     assert checkout.go("demo").stderr == ""
-    assert len(checkout.calls()) == 1
+    assert len(checkout.calls()) == 2
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the stand-in for uv is a script with a first line")
-def test_uv_gets_the_build_of_torch_and_keeps_it(checkout: Checkout) -> None:
-    uv = checkout.root / "uv"
-    uv.write_text(f"#!{sys.executable}\n{textwrap.dedent(FAKE_PIP)}")
+def stand_in_for_uv(folder: Path, exits: int = 0, says: str = "Installed 1 package") -> None:
+    uv = folder / "uv"
+    code = textwrap.dedent(FAKE_PIP).replace('"PIP_SAYS"', '"UV_SAYS"').replace('"PIP_EXITS"', '"UV_EXITS"')
+    code = code.replace('"Successfully installed nothing"', repr(says)).replace('"0"', repr(str(exits)))
+    uv.write_text(f"#!{sys.executable}\n{code}")
     uv.chmod(0o755)
+
+
+needs_scripts = pytest.mark.skipif(
+    os.name == "nt", reason="the stand-in for uv is a script with a first line"
+)
+
+
+@needs_scripts
+def test_uv_gets_the_build_of_torch_and_keeps_it(checkout: Checkout) -> None:
+    stand_in_for_uv(checkout.root)
     path = f"{checkout.root}{os.pathsep}{os.environ['PATH']}"
     assert checkout.go("demo", LIKEWISE_TORCH="cpu", PATH=path).returncode == 0
     checkout.go("demo", LIKEWISE_TORCH="cpu", PATH=path)
-    checkout.go("demo", PATH=path)
+    checkout.go("demo", LIKEWISE_TORCH="", PATH=path)
     [call] = checkout.calls()
     assert "--torch-backend cpu --reinstall-package torch -c constraints.txt -e ." in call
 
-    checkout.go("test", PATH=path)
+    checkout.go("test", LIKEWISE_TORCH="", PATH=path)
     assert "--torch-backend cpu -c constraints.txt -e .[dev]" in checkout.calls()[1]
+
+
+@needs_scripts
+def test_a_build_that_was_asked_for_is_never_another(checkout: Checkout) -> None:
+    stand_in_for_uv(checkout.root, exits=1, says="error: no build cu999")
+    path = f"{checkout.root}{os.pathsep}{os.environ['PATH']}"
+    result = checkout.go("demo", LIKEWISE_TORCH="cu999", PATH=path)
+    assert result.returncode == 1
+    assert "no build cu999" in result.stderr
+    assert len(checkout.calls()) == 1
+
+
+@needs_scripts
+def test_without_nvidia_the_small_torch_is_taken(go: ModuleType, checkout: Checkout, monkeypatch) -> None:
+    """uv comes from the index, and picks."""
+    uv_lands_in(checkout, monkeypatch, go, exits=0)
+    python = go.prepare(str(checkout.root), [])
+    assert python == go.python_of(str(checkout.root))
+    pip, uv = checkout.calls()
+    assert pip.endswith("uv>=0.9,<1")
+    assert "--torch-backend cpu -c constraints.txt -e ." in uv
+    assert checkout.note()["torch"] == "cpu"
+
+
+@needs_scripts
+def test_where_the_small_torch_cannot_be_had_the_plain_index_is_taken_and_this_is_said(
+    go: ModuleType, checkout: Checkout, monkeypatch, capsys
+) -> None:
+    uv_lands_in(checkout, monkeypatch, go, exits=2)
+    go.prepare(str(checkout.root), [])
+    _, uv, pip = checkout.calls()
+    assert "--torch-backend cpu" in uv
+    assert pip == "install --no-compile --no-input -c constraints.txt -e ."
+    said = capsys.readouterr().err
+    assert "torch without CUDA cannot be had: failed to lookup address" in said
+    assert "taking the plain index instead" in said
+    assert checkout.note()["torch"] is None
+    assert checkout.note()["ready"]
+
+
+@pytest.mark.parametrize("device", ["/dev/nvidia0", "/dev/dxg"])
+def test_with_nvidia_pip_picks(go: ModuleType, monkeypatch, device: str) -> None:
+    monkeypatch.setattr(go.sys, "platform", "linux")
+    monkeypatch.setattr(go.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(go.os.path, "exists", lambda path: path == device)
+    assert not go.without_nvidia()
+    monkeypatch.setattr(go.os.path, "exists", lambda path: False)
+    assert go.without_nvidia()
+    monkeypatch.setattr(go.sys, "platform", "darwin")
+    assert not go.without_nvidia()
+
+
+def uv_lands_in(checkout: Checkout, monkeypatch, go: ModuleType, exits: int) -> None:
+    """A machine without NVIDIA and uv, whose pip puts a stand-in for uv into .venv."""
+    for name, value in {**checkout.environment(), "PATH": str(checkout.root)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("LIKEWISE_TORCH")
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(go, "without_nvidia", lambda: True)
+    logged = go.logged
+
+    def and_land(command: list[str], root: str, **variables: str) -> int:
+        code = logged(command, root, **variables)
+        if command[-1].startswith("uv"):
+            stand_in_for_uv(
+                Path(go.python_of(root)).parent, exits, "error: x\n  cause: failed to lookup address"
+            )
+        return code
+
+    monkeypatch.setattr(go, "logged", and_land)
+
+
+def test_what_commands_import_is_compiled_and_what_they_never_import_is_not(
+    go: ModuleType, checkout: Checkout
+) -> None:
+    packages = next(checkout.venv.rglob("site-packages"))
+    for name in (
+        "torch/nn/linear.py",
+        "torch/testing/common.py",
+        "transformers/models/clip/a.py",
+        "transformers/models/bert/a.py",
+    ):
+        packages.joinpath(name).parent.mkdir(parents=True)
+        packages.joinpath(name).write_text("x = 1\n")
+    (packages / "broken.py").write_text("print 'of Python 2'\n")
+    assert checkout.go("demo", PYTHONDONTWRITEBYTECODE="1").returncode == 0
+    compiled = {str(path.relative_to(packages)).split("__pycache__")[0] for path in packages.rglob("*.pyc")}
+    assert {os.path.join("torch", "nn", ""), os.path.join("transformers", "models", "clip", "")} <= compiled
+    assert not any("testing" in one or "bert" in one for one in compiled)

@@ -53,6 +53,17 @@ def tokenizer_sources(origin: Path) -> dict[str, Path]:
     if beside.is_dir():
         known = ("vocab.json", "merges.txt", "tokenizer.json")
         return {name: beside / name for name in known if (beside / name).is_file()}
+    try:
+        return published_tokenizer()
+    except FormatError as error:
+        raise FormatError(
+            f"a single file has no tokenizer of its own, and {error.message}",
+            f"put one in {beside}, or {error.hint}",
+        ) from None
+
+
+def published_tokenizer() -> dict[str, Path]:
+    """The files of the tokenizer that all these models read with, fetched unless they are here; raises `FormatError`."""
     from huggingface_hub import hf_hub_download
 
     try:
@@ -60,8 +71,7 @@ def tokenizer_sources(origin: Path) -> dict[str, Path]:
     except Exception as error:  # the Hub raises half a dozen kinds
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise FormatError(
-            f"a single file has no tokenizer of its own, and there is none to be had: {first}",
-            f"put one in {beside}, or go online, or `hf download {CLIP} vocab.json merges.txt`",
+            f"there is none to be had: {first}", f"go online, or `hf download {CLIP} vocab.json merges.txt`"
         ) from None
 
 
@@ -86,6 +96,22 @@ def vocabulary(origin: Path) -> dict[str, int]:
             raise FormatError(f"{files['vocab.json']} does not number its words")
         return words
     return _newer(files.get("tokenizer.json", folder / "tokenizer.json").parent)[0]
+
+
+def words_and_merges(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Numbers of the words in a tokenizer's folder, and the pairs that are joined, in order; raises `FormatError`."""
+    if (folder / "tokenizer.json").is_file():
+        words, lines = _newer(folder)
+    else:
+        words = {str(word): int(number) for word, number in read_json(folder / "vocab.json").items()}
+        try:
+            lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise FormatError(f"{folder / 'merges.txt'} cannot be read: {error}") from None
+    pairs = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
+    if wrong := next((pair for pair in pairs if len(pair) != 2), None):
+        raise FormatError(f"{folder} joins {' '.join(wrong)!r}, which is no pair")
+    return words, pairs  # type: ignore[return-value]
 
 
 def added_words(folder: Path) -> list[str]:

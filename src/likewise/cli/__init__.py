@@ -26,12 +26,14 @@ from likewise.cli import (  # noqa: F401 - each registers its commands
     voting,
 )
 from likewise.cli.app import app
+from likewise.narrow import own_process
 
 __all__ = ["app", "main"]
 
 
 def main() -> int:
     """Run the command that `sys.argv` names; returns the exit code."""
+    own_process()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a console without Unicode shows ? instead of failing
             stream.reconfigure(errors="replace")

@@ -11,8 +11,8 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,19 +24,20 @@ from likewise.artifact import digest as artifact_digest
 from likewise.base import Base
 from likewise.comparison import agreeing, concluding, design, protocol_file, tuning
 from likewise.comparison.design import Condition, Trial
+from likewise.comparison.executing import Executor, Here
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Results, Row, digest
 from likewise.comparison.scoring import Scene, is_scored, mask_of, score
-from likewise.comparison.trial import GO_ON, STOPPED, Place, execute, whole
+from likewise.comparison.tasks import Home, Task, grouped
+from likewise.comparison.trial import GO_ON, STOPPED, begun_with, is_taught, whole
 from likewise.concept import Concept, Fold
 from likewise.errors import Interrupted, RunError
-from likewise.events import Compared, Event, Planned, TrialEnded, TrialStarted
+from likewise.events import Compared, Event, Noted, Planned, TrialEnded, TrialStarted
 from likewise.files import expand, write_text, write_with
 from likewise.memory import release
 from likewise.meter import machine
 from likewise.metrics.features import Panel, panel
 from likewise.sampling import artifacts
-from likewise.stack import SHARED
 
 logger = logging.getLogger(__name__)
 LARGEST = 768
@@ -64,6 +65,8 @@ class Comparison:
     """Who else may ask to stop, beside `stop`: the comparison for which settings are looked for."""
     loaded: Base | None = None
     """The base, if it is in memory already; it is left as it came."""
+    executor: Executor | None = None
+    """Where trials are done; None: in this process, one after the other."""
     command: str | None = None
     """What a person would type to do it again."""
 
@@ -78,7 +81,8 @@ class Comparison:
 
     def pending(self) -> list[Trial]:
         """Those whose row is missing, failed or out of date, or whose pictures are gone."""
-        return [trial for trial in self.trials if not self._holds(trial)]
+        rows = {row.trial: row for row in self._results.rows()}
+        return [trial for trial in self.trials if not self._holds(trial, rows.get(trial.name))]
 
     def rows(self) -> list[Row]:
         """The rows so far."""
@@ -108,12 +112,12 @@ class Comparison:
         self._results.keep(order)
         if pending and judges is None:
             self._judges()  # loaded and dropped: an hour of training must not end in a missing file
-        for number, trial in enumerate(pending, 1):
+        if pending:
             self._heed_stop()
-            yield self._tell(TrialStarted(trial.name, trial.title, number, len(pending)))
-            row = yield from self._trial(trial, self._mates(trial, pending[number:]))
-            self._results.put(row, order)
-            yield self._tell(TrialEnded(trial.name, row.to_json()))
+            try:
+                yield from self._work(pending)
+            finally:
+                self._results.keep(order)
         self._heed_stop()
         if pending or not self._is_scored():
             self._score(judges)
@@ -153,36 +157,46 @@ class Comparison:
         if self.stop_asked():
             raise Interrupted(STOPPED, GO_ON)
 
-    def _holds(self, trial: Trial) -> bool:
-        row = self._results.get(trial.name, self._digest(trial))
-        if row is None or row.status == "failed":
+    def _work(self, pending: Sequence[Trial]) -> Iterator[Event]:
+        """Have the executor do the trials; keeps the row of each as it comes, which nobody else writes."""
+        home, numbers = Home(self._base()), dict[str, int]()
+        executor = self.executor or Here(home)
+        if executor.note:
+            yield Noted(executor.note)
+        try:
+            with closing(executor.run(self._tasks(pending, executor.beside), self.stop_asked)) as told:  # type: ignore[type-var]
+                for one in told:
+                    match one:
+                        case Trial():
+                            number = numbers.setdefault(one.name, len(numbers) + 1)
+                            yield self._tell(TrialStarted(one.name, one.title, number, len(pending)))
+                        case Row():
+                            self._results.put(one)
+                            yield self._tell(TrialEnded(one.trial, one.to_json()))
+                        case _:
+                            yield one
+        finally:
+            self.loaded = home.loaded
+
+    def _tasks(self, pending: Sequence[Trial], beside: int) -> Iterator[Task]:
+        """One at a time, so that ten thousand trials take no more room than two."""
+        base = self._base()
+        fingerprint, precision, folds = self._fingerprint, base.precision, tuple(self._concepts)
+        for trials in grouped(
+            pending,
+            self.alone,
+            lambda trial: is_taught(trial, self.folder, self._digest(trial)),
+            lambda trial: begun_with(trial, self.folder),
+        ):
+            yield Task(
+                self.folder.absolute(), self.base, fingerprint, precision, trials, self.concept, folds,
+                self.protocol, {trial.name: self._digest(trial) for trial in trials}, self.alone, beside,
+            )  # fmt: skip
+
+    def _holds(self, trial: Trial, row: Row | None) -> bool:
+        if row is None or row.digest != self._digest(trial) or row.status == "failed":
             return False
         return row.status != "done" or whole(trial, self.folder, self.protocol, self.concept.noun)
-
-    def _trial(self, trial: Trial, mates: Sequence[Trial]) -> Generator[Event, None, Row]:
-        """Yields the trial's events, returns its row; after it the base is as before, whatever it did."""
-        base, fingerprint = self._base(), self._fingerprint
-        release()  # so that a trial's peak is not its predecessor's
-        place = Place(
-            self.folder, base, self.base, self._concept_of, self.protocol, self._digest, self.stop_asked
-        )
-        row = yield from execute(trial, place, mates)
-        if trial.condition.words and (
-            base.fingerprint() != fingerprint or any(tower.filters for tower in base.towers)
-        ):
-            self.loaded = None
-            if self._base().fingerprint() != fingerprint:
-                raise RunError(
-                    f"{self.base} is no longer what it was when the comparison began", "start it again"
-                )
-            for void in ("run", "gallery"):  # with the files of those that shared its batch
-                shutil.rmtree(self.folder / "trials" / trial.name / void, ignore_errors=True)
-            reason = f"{trial.title} left the base changed; its pictures and all costs are void"
-            row = replace(row, status="failed", reason=reason, gallery=None, cost={})
-        return row
-
-    def _mates(self, trial: Trial, later: Sequence[Trial]) -> Sequence[Trial]:
-        return design.mates(trial, [one for one in later if not self._holds(one)], SHARED, alone=self.alone)
 
     def _base(self) -> Base:
         if self.loaded is None:
@@ -192,9 +206,6 @@ class Comparison:
     @cached_property
     def _fingerprint(self) -> str:
         return self._base().fingerprint()
-
-    def _concept_of(self, trial: Trial) -> Concept:
-        return self.concept if trial.fold is None else self._concepts[trial.fold]
 
     @cached_property
     def _concepts(self) -> list[Concept]:

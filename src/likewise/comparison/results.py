@@ -1,7 +1,8 @@
 """Results: one row per trial, in results.jsonl. Readable without torch, by people and by the report.
 
 A row carries the digest of everything that it depends on; a row whose digest still holds is never computed
-again. The file is rewritten as a whole, so that a crash leaves the old rows or the new ones.
+again. Rows are added at the end, and put in order when the comparison begins and ends. What a crash leaves of a line is not
+a row.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from likewise.errors import RunError
-from likewise.files import write_text
+from likewise.files import storing, write_text
 
 Kind = Literal["method", "floor", "description", "file"]
 Status = Literal["done", "failed", "unsupported", "skipped"]
@@ -76,7 +78,7 @@ class Results:
         self.path = Path(folder) / "results.jsonl"
 
     def rows(self) -> list[Row]:
-        """Every row; a later one of the same trial counts. A last line cut off by a crash is left out."""
+        """Every row; of one trial the last counts. A last line cut off by a crash is left out."""
         if not self.path.exists():
             return []
         lines = self.path.read_text(encoding="utf-8").splitlines()
@@ -94,23 +96,35 @@ class Results:
             found[row.trial] = row
         return list(found.values())
 
-    def get(self, trial: str, digest: str) -> Row | None:
-        """The trial's row if it still holds."""
-        return next((row for row in self.rows() if row.trial == trial and row.digest == digest), None)
-
-    def put(self, row: Row, order: Sequence[str] = ()) -> None:
-        """Keep `row` in place of the trial's former one."""
-        rows = {old.trial: old for old in self.rows()} | {row.trial: row}
-        places = {name: place for place, name in enumerate(order)}
-        ordered = sorted(rows.values(), key=lambda r: places.get(r.trial, len(places)))
-        lines = [json.dumps(r.to_json(), ensure_ascii=False, allow_nan=False) for r in ordered]
-        write_text(self.path, "\n".join(lines) + "\n")
+    def put(self, row: Row) -> None:
+        """Keep `row`, in place of the trial's former one. One line is written, however many rows there are."""
+        line = json.dumps(row.to_json(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with storing(self.path), self.path.open("a+b") as file:
+            _drop_torn_line(file)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
 
     def keep(self, trials: Sequence[str]) -> None:
-        """Drop rows of trials that are no longer part of the comparison."""
-        rows = [row for row in self.rows() if row.trial in trials]
+        """Put the rows into the order of `trials`, and drop those of any other trial."""
+        places = {name: place for place, name in enumerate(trials)}
+        rows = sorted((row for row in self.rows() if row.trial in places), key=lambda row: places[row.trial])
         lines = [json.dumps(row.to_json(), ensure_ascii=False, allow_nan=False) for row in rows]
         write_text(self.path, "".join(line + "\n" for line in lines))
+
+
+def _drop_torn_line(file: BinaryIO) -> None:
+    """Cut off what a crash left of a line, so that the next one stands by itself; the file is then at its end."""
+    end = file.seek(0, os.SEEK_END)
+    if not end:
+        return
+    file.seek(end - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
 
 
 def digest(*parts: object) -> str:

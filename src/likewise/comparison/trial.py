@@ -17,7 +17,7 @@ import shutil
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Place:
     """The digest of everything that a trial depends on."""
     stop: Callable[[], bool]
     """Whether the person has asked to stop."""
+    beside: int = 1
+    """How many trials are done at a time on this machine; costs carry it."""
 
 
 def execute(trial: Trial, place: Place, mates: Sequence[Trial] = ()) -> Generator[Event, None, Row]:
@@ -67,8 +69,6 @@ def execute(trial: Trial, place: Place, mates: Sequence[Trial] = ()) -> Generato
     `mates` are later trials that may share its batch while it is taught; each finds its file when its turn comes.
     """
     folder = place.folder / "trials" / trial.name
-    if trial.condition.words is None:
-        return _row(trial, place, "skipped", trial.condition.reason)
     try:
         _prepare(folder, place.digest(trial))
         return (yield from _measure(trial, place, folder, mates))
@@ -124,7 +124,7 @@ def _measure(trial: Trial, place: Place, folder: Path, mates: Sequence[Trial]) -
         lacking = methods.get(str(condition.method)).unsupported(place.base)
         if lacking:
             raise UnsupportedError(lacking)
-        if not _taught(trial, place):
+        if not is_taught(trial, place.folder, place.digest(trial)):
             yield from _teach(trial, place, folder, mates)
         taught = [formats.read(place.folder / _notes(folder)["file"])]
     elif condition.file is not None:
@@ -165,15 +165,19 @@ def _group(trial: Trial, place: Place, folder: Path, mates: Sequence[Trial]) -> 
     begun, named = _notes(folder).get("jobs", {}), {one.name: one for one in (trial, *mates)}
     if begun and all(name in named and place.digest(named[name]) == begun[name] for name in begun):
         return [named[name] for name in begun]
-    return [trial, *(one for one in mates if not _taught(one, place))][:TOGETHER]
+    free = [one for one in mates if not is_taught(one, place.folder, place.digest(one))]
+    return [trial, *free][:TOGETHER]
 
 
-def _taught(trial: Trial, place: Place) -> bool:
-    """Whether the trial's file is there, by itself or from the batch of an earlier one."""
-    notes = _notes(place.folder / "trials" / trial.name)
-    return (
-        notes.get("digest") == place.digest(trial) and (place.folder / notes.get("file", "missing")).is_file()
-    )
+def begun_with(trial: Trial, folder: Path) -> list[str]:
+    """The trials of the batch that was begun in this one's folder, itself among them; none where none was."""
+    return list(_notes(folder / "trials" / trial.name).get("jobs", ()))
+
+
+def is_taught(trial: Trial, folder: Path, digest: str) -> bool:
+    """Whether the trial's file lies in the comparison's folder, by itself or from the batch of an earlier one."""
+    notes = _notes(folder / "trials" / trial.name)
+    return notes.get("digest") == digest and (folder / notes.get("file", "missing")).is_file()
 
 
 def _train(group: Sequence[Trial], place: Place, folder: Path) -> Iterator[Event]:
@@ -196,6 +200,7 @@ def _train(group: Sequence[Trial], place: Place, folder: Path) -> Iterator[Event
             if isinstance(event, Finished):
                 result = event.result
             yield Progress(group[0].name, event)
+    result["machine"] = {**result.get("machine", {}), "side_by_side": place.beside}
     for slot, trial in reversed(
         list(enumerate(group))
     ):  # the first last, as it tells that all of them are kept
@@ -266,6 +271,18 @@ def whole(trial: Trial, place_folder: Path, protocol: Protocol, noun: str) -> bo
 def _row(trial: Trial, place: Place, status: Status, why: str | None) -> Row:
     notes, done = _notes(place.folder / "trials" / trial.name), status == "done"
     costs = ("bytes", "seconds", "peak_bytes", "added_bytes", "trainable", "sample_seconds", "shared")
+    return replace(
+        ended(trial, place.digest(trial), status, why),
+        cost={key: notes.get(key) for key in costs} if done else {},
+        machine=notes.get("machine") or {},
+        steps=notes.get("steps") if trial.condition.taught else None,
+        gallery=f"trials/{trial.name}/gallery" if done else None,
+        strip=notes.get("strip") or [],
+    )
+
+
+def ended(trial: Trial, digest: str, status: Status, why: str | None) -> Row:
+    """The row of a trial of which nothing was kept."""
     condition, recipe = trial.condition, trial.recipe
     return Row(
         trial=trial.name,
@@ -278,13 +295,8 @@ def _row(trial: Trial, place: Place, status: Status, why: str | None) -> Row:
         seed=trial.seed,
         fold=trial.fold,
         method=condition.method,
-        cost={key: notes.get(key) for key in costs} if done else {},
-        machine=notes.get("machine") or {},
-        steps=notes.get("steps") if condition.taught else None,
         recipe=recipe.model_dump(mode="json") if recipe else {},
-        gallery=f"trials/{trial.name}/gallery" if done else None,
-        strip=notes.get("strip") or [],
-        digest=place.digest(trial),
+        digest=digest,
     )
 
 

@@ -12,6 +12,8 @@ import json
 import logging
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from likewise.errors import BaseError, Error, FormatError
 from likewise.files import expand
+from likewise.narrow import left_out
 from likewise.weights import read_shapes
 
 if TYPE_CHECKING:
@@ -215,6 +218,10 @@ def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 def hub_folder(repository: str) -> Path:
     """The local copy of a Hub repository's diffusers folder, fetched unless `HF_HUB_OFFLINE` says no."""
+    if (
+        "transformers" in left_out()
+    ):  # the diffusers of this process computes, and cannot tell what a pipeline needs
+        return _fetched_elsewhere(repository)
     from diffusers import DiffusionPipeline
 
     reasons = []
@@ -232,6 +239,26 @@ def hub_folder(repository: str) -> Path:
         f"{repository!r} is no folder here, and the Hub does not give it: {reasons[0].rstrip('.')}",
         "go online, fetch it first with `hf download`, or name a local folder or file",
     )
+
+
+def _fetched_elsewhere(repository: str) -> Path:
+    """`hub_folder`, in a Python of its own."""
+    done = subprocess.run([sys.executable, "-c", _FETCH, repository], stdout=subprocess.PIPE, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+    if "folder" in answer:
+        return Path(answer["folder"])
+    raise BaseError(answer.get("message", f"{repository!r} cannot be fetched"), answer.get("hint"))
+
+
+_FETCH = """
+import json, sys
+from likewise.errors import Error
+from likewise.families import hub_folder
+try:
+    print(json.dumps({"folder": str(hub_folder(sys.argv[1]))}))
+except Error as error:
+    print(json.dumps({"message": error.message, "hint": error.hint}))
+"""
 
 
 def _nearest(name: str, known: list[str]) -> str | None:

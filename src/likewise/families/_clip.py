@@ -1,6 +1,7 @@
 """The CLIP parts that Stable Diffusion families share: text states, a tower's vision twin, and a home-made tokenizer.
 
-Nothing here knows a backbone. The twin is loaded on first use, because only aesthetic embeddings ask for it.
+Nothing here knows a backbone. The twin is loaded on first use, and transformers with it, because only aesthetic
+embeddings ask for it. Miniatures are made of transformers' own parts, which can be saved and compared with.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import torch
 from PIL import Image
 from tokenizers import pre_tokenizers
 from torch import Tensor, nn
-from transformers import CLIPModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from likewise.errors import BaseError
 from likewise.families._components import build, folder_tensors, read_config
@@ -153,6 +153,8 @@ def read_twin(folder: Path, projection: Pending | None, text: Any) -> VisionHalf
     """
     if projection is None or not (folder / "config.json").is_file():
         return hub_twin(text)
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
     config = read_config(folder / "config.json")
     vision: Any = build(
         lambda: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config)),
@@ -184,6 +186,8 @@ def hub_twin(text: Any) -> VisionHalf:
             f"this text encoder is {text.hidden_size} wide and no CLIP model with pictures is known for it",
             "a folder can bring its own: image_encoder/, and text_projection.weight in text_encoder/",
         )
+    from transformers import CLIPModel
+
     try:
         whole = CLIPModel.from_pretrained(origin, dtype=torch.float32, use_safetensors=True)
     except Exception as error:  # the Hub's, the network's and transformers' own; all mean: not here
@@ -197,6 +201,8 @@ def hub_twin(text: Any) -> VisionHalf:
 
 def half_of(whole: Any, layers: int) -> VisionHalf:
     """What a tower of the first `layers` layers lacks of the `CLIPModel` `whole`."""
+    from transformers import CLIPVisionModelWithProjection
+
     with torch.device("meta"):
         vision = CLIPVisionModelWithProjection(whole.config.vision_config)
     vision.vision_model, vision.visual_projection = whole.vision_model, whole.visual_projection
@@ -206,6 +212,8 @@ def half_of(whole: Any, layers: int) -> VisionHalf:
 
 def plain_tokenizer(words: Sequence[str] = PLAIN_WORDS, limit: int = 77) -> Any:
     """A CLIP tokenizer with the 256 byte symbols and `words` as whole tokens; nothing is fetched."""
+    from transformers import CLIPTokenizer  # can be saved, as tests do
+
     symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = dict.fromkeys([*symbols, *(f"{symbol}</w>" for symbol in symbols)])
     merges: dict[tuple[str, str], None] = {}

@@ -13,15 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTokenizer
+from torch.overrides import TorchFunctionMode
 
 from likewise.base import Weights
 from likewise.checkpoints import open_checkpoint
 from likewise.checkpoints.checkpoint import Checkpoint
 from likewise.checkpoints.configs import config_of, read_json
 from likewise.checkpoints.folder import component_tensors
-from likewise.checkpoints.tokenizer import CLIP
+from likewise.checkpoints.tokenizer import tokenizer_sources
 from likewise.errors import BaseError, FormatError
+from likewise.families._clip_words import ClipWords, read_words
 from likewise.frozen import NARROW, keep_narrow
 from likewise.naming.single_file import FOLDERS
 from likewise.weights.numbers import REAL
@@ -82,7 +83,7 @@ def build(
     `weights` says whether they are widened to float32 or stay as the file has them.
     Older and newer spellings are understood: with `text_model.` or without, `query` for `to_q`.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         module = make()
     given = dict(tensors)
     mend = getattr(module, "_fix_state_dict_keys_on_load", None)  # diffusers' own table of old names
@@ -114,6 +115,22 @@ def build(
     return keep_narrow(module) if weights == "file" else module
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves new weights without values: they have no memory yet, and torch's compiler would be loaded to say so."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, given: tuple[Any, ...] = (), options: Any = None
+    ) -> Any:
+        """Let a filling be; call everything else."""
+        options = options or {}
+        if function in _FILLING or getattr(function, "__module__", "") == nn.init.__name__:
+            return given[0] if given else options["tensor"]
+        return function(*given, **options)
+
+
+_FILLING = (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_)
+
+
 def _tensor(one: Pending, weights: Weights) -> Tensor:
     tensor = one.load()
     kept = tensor.dtype if weights == "file" and tensor.dtype in NARROW else torch.float32
@@ -140,13 +157,15 @@ def _fill_positions(module: nn.Module, what: str) -> None:
                 raise BaseError(f"{what} lacks the values of {path}.{name}")
 
 
-def read_tokenizer(source: Path | str, **changes: Any) -> Any:
-    """The CLIP tokenizer of a folder or Hub id; raises `BaseError` with the way to get one."""
+def read_tokenizer(folder: Path, **changes: str) -> ClipWords:
+    """The CLIP tokenizer of a folder; raises `BaseError` with the way to get one."""
     try:
-        return CLIPTokenizer.from_pretrained(str(source), **changes)
-    except Exception as error:  # transformers and the Hub raise half a dozen kinds
+        return read_words(folder, **changes)
+    except FormatError as error:
+        raise BaseError(f"no CLIP tokenizer in {folder}: {error.message}", error.hint) from None
+    except Exception as error:  # `tokenizers` raises bare exceptions where words and pairs do not fit
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise BaseError(f"no CLIP tokenizer in {source}: {first}") from None
+        raise BaseError(f"no CLIP tokenizer in {folder}: {first}") from None
 
 
 def tokenizer(checkpoint: Checkpoint, part: str) -> Any:
@@ -159,13 +178,10 @@ def tokenizer(checkpoint: Checkpoint, part: str) -> Any:
     beside = named if own else origin.parent / "tokenizer"
     padded = configuration(checkpoint, FOLDERS[part])["pad_token_id"] == 0  # OpenCLIP's towers pad with "!"
     changes = {"pad_token": "!"} if padded and not own else {}
-    try:
-        return read_tokenizer(beside if beside.is_dir() else CLIP, **changes)
-    except BaseError as error:
-        raise BaseError(
-            f"a single file has no tokenizer of its own, and {error.message}",
-            f"put one in {beside}, or go online, or `hf download {CLIP}`",
-        ) from None
+    if beside.is_dir():
+        return read_tokenizer(beside, **changes)
+    with as_base():
+        return read_tokenizer(tokenizer_sources(origin)["vocab.json"].parent, **changes)
 
 
 def require(path: Path, names: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from likewise.base import Base, Site
@@ -19,6 +18,7 @@ from likewise.checkpoints.single_file import version_of
 from likewise.errors import BaseError
 from likewise.families._advice import Advice
 from likewise.families._clip import clip_path
+from likewise.families._diffusers import DPMSolverMultistepScheduler
 from likewise.objective import DenoisingObjective, check_prediction
 from likewise.solver import Scheduled
 

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from likewise import families
 from likewise.base import Weights
@@ -27,6 +25,7 @@ from likewise.families._clip import (
     plain_tokenizer,
     read_twin,
 )
+from likewise.families._clip_text import ClipText, ClipTextConfig
 from likewise.families._components import (
     configuration,
     module,
@@ -34,6 +33,7 @@ from likewise.families._components import (
     require,
     tokenizer,
 )
+from likewise.families._diffusers import AutoencoderKL, UNet2DConditionModel
 from likewise.families._unet import STABLE_DIFFUSION_BETAS, LatentUNet
 from likewise.tower import TextOutput, TextTower
 
@@ -106,12 +106,12 @@ def _read(path: Path, weights: Weights) -> Parts:
     checkpoint = opened(path)
     for note in checkpoint.notes:
         logger.warning(note)
-    text = CLIPTextConfig.from_dict(configuration(checkpoint, "text_encoder"))
+    text = ClipTextConfig.read(configuration(checkpoint, "text_encoder"))
     projection = checkpoint.part("text").get(PROJECTION)
     return Parts(
         unet=module(checkpoint, "backbone", UNet2DConditionModel.from_config, weights),
         vae=module(checkpoint, "vae", AutoencoderKL.from_config),
-        text_encoder=module(checkpoint, "text", lambda _: CLIPTextModel(text), weights, (PROJECTION,)),
+        text_encoder=module(checkpoint, "text", lambda _: ClipText(text), weights, (PROJECTION,)),
         tokenizer=tokenizer(checkpoint, "text"),
         schedule=configuration(checkpoint, "scheduler"),
         twin=lambda: read_twin(path / "image_encoder", projection, text),
@@ -121,6 +121,8 @@ def _read(path: Path, weights: Weights) -> Parts:
 
 
 def _tiny_parts(velocity: bool) -> Parts:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+
     tokenizer = plain_tokenizer()
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2 + velocity,

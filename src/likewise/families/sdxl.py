@@ -15,21 +15,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-)
 
 from likewise import families
 from likewise.base import Weights
 from likewise.errors import BaseError
 from likewise.families._advice import MINIATURE, Advice, advice
 from likewise.families._clip import ClipTwin, VisionHalf, hub_twin, plain_tokenizer
+from likewise.families._clip_text import ClipText, ClipTextConfig, ClipTextProjected
 from likewise.families._components import (
     configuration,
     module,
@@ -38,6 +31,7 @@ from likewise.families._components import (
     require,
     tokenizer,
 )
+from likewise.families._diffusers import AutoencoderKL, UNet2DConditionModel
 from likewise.families._unet import STABLE_DIFFUSION_BETAS, LatentUNet, target_sets
 from likewise.tower import TextOutput, TextTower
 
@@ -139,7 +133,7 @@ class StableDiffusionXL(LatentUNet):
     def condition(self, outputs: Sequence[TextOutput]) -> TextAndFrames:
         """The states of both towers side by side, and the second one's projection."""
         pooled = outputs[1].pooled
-        assert pooled is not None, "the second tower is a CLIPTextModelWithProjection"
+        assert pooled is not None, "the second tower projects"
         return TextAndFrames(torch.cat([output.states for output in outputs], -1), pooled)
 
     def encode_prompts(self, prompts: Sequence[str], *, negative: bool = False) -> TextAndFrames:
@@ -180,7 +174,7 @@ def _read(path: Path, weights: Weights) -> Parts:
     checkpoint = opened(path)
     for note in checkpoint.notes:
         logger.warning(note)
-    kinds: dict[str, Any] = {"text": CLIPTextModel, "text_2": CLIPTextModelWithProjection}
+    kinds: dict[str, Any] = {"text": ClipText, "text_2": ClipTextProjected}
     encoders = [module(checkpoint, part, partial(_encoder, kind), weights) for part, kind in kinds.items()]
     index = read_config(path / "model_index.json") if path.is_dir() else {}
     return Parts(
@@ -198,11 +192,13 @@ def _read(path: Path, weights: Weights) -> Parts:
 
 
 def _encoder(kind: Any, config: dict[str, Any]) -> nn.Module:
-    made: nn.Module = kind(CLIPTextConfig.from_dict(config))
+    made: nn.Module = kind(ClipTextConfig.read(config))
     return made
 
 
 def _tiny_parts(velocity: bool) -> Parts:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
     tokenizers = plain_tokenizer(), plain_tokenizer()
     tokenizers[1].pad_token = "!"
     widths, common = (32, 40), 24
@@ -234,6 +230,8 @@ def _tiny_parts(velocity: bool) -> Parts:
 
 
 def _tiny_half(width: int, common: int) -> VisionHalf:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
     seen = CLIPVisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=32,
         patch_size=8, projection_dim=common,
