@@ -20,6 +20,7 @@ from likewise.files import read_text
 
 if TYPE_CHECKING:
     from likewise.comparison.comparison import Comparison
+    from likewise.comparison.executing import Executor
 
 _NOTHING = (None, "", "not measured", "no training")
 """What the report's table says where there is no value."""
@@ -67,6 +68,10 @@ SampleSteps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, h
 Tune = Annotated[
     bool, typer.Option("--tune", help="Also look for each method's best settings, with equal effort.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=1, help="How many trainings at a time, a process each."),
+]
 
 
 @app.command()
@@ -89,6 +94,7 @@ def compare(
     hold_out: HoldOut = None,
     sample_steps: SampleSteps = None,
     tune: Tune = False,
+    workers: Workers = None,
     out: Out = None,
     show: Open = False,
     context: typer.Context = None,  # type: ignore[assignment]
@@ -125,7 +131,21 @@ def compare(
     announce(base)
     words = {"noun": noun, "token": token, "class_pictures": class_pictures}
     source = paths[0] if len(paths) == 1 else paths
-    perform(prepare(source, base=base, out=out, **words, **options), show)  # type: ignore[arg-type]
+    comparison = prepare(source, base=base, out=out, **words, **options)  # type: ignore[arg-type]
+    comparison.executor = _side_by_side(workers, comparison)
+    perform(comparison, show)
+
+
+def _side_by_side(workers: int | None, comparison: Comparison) -> Executor | None:
+    """A pool of so many processes; None where one training at a time is asked for."""
+    if workers is None or workers == 1:
+        return None
+    if comparison.device != "cpu":
+        why = f"trainings on {comparison.device} take turns, so leave it out"
+        raise typer.BadParameter(why, param_hint="--workers")
+    from likewise.comparison.pool import side_by_side
+
+    return side_by_side(workers)
 
 
 @app.command()

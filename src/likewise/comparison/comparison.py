@@ -79,6 +79,11 @@ class Comparison:
         """Every trial in order: what is not taught, then replicate by replicate."""
         return design.trials(self.conditions, self.protocol.replicates, len(self.folds))
 
+    @property
+    def device(self) -> str:
+        """Where the base is: `cpu`, `cuda`, `mps`."""
+        return self._base().device.type
+
     def pending(self) -> list[Trial]:
         """Those whose row is missing, failed or out of date, or whose pictures are gone."""
         rows = {row.trial: row for row in self._results.rows()}
