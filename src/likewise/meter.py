@@ -28,6 +28,8 @@ class Meter:
         self.device = device
         self.seconds = 0.0
         self.peak = 0
+        self.foreseen = 0
+        """The peak that was expected before the work began; 0 where nobody said."""
         self.before = 0
         self._process = psutil.Process()
         self._done = threading.Event()

@@ -61,6 +61,9 @@ def teach(
     class_pictures: ClassPictures = None,
     out: Out = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings from a TOML file.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it would take of memory, by part; teach nothing.")
+    ] = False,
     preview: Annotated[
         list[str] | None, typer.Option(metavar="PROMPT", help="Draw it now and then; {} is the concept.")
     ] = None,
@@ -99,7 +102,10 @@ def teach(
     way = planning.Way(method, planning.asked(method, recipe, settings), seeds)
     planning.check(subjects, way)  # what cannot work, such as a misspelt setting, must not wait for the base
     announce(base)
-    _perform(*run.plan(subjects, way, base=base, out=out, previews=preview or ()))
+    planned, loaded = run.plan(subjects, way, base=base, out=out, previews=preview or ())
+    if plan:
+        return _forecast(planned, loaded)
+    _perform(planned, loaded)
 
 
 def _further(text: str) -> tuple[list[Path], str, str | None, None]:
@@ -109,6 +115,27 @@ def _further(text: str) -> tuple[list[Path], str, str | None, None]:
     if not (folder and noun.strip()) or (colon and not token.strip()):
         raise typer.BadParameter(f"write FOLDER=NOUN or FOLDER=NOUN:TOKEN, not {text!r}", param_hint="--also")
     return [Path(folder)], noun, token or None, None
+
+
+def _forecast(run: Run, base: Base) -> None:
+    """What the run would have in memory at its peak, by part, beside what there is."""
+    from likewise import memory, methods
+    from likewise.stack import Stack
+
+    method = methods.get(run.method)
+    if not method.trains:
+        return terminal.say(f"{method.title} trains nothing, so it takes no memory beside the base")
+    parts = memory.foreseen(base, method, Stack(run.jobs))
+    rows = [(name, size_text(size)) for name, size in parts.items() if size]
+    whole = sum(parts.values())
+    terminal.table(("part", "memory"), [*rows, ("in all", size_text(whole))], right=("memory",))
+    here = parts[memory.HERE]
+    free = memory.available(base.device) + here
+    verdict = "fits" if whole <= free else "does not fit"
+    terminal.say(
+        f"this {verdict}: {size_text(free)} are there for it, with the {size_text(here)} that it has"
+    )
+    return None
 
 
 def announce(base: str) -> None:
