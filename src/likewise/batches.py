@@ -56,8 +56,13 @@ class Batches:
         prior: Sequence[Materials],
         texts: Mapping[str, int],
         pace: Callable[[Tensor], Tensor | None],
+        before: Sequence[int],
     ) -> None:
-        """`texts` numbers the encoded captions; empty where text is encoded at each step. `pace` answers to levels [n]."""
+        """`texts` numbers the encoded captions; empty where text is encoded at each step. `pace` answers to levels [n].
+
+        `before` are the steps that each job has done elsewhere: its draws go on from there.
+        """
+        self.before = before
         self.base, self.stack, self.own, self.prior = base, stack, own, prior
         self.texts, self.pace = texts, pace
         self._first, self._block = -1, list[list[Batch]]()
@@ -104,15 +109,16 @@ class Batches:
         mode = self.stack.recipes[0].prior
         found: list[list[Draw]] = [[] for _ in range(count)]
         for slot, (recipe, job) in enumerate(zip(self.stack.recipes, self.stack.jobs, strict=True)):
-            own = self.own[slot].draw(self.base, recipe, step, "own")
+            number = step + self.before[slot]
+            own = self.own[slot].draw(self.base, recipe, number, "own")
             prior = None
             if mode == "pictures":
-                prior = self.prior[slot].draw(self.base, recipe, step, "prior")
+                prior = self.prior[slot].draw(self.base, recipe, number, "prior")
             elif mode == "predicted":
                 prior = own.called(job.concept.class_prompt())
-            for number, batch in enumerate(found):
-                part = own.part(number, count)
-                batch.append(part.then(prior.part(number, count)) if prior else part)
+            for n, batch in enumerate(found):
+                part = own.part(n, count)
+                batch.append(part.then(prior.part(n, count)) if prior else part)
         return found
 
     def _weights(self, levels: Tensor) -> Tensor | None:

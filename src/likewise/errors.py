@@ -21,6 +21,8 @@ Anything else that reaches a user is a bug in likewise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Error(Exception):
     """What went wrong and where (`message`), and what to do about it (`hint`)."""
@@ -66,7 +68,11 @@ class CapacityError(Error):
 
 
 class TrainingError(Error):
-    """A training run that must stop."""
+    """A training run that must stop; `slots` are those of a stack that are at fault, where that is known."""
+
+    def __init__(self, message: str, hint: str | None = None, slots: Sequence[int] = ()) -> None:
+        super().__init__(message, hint)
+        self.slots = tuple(slots)
 
 
 class DrawingError(Error):

@@ -62,7 +62,7 @@ class SlotAdamW:
             [
                 {"params": row, "weight_decay": decay if group.decay else 0.0}
                 for group, slots in zip(self.groups, self._rows, strict=True)
-                for row, decay in zip(slots, decays, strict=True)
+                for row, decay in zip(slots, decays[group.own], strict=True)
             ],
             lr=0.0,
             betas=(0.9, 0.999),
@@ -103,6 +103,16 @@ class SlotAdamW:
             for (row,), slope in zip(slots, slopes, strict=True):
                 row.grad = slope
         self.optimizer.step()
+
+    def moments(self, number: int, n: int) -> tuple[Tensor, Tensor]:
+        """The moments [K, ...] of parameter `n` of group `number`."""
+        return self._moments["first"][number][n], self._moments["second"][number][n]
+
+    def begin_at(self, slot: int, steps: int) -> None:
+        """Let a slot go on as after so many steps."""
+        for group, slots in zip(self.groups, self._rows, strict=True):
+            for row in slots[slot - group.first] if slot in range(group.own.start, group.own.stop) else ():
+                self.optimizer.state[row]["step"].fill_(steps)
 
     def state(self) -> dict[str, Tensor]:
         """Moments and the step count, by group and position."""

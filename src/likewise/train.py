@@ -78,14 +78,16 @@ class Training:
         *,
         cache: Cache | None = None,
         class_pictures: Sequence[Sequence[Image.Image]] = (),
+        before: Sequence[int] = (),
     ) -> None:
+        """`before` are the steps that each job has done in another stack (`carried`); none where nothing is said."""
         cache = cache or Cache()
         self.base, self.adapter, self.stack = base, adapter, stack
         self.recipes = stack.recipes
         self.groups: list[Group] = list(adapter.groups())
         if not self.groups:
             raise TrainingError("there is nothing to train: this method acts only when it draws")
-        self.done = 0
+        self.done, self.before = 0, list(before) or [0] * len(stack)
         self.optimizer = optimizers.build(self.groups, self.recipes, adapter.stacked)
         self.parameters = [p for group in self.groups for p in group.parameters]
         self.average = [p.detach().clone() for p in self.parameters] if self.recipes[0].ema else []
@@ -100,7 +102,7 @@ class Training:
         self._texts, self._all = self._encode_all()
         self._prepared = Prepared(base, None if adapter.trains_text else self._all)
         texts = {} if adapter.trains_text else self._texts
-        self._batches_of = Batches(base, stack, self.own, self.prior, texts, self._prepared.pace)
+        self._batches_of = Batches(base, stack, self.own, self.prior, texts, self._prepared.pace, self.before)
         self._prior_weight = torch.tensor([r.prior_weight for r in self.recipes], device=base.device)
         self._limits = torch.tensor([r.clip or math.inf for r in self.recipes], device=base.device)
         self._unseen: list[tuple[int, list[Tensor], Tensor]] = []
@@ -108,10 +110,19 @@ class Training:
         adapter.before_steps()
 
     def __iter__(self) -> Iterator[Step]:
-        while self.done < self.stack.steps:
+        while self.done < self.steps:
             yield self._step()
         self.check()
         self._drop_gradients()
+
+    @property
+    def steps(self) -> int:
+        """Steps until every job is done."""
+        return max(self.left(slot) for slot in range(len(self.stack))) + self.done
+
+    def left(self, slot: int) -> int:
+        """Steps that a job has still to do."""
+        return max(0, self.recipes[slot].steps - self.before[slot] - self.done)
 
     @contextmanager
     def _recomputing(self) -> Iterator[None]:
@@ -157,13 +168,18 @@ class Training:
         """Let the average follow the weights; that of a job that is done stands still."""
         if not self.average:
             return
-        decay = average_decay(self.recipes[0].ema or 0.0, self.done + 1)
-        shares = [1 - decay if self.done < recipe.steps else 0.0 for recipe in self.recipes]
-        for shadow, parameter in zip(self.average, self.parameters, strict=True):
-            if len(set(shares)) == 1:
-                shadow.lerp_(parameter, shares[0])
+        ema = self.recipes[0].ema or 0.0
+        shares = [
+            1 - average_decay(ema, self.done + before + 1) if self.left(slot) else 0.0
+            for slot, before in enumerate(self.before)
+        ]
+        parameters = [(group, p) for group in self.groups for p in group.parameters]
+        for shadow, (group, parameter) in zip(self.average, parameters, strict=True):
+            own = shares[group.own]
+            if len(set(own)) == 1:
+                shadow.lerp_(parameter, own[0])
             else:
-                shadow.lerp_(parameter, to_slots(torch.tensor(shares), parameter))
+                shadow.lerp_(parameter, to_slots(torch.tensor(own), parameter))
 
     def _drop_gradients(self) -> None:
         for parameter in self.parameters:
@@ -180,17 +196,17 @@ class Training:
         for step, errors, norms in unseen:
             for batch, error in zip(self._batches_of.at(step), errors, strict=True):
                 self._refuse(error, batch, step + 1)
-            if not bool(torch.isfinite(norms).all()):
-                raise TrainingError(f"the gradient is not finite at step {step + 1}", _SLOWER)
+            bad = [slot for slot, norm in enumerate(norms.tolist()) if not math.isfinite(norm)]
+            if bad:
+                raise TrainingError(f"the gradient is not finite at step {step + 1}", _SLOWER, slots=bad)
 
-    @staticmethod
-    def _refuse(error: Tensor, batch: Batch, step: int) -> None:
+    def _refuse(self, error: Tensor, batch: Batch, step: int) -> None:
         """Raise `TrainingError` unless the rows' errors [B] are finite."""
-        bad = sorted(
-            {name for name, e in zip(batch.names, error.tolist(), strict=True) if not math.isfinite(e)}
-        )
+        bad = [row for row, e in enumerate(error.tolist()) if not math.isfinite(e)]
         if bad:
-            raise TrainingError(f"the loss of {', '.join(bad)} is not finite at step {step}", _SLOWER)
+            named = ", ".join(sorted({batch.names[row] for row in bad}))
+            slots = sorted({row * len(self.stack) // len(error) for row in bad})
+            raise TrainingError(f"the loss of {named} is not finite at step {step}", _SLOWER, slots=slots)
 
     @contextmanager
     def _seeded(self, batch: int = 0) -> Iterator[None]:
@@ -214,7 +230,7 @@ class Training:
         batch = self._batches()[0]
         with self._seeded(), self._prepared.answering(batch):
             # The last step has none after it: this is a look at what it left.
-            self._refuse(self._errors(batch), batch, min(self.done + 1, self.stack.steps))
+            self._refuse(self._errors(batch), batch, min(self.done + 1, self.steps))
 
     def _batches(self) -> list[Batch]:
         """The batches of the present step."""
@@ -285,19 +301,27 @@ class Training:
         if len(self.stack) == 1:
             norms = torch.stack(torch._foreach_norm(slopes)).norm().view(1)
         else:
-            norms = torch.stack([torch.linalg.vector_norm(slope, dim=1) for slope in slopes]).norm(dim=0)
+            squares = torch.zeros_like(self._limits)
+            for group, slope in zip(self.groups, slopes, strict=True):
+                squares[group.own] += slope.square().sum(1)
+            norms = squares.sqrt()
         if any(recipe.clip for recipe in self.recipes):
             factors = (self._limits / (norms + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_(
-                slopes, factors[0] if len(self.stack) == 1 else [factors[:, None]] * len(slopes)
-            )
+            if len(self.stack) == 1:
+                torch._foreach_mul_(slopes, factors[0])
+            else:
+                torch._foreach_mul_(slopes, [factors[group.own][:, None] for group in self.groups])
         return norms
 
     def _rates(self) -> dict[str, tuple[float, ...]]:
         """This step's rate of each group and slot: piecewise value x warm-up x schedule; 0 once a job is done."""
-        factors = [factor(recipe, self.done) for recipe in self.recipes]
+        steps = [self.done + before for before in self.before]
+        factors = [factor(recipe, step) for recipe, step in zip(self.recipes, steps, strict=True)]
         return {
-            group.name: tuple(rate.at(self.done) * f for rate, f in zip(group.rates, factors, strict=True))
+            group.name: tuple(
+                rate.at(step) * f
+                for rate, step, f in zip(group.rates, steps[group.own], factors[group.own], strict=True)
+            )
             for group in self.groups
         }
 

@@ -8,7 +8,7 @@ names and indices in its files. It is neither a network that outputs weights (Ha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -332,6 +332,10 @@ class Hypernetwork(Method[HypernetworkRecipe]):
         Choices("learning_rate", (0.25, 0.5, 1, 2, 4), times=True),
         Choices("steps", (0.5, 1, 2), times=True),
     )
+
+    def alike(self, recipe: HypernetworkRecipe) -> Hashable:
+        """The networks' form."""
+        return tuple(getattr(recipe, key) for key in SHAPE)
 
     def unsupported(self, base: Base) -> str | None:
         """A base must offer attention sites."""

@@ -7,7 +7,7 @@ Hu et al. 2021 (arXiv 2106.09685), brought to Stable Diffusion by cloneofsimo/lo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -267,6 +267,10 @@ class LoRA(Method[LoRARecipe]):
         Choices("rank", (4, 8, 16, 32)),
         Choices("steps", (0.5, 1, 2), times=True),
     )
+
+    def alike(self, recipe: LoRARecipe) -> Hashable:
+        """Targets, whether the towers learn, and dropout."""
+        return recipe.targets, recipe.text_rate is None, recipe.dropout
 
     def attach(self, base: Base, stack: Stack) -> LoRAAdapter:
         """Identity-initialised factors for every job; targets and text training must agree across jobs."""
