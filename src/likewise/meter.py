@@ -60,6 +60,20 @@ class Meter:
         self._watch.join()
         self.peak = max(self.peak, self._process.memory_info().rss, _high_water())
 
+    @property
+    def running(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start - self._left_out
+
+    @property
+    def highest(self) -> int:
+        """The peak so far, in bytes."""
+        if self.device.startswith("cuda"):
+            import torch
+
+            return int(torch.cuda.max_memory_allocated(self.device))
+        return max(self.peak, _high_water())
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave a stretch out of the seconds (not out of the peak)."""

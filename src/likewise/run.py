@@ -133,7 +133,7 @@ class Run:
         if base is None:
             base = self._load()
         fingerprint = base.fingerprint()
-        identity.keep(self.folder, self._described(fingerprint))
+        self.keep(fingerprint)
         with journal.ending(self.folder):
             yield Loaded(self.base, base.family, time.perf_counter() - began)
             result = yield from self._result(base, sampler or Sampler(), fingerprint)
@@ -171,7 +171,7 @@ class Run:
                 if any(prior.missing(job.recipe, job.concept) for job in stack.jobs):
                     with method.attach(base, stack) as tried:  # before minutes go into class pictures
                         memory.check(base, tried, stack, method.title)
-                class_pictures = [list(self._class_pictures(base, job)) for job in stack.jobs]
+                class_pictures = [list(self.class_pictures(base, job)) for job in stack.jobs]
                 adapter = held.enter_context(method.attach(base, stack))
                 if not adapter.groups():
                     yield Attached(method.name, 0, 0)
@@ -266,7 +266,7 @@ class Run:
             raise DrawingError(message, "lower learning_rate, or set precision=fp32") from None
         yield Sampled(step, str(folder))
 
-    def _class_pictures(self, base: Base, job: Job) -> Iterator[Any]:
+    def class_pictures(self, base: Base, job: Job) -> Iterator[Any]:
         """Pictures of the class noun, drawn once by the untouched base and kept in the cache; own ones count as well."""
         recipe, count = job.recipe, prior.missing(job.recipe, job.concept)
         if not isinstance(recipe, TrainingRecipe) or not count:
@@ -313,6 +313,10 @@ class Run:
                 where = f"say where it is now: {again} --base BASE"
                 raise BaseError(error.message, where) from None
             raise
+
+    def keep(self, fingerprint: str) -> None:
+        """Write the plan into the folder; `RunError` where that is another run's. `fingerprint` is the base's."""
+        identity.keep(self.folder, self._described(fingerprint))
 
     def _described(self, fingerprint: str) -> dict[str, Any]:
         """What run.toml holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +62,10 @@ def teach(
     class_pictures: ClassPictures = None,
     out: Out = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings from a TOML file.")] = None,
+    queue: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Teach the jobs of a TOML file, as many at once as go together."),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what it would take of memory, by part; teach nothing.")
     ] = False,
@@ -87,10 +92,15 @@ def teach(
       likewise teach photos/ --noun dog --method textual_inversion steps=1500
       likewise teach photos/ --noun dog --seeds 3
       likewise teach photos/ --noun dog --also cats/=cat
+      likewise teach --queue jobs.toml --out taught/
       likewise teach --resume latest
       likewise teach --more-steps 200 latest
     """
     paths, settings = split(pictures or [])
+    if queue is not None:
+        if paths or settings:
+            raise typer.BadParameter("the file says what is taught, and how", param_hint="--queue")
+        return _queued(queue, base, out)
     if resume is not None or more_steps is not None:
         given = context.get_parameter_source("base").name != "DEFAULT"  # type: ignore[union-attr]
         return _go_on(resume, more_steps, paths, settings, base if given else None)
@@ -117,11 +127,29 @@ def _further(text: str) -> tuple[list[Path], str, str | None, None]:
     return [Path(folder)], noun, token or None, None
 
 
+def _queued(file: Path, base: str, out: Path | None) -> None:
+    """Every job of the file that is not done in its folder."""
+    from likewise import families, queue
+    from likewise.cli.progress import follow_queue
+
+    entries = queue.read(file)
+    announce(base)
+    loaded = families.load(base)
+    folder = expand(out) if out else Path("runs") / expand(file).stem
+    failed = follow_queue(queue.teach(entries, loaded, folder), len(entries))
+    terminal.result(terminal.short(folder))
+    if failed:
+        raise typer.Exit(1)
+
+
 def _forecast(run: Run, base: Base) -> None:
     """What the run would have in memory at its peak, by part, beside what there is."""
     from likewise import memory, methods
     from likewise.stack import Stack
 
+    for folder in (run.folder, run.folder.parent):
+        with suppress(OSError):  # one that has something in it stays
+            folder.rmdir()
     method = methods.get(run.method)
     if not method.trains:
         return terminal.say(f"{method.title} trains nothing, so it takes no memory beside the base")
