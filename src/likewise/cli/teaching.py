@@ -45,6 +45,13 @@ Also = Annotated[
     list[str] | None,
     typer.Option(metavar="FOLDER=NOUN[:TOKEN]", help="Teach this as well, in one batch. May be repeated."),
 ]
+Queue = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Teach the jobs of a TOML file, as many at once as go together."),
+]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Say what it would take of memory, by part; teach nothing.")
+]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where everything goes; else a new folder.")]
 
 
@@ -62,13 +69,8 @@ def teach(
     class_pictures: ClassPictures = None,
     out: Out = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings from a TOML file.")] = None,
-    queue: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Teach the jobs of a TOML file, as many at once as go together."),
-    ] = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Say what it would take of memory, by part; teach nothing.")
-    ] = False,
+    queue: Queue = None,
+    plan: Plan = False,
     preview: Annotated[
         list[str] | None, typer.Option(metavar="PROMPT", help="Draw it now and then; {} is the concept.")
     ] = None,
@@ -98,9 +100,7 @@ def teach(
     """
     paths, settings = split(pictures or [])
     if queue is not None:
-        if paths or settings:
-            raise typer.BadParameter("the file says what is taught, and how", param_hint="--queue")
-        return _queued(queue, base, out)
+        return _queued(queue, [*paths, *settings], base, out)
     if resume is not None or more_steps is not None:
         given = context.get_parameter_source("base").name != "DEFAULT"  # type: ignore[union-attr]
         return _go_on(resume, more_steps, paths, settings, base if given else None)
@@ -112,10 +112,8 @@ def teach(
     way = planning.Way(method, planning.asked(method, recipe, settings), seeds)
     planning.check(subjects, way)  # what cannot work, such as a misspelt setting, must not wait for the base
     announce(base)
-    planned, loaded = run.plan(subjects, way, base=base, out=out, previews=preview or ())
-    if plan:
-        return _forecast(planned, loaded)
-    _perform(planned, loaded)
+    planned = run.plan(subjects, way, base=base, out=out, previews=preview or ())
+    return _forecast(*planned) if plan else _perform(*planned)
 
 
 def _further(text: str) -> tuple[list[Path], str, str | None, None]:
@@ -127,8 +125,10 @@ def _further(text: str) -> tuple[list[Path], str, str | None, None]:
     return [Path(folder)], noun, token or None, None
 
 
-def _queued(file: Path, base: str, out: Path | None) -> None:
-    """Every job of the file that is not done in its folder."""
+def _queued(file: Path, beside: Sequence[object], base: str, out: Path | None) -> None:
+    """Every job of the file that is not done in its folder; nothing may be said `beside` it."""
+    if beside:
+        raise typer.BadParameter("the file says what is taught, and how", param_hint="--queue")
     from likewise import families, queue
     from likewise.cli.progress import follow_queue
 

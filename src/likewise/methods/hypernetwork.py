@@ -284,14 +284,11 @@ def _prefix(width: int, part: Part) -> str:
 
 
 def _check_equal(recipes: Sequence[HypernetworkRecipe]) -> None:
-    for recipe in recipes[1:]:
-        for key in SHAPE:
-            one, other = getattr(recipes[0], key), getattr(recipe, key)
-            if one != other:
-                raise RecipeError(
-                    f"hypernetworks in one stack must share {key}: {one!r} and {other!r}",
-                    "teach them in separate stacks",
-                )
+    for key in SHAPE:
+        one, *others = (getattr(recipe, key) for recipe in recipes)
+        if other := [value for value in others if value != one]:
+            said = f"hypernetworks in one stack must share {key}: {one!r} and {other[0]!r}"
+            raise RecipeError(said, "teach them in separate stacks")
 
 
 def _widths(base: Base, sizes: Literal["cross", "all"] | tuple[int, ...]) -> set[int]:
