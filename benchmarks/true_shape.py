@@ -3,7 +3,7 @@
 The model is random, in half precision (2 GB), and made by diffusers' own classes: miniatures hide what a whole model costs.
 Each method takes two steps at 64 pixels in a process of its own, its class pictures, checks and file included. `peak` is
 the most of the process that was ever resident (`VmHWM`), `own` the most of it that was no file (`RssAnon`), looked at every
-5 ms.
+5 ms. `foreseen` is what the run expected before its first step, which `teach --plan` prints by part.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CASES: dict[str, list[str]] = {
     "dreambooth, prior pictures": ["--method", "dreambooth", "prior=pictures", "prior_count=2"],
     "dreambooth, prior predicted": ["--method", "dreambooth", "prior=predicted"],
 }
-EMPTY = dict.fromkeys(("seconds", "peak GB", "own GB", "file MB", "note"))
+EMPTY = dict.fromkeys(("seconds", "peak GB", "own GB", "foreseen GB", "file MB", "note"))
 NEEDED = 16 * GB
 """Memory that must be free before the largest case is tried."""
 MAKE = """
@@ -89,6 +89,7 @@ def measure(words: list[str], base: Path | str, out: Path, settings: list[str]) 
         "seconds": round(seconds, 1),
         "peak GB": round(peak / GB, 2),
         "own GB": round(own / GB, 2),
+        "foreseen GB": round(result["foreseen_bytes"] / GB, 2),
         "file MB": round(result["bytes"] / 1e6, 3),
     }
 

@@ -24,6 +24,23 @@ def network() -> nn.Module:
     )
 
 
+def test_autocast_keeps_no_converted_copy_for_the_gradient_either() -> None:
+    narrow = keep_narrow(network().half()).requires_grad_(False)
+    wide = copy.deepcopy(network().half()).float().requires_grad_(False)
+    kept: list[torch.Tensor] = []
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    shapes = {tuple(p.shape) for p in narrow.parameters() if p.dtype == torch.float16}
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+            answer = narrow(x)
+        assert not [t for t in kept if tuple(t.shape) in shapes and t.dtype != torch.float16]
+        assert torch.equal(answer, wide(x))
+    found = torch.autograd.grad(answer.float().square().sum(), x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        right = torch.autograd.grad(wide(x).float().square().sum(), x)[0]
+    torch.testing.assert_close(found, right, rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("dtype", NARROW)
 def test_answers_and_gradients_are_those_of_a_float32_copy(dtype: torch.dtype) -> None:
     narrow = network().to(dtype)

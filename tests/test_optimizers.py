@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from likewise import methods, optimizers
 from likewise.cache import Cache
@@ -47,7 +48,8 @@ def step(built: optimizers.SlotAdamW | optimizers.ForeignOptimizer, number: int,
         slots = one.parameters[0].shape[0]
         for parameter, gradient in zip(one.parameters, gradients(number, slots), strict=True):
             parameter.grad = gradient
-    built.step({one.name: torch.tensor(rates) for one in built.groups})
+    built.gradients()
+    built.step({one.name: rates for one in built.groups})
 
 
 @pytest.mark.parametrize("decay", [True, False])
@@ -122,7 +124,8 @@ def test_prodigy_finds_a_rate(tmp_path: Path) -> None:
     goal = torch.linspace(-1, 1, 8)
     for _ in range(100):
         value.grad = 2 * (value.detach() - goal)
-        built.step({"all": torch.tensor([1.0])})
+        built.gradients()
+        built.step({"all": [1.0]})
     assert built.optimizer.param_groups[0]["d"] > 1e-3
     assert float((value - goal).norm().detach()) < 0.5 * float(goal.norm())
 
@@ -172,20 +175,51 @@ def test_others_take_one_job(tmp_path: Path) -> None:
         Stack(stack([concept(tmp_path)], [job]).jobs * 2)
 
 
-@pytest.mark.parametrize("piece", [1, 7, 64, 1000])
-def test_pieces_change_no_number(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tensors that are cut along their first dimension, several to a piece, and scalars, against whole ones."""
-    found = []
-    for size in (1 << 30, piece):
-        monkeypatch.setattr(optimizers, "PIECE", size)
-        random = torch.Generator().manual_seed(0)
-        shapes = [(5, 4, 3), (70,), (3, 2), (1,), (), (0, 3)]
-        parameters = [torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in shapes]
-        one = Group("all", tuple(parameters), (Rate.parse(0.1),))
-        built = optimizers.build([one], [recipe()], stacked=False)
-        for _ in range(3):
-            for parameter in parameters:
-                parameter.grad = torch.randn(parameter.shape, generator=random)
-            built.step({"all": torch.tensor([0.1])})
-        found.append([p.detach().clone() for p in parameters] + list(built.state().values()))
-    assert all(torch.allclose(one, two, rtol=1e-6, atol=1e-7) for one, two in zip(*found, strict=True))
+def test_unstacked_tensors_are_updated_as_torch_does_it() -> None:
+    """Tensors of every form, among them one that nothing reached."""
+    shapes = [(5, 4, 3), (70,), (3, 2), (1,), ()]
+    random = torch.Generator().manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape, generator=random)) for shape in shapes]
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    built = optimizers.build([group(ours, 0.1)], [recipe()], stacked=False)
+    oracle = torch.optim.AdamW(theirs, lr=0.1, weight_decay=0.02, foreach=False)
+    for _ in range(3):
+        for one, two in list(zip(ours, theirs, strict=True))[1:]:
+            one.grad = torch.randn(one.shape, generator=random)
+            two.grad = one.grad.clone()
+        assert len(built.gradients()) == len(shapes) - 1
+        built.step({"all": [0.1]})
+        oracle.step()
+    for one, two in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, two, rtol=1e-5, atol=1e-7)
+
+
+def test_a_state_that_is_taken_back_goes_on_bit_for_bit_and_is_named_by_parameter() -> None:
+    """As runs that were begun by earlier versions have it on the disk."""
+    values = parameters(slots=2)
+    built = optimizers.build([group(values, 0.1, 0.2)], [recipe(), recipe()], stacked=True)
+    for number in range(3):
+        step(built, number, [0.1, 0.2])
+    saved = {name: value.clone() for name, value in built.state().items()}
+    wanted = {
+        f"all.{n}.{name}": (2, *shape) for n, shape in enumerate(SHAPES) for name in ("first", "second")
+    }
+    assert {name: tuple(value.shape) for name, value in saved.items()} == {"step": ()} | wanted
+    copies = [nn.Parameter(value.detach().clone()) for value in values]
+    again = optimizers.build([group(copies, 0.1, 0.2)], [recipe(), recipe()], stacked=True)
+    again.load(saved)
+    for number in range(3, 6):
+        step(built, number, [0.1, 0.2])
+        step(again, number, [0.1, 0.2])
+    assert all(torch.equal(one, two) for one, two in zip(values, copies, strict=True))
+
+
+def test_the_update_takes_no_memory_beside_what_it_updates() -> None:
+    """What was computed on the way once doubled the optimizer's share of a whole model."""
+    ours = [nn.Parameter(torch.randn(1000, 50)) for _ in range(3)]
+    built = optimizers.build([group(ours, 0.1)], [recipe()], stacked=False)
+    for parameter in ours:
+        parameter.grad = torch.randn_like(parameter)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        built.step({"all": [0.1]})
+    assert sum(max(0, event.self_cpu_memory_usage) for event in seen.events()) < 4 * 50_000

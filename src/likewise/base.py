@@ -39,8 +39,11 @@ MOST_STEPS = 1000
 class Conditioning(Protocol):
     """What the backbone is given from prompts. Only its family looks inside."""
 
-    def pick(self, rows: Sequence[int]) -> Self:
-        """The conditioning of these rows, in this order; a row may be named twice."""
+    def __len__(self) -> int:
+        """Rows."""
+
+    def pick(self, rows: Sequence[int] | Tensor) -> Self:
+        """The conditioning of these rows, in this order; a row may be named twice. A tensor of rows waits for nothing."""
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
@@ -165,6 +168,18 @@ class Base(ABC):
     @abstractmethod
     def components(self) -> Mapping[str, nn.Module]:
         """Every module with weights by its canonical name: `backbone`, `text`, `vae`, ..."""
+
+    def of_prompts(self, given: Conditioning) -> Mapping[nn.Module, Tensor]:
+        """Layers of the backbone that see the prompt alone, and what they answer, hooks aside: [B, ..., features]."""
+        return {}
+
+    def of_levels(self, levels: Tensor) -> Mapping[nn.Module, Tensor]:
+        """Layers of the backbone that see the noise level alone, and their answers to `levels` [B]: [B, features]."""
+        return {}
+
+    def sharing(self, paths: Sequence[str]) -> Sequence[Sequence[str]]:
+        """`paths` of layers in groups, in order: those of one group read the very same tensor, one after the other."""
+        return [[path] for path in paths]
 
     @property
     def device(self) -> torch.device:

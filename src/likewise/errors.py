@@ -21,6 +21,7 @@ Anything else that reaches a user is a bug in likewise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 
@@ -78,7 +79,11 @@ class CapacityError(Error):
 
 
 class TrainingError(Error):
-    """A training run that must stop."""
+    """A training run that must stop; `slots` are those of a stack that are at fault, where that is known."""
+
+    def __init__(self, message: str, hint: str | None = None, slots: Sequence[int] = ()) -> None:
+        super().__init__(message, hint)
+        self.slots = tuple(slots)
 
 
 class DrawingError(Error):

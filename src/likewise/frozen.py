@@ -40,18 +40,23 @@ def keep_narrow(module: nn.Module) -> nn.Module:
 
 
 def _as_usual(layer: Any, x: Tensor) -> bool:
-    """Whether nothing has to be widened: autocast chooses the precision, or the weight is wide or learns."""
-    return (
-        layer.weight.dtype not in NARROW
-        or layer.weight.requires_grad
-        or torch.is_autocast_enabled(x.device.type)
-    )
+    """Whether nothing has to be converted: the weight is wide, learns, or is of the type that is computed in."""
+    return layer.weight.dtype not in NARROW or layer.weight.requires_grad or layer.weight.dtype == _type(x)
+
+
+def _type(x: Tensor) -> torch.dtype:
+    """What is computed in: autocast's choice, else the input's own type.
+
+    Where autocast converted the weights itself, every converted one would be kept for the gradient: a second model.
+    """
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
     if _as_usual(layer, x):
         return F.linear(x, layer.weight, layer.bias)
-    found: Tensor = _Linear.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
+    found: Tensor = _Linear.apply(x.to(_type(x)), layer.weight, layer.bias)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -59,7 +64,7 @@ def _convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
     if _as_usual(layer, x):
         return nn.Conv2d.forward(layer, x)
     found: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
-        x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
+        x.to(_type(x)), layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
     )
     return found
 
@@ -81,7 +86,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         context.save_for_backward(weight)
-        return F.linear(x, weight.to(x.dtype), bias)
+        return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
     @staticmethod
     def backward(context: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
@@ -96,7 +101,7 @@ class _Convolution(torch.autograd.Function):
     def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         context.save_for_backward(weight)
         context.shape, context.how = x.shape, how
-        return F.conv2d(x, weight.to(x.dtype), bias, *how)
+        return F.conv2d(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), *how)
 
     @staticmethod
     def backward(context: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:

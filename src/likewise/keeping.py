@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import likewise
 from likewise import formats, methods
@@ -13,8 +14,10 @@ from likewise.base import Base
 from likewise.errors import FormatError
 from likewise.events import Event, Saved, Warned
 from likewise.formats import Saving
-from likewise.method import Adapter
 from likewise.stack import Stack
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEPT = {"fp16": Saving("float16"), "fp32": Saving("float32")}
 STEPS = "steps"
@@ -33,8 +36,15 @@ class Facts:
     notes: Mapping[str, str]
 
 
+class Slots(Protocol):
+    """What can be asked for one slot's tensors: an adapter, or a part of one."""
+
+    def shared(self, slot: int) -> Mapping[str, Tensor]:
+        """The slot's tensors, for who is done with them before the next step."""
+
+
 def keep(
-    base: Base, adapter: Adapter, stack: Stack, facts: Facts, folder: Path
+    base: Base, adapter: Slots, stack: Stack, facts: Facts, folder: Path
 ) -> Generator[Event, None, list[Path]]:
     """Write a file for every job into `folder`; yields events and returns the paths.
 

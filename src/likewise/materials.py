@@ -55,6 +55,19 @@ class Draw:
         tensors = (self.clean[rows], self.noise[rows], self.levels[rows], self.frames[rows])
         return Draw(*tensors, self.captions[rows], self.names[rows])
 
+    def called(self, caption: str) -> Draw:
+        """The same rows, each with this caption."""
+        return replace(self, captions=[caption] * len(self.names))
+
+    def then(self, other: Draw) -> Draw:
+        """`other`'s rows behind these."""
+        clean, noise, levels, frames = (
+            torch.cat([getattr(self, name), getattr(other, name)])
+            for name in ("clean", "noise", "levels", "frames")
+        )
+        captions, names = self.captions + other.captions, self.names + other.names
+        return Draw(clean, noise, levels, frames, captions, names)
+
 
 @dataclass(frozen=True)
 class Materials:

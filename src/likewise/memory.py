@@ -19,9 +19,11 @@ import psutil
 import torch
 from torch import Tensor
 
-from likewise.base import Base
+from likewise.base import Base, arithmetic
 from likewise.errors import CapacityError, UnsupportedError
-from likewise.method import Adapter
+from likewise.frozen import NARROW
+from likewise.method import Adapter, Method
+from likewise.prepared import ready_size
 from likewise.recipe import TrainingRecipe
 from likewise.stack import Stack
 
@@ -32,6 +34,7 @@ STATES: Mapping[str, float] = {
 """What an optimizer remembers of a weight, in weights. Adafactor is counted by itself."""
 BACKWARD = 1.1
 """The gradients of activations, of which only a few live at a time, on top of what was kept for them."""
+HERE, READY = "the program and the base", "layers that are ready"
 SMALL = 8
 """Latent positions along a side of the picture that is measured; divisible by every family's number of halvings."""
 
@@ -39,13 +42,16 @@ Parts = dict[str, float]
 Change = tuple[str, Callable[[Parts], Parts]]
 
 
-def check(base: Base, adapter: Adapter, stack: Stack, title: str) -> None:
-    """Raise `CapacityError` where what training needs is more than what is free, saying what would fit."""
+def check(base: Base, adapter: Adapter, stack: Stack, title: str) -> Parts:
+    """Raise `CapacityError` where what training needs is more than what is free, saying what would fit.
+
+    Returns what it needs, with what is in memory already: the peak that is foreseen, part by part.
+    """
     needed = parts(base, adapter, stack)
     release()
     free = available(base.device) + adapter.spare
     if sum(needed.values()) <= free:
-        return
+        return {HERE: occupied(base.device) - adapter.spare, **needed}
     told = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in needed.items() if size >= 5e7)
     raise CapacityError(
         f"{title} needs about {sum(needed.values()) / 1e9:.1f} GB more memory on {base.name}, and "
@@ -54,6 +60,18 @@ def check(base: Base, adapter: Adapter, stack: Stack, title: str) -> None:
             [*_fewer(base, adapter, stack, needed, free), *_changes(base, adapter, stack)], needed, free
         ),
     )
+
+
+def foreseen(base: Base, method: Method[Any], stack: Stack) -> Parts:
+    """What a training will have in memory at its peak, part by part, in bytes; nothing is trained and nothing refused."""
+    precision, base.precision = base.precision, arithmetic(base.device, stack.recipes[0].precision)
+    try:
+        with method.attach(base, stack) as adapter:
+            needed = parts(base, adapter, stack)
+            release()
+            return {HERE: occupied(base.device) - adapter.spare, **needed}
+    finally:
+        base.precision = precision
 
 
 def parts(base: Base, adapter: Adapter, stack: Stack) -> Parts:
@@ -66,8 +84,15 @@ def parts(base: Base, adapter: Adapter, stack: Stack) -> Parts:
         "gradients": weights,
         "the optimizer": _remembered(adapter, recipe.optimizer),
         "the average": weights if recipe.ema else 0.0,
+        READY: float(ready_size(base) + _widened(base)),
         "activations": BACKWARD * kept,
     }
+
+
+def _widened(base: Base) -> int:
+    """Bytes of the largest weight of the backbone that is kept narrow, widened to compute with, there and back."""
+    narrow = [p.numel() for p in base.backbone.parameters() if p.dtype in NARROW and not p.requires_grad]
+    return 2 * 4 * max(narrow, default=0)
 
 
 def activations(base: Base, stack: Stack) -> tuple[float, float]:
@@ -111,6 +136,13 @@ def release() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library, which does as it likes
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def occupied(device: torch.device) -> float:
+    """Bytes that this process has now: on the GPU, or of the machine, files that are mapped included."""
+    if device.type == "cuda":
+        return float(torch.cuda.memory_allocated(device))
+    return float(psutil.Process().memory_info().rss)
 
 
 def available(device: torch.device) -> float:
@@ -181,7 +213,8 @@ def _fewer(base: Base, adapter: Adapter, stack: Stack, needed: Parts, free: floa
     def left(jobs: int) -> Parts:
         share = jobs / count
         kept = max(fixed + share * (growing - weights), share * growing / 2)  # as in `parts`
-        return {name: size * share for name, size in needed.items()} | {"activations": BACKWARD * kept}
+        scaled = {name: size * share for name, size in needed.items()}
+        return scaled | {READY: needed[READY], "activations": BACKWARD * kept}
 
     if count > 1:
         fit = next((jobs for jobs in range(count - 1, 1, -1) if sum(left(jobs).values()) <= free), 1)

@@ -28,6 +28,8 @@ class Meter:
         self.device = device
         self.seconds = 0.0
         self.peak = 0
+        self.foreseen = 0
+        """The peak that was expected before the work began; 0 where nobody said."""
         self.before = 0
         self._process = psutil.Process()
         self._done = threading.Event()
@@ -57,6 +59,20 @@ class Meter:
         self._done.set()
         self._watch.join()
         self.peak = max(self.peak, self._process.memory_info().rss, _high_water())
+
+    @property
+    def running(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start - self._left_out
+
+    @property
+    def highest(self) -> int:
+        """The peak so far, in bytes."""
+        if self.device.startswith("cuda"):
+            import torch
+
+            return int(torch.cuda.max_memory_allocated(self.device))
+        return max(self.peak, _high_water())
 
     @contextmanager
     def paused(self) -> Iterator[None]:

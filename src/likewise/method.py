@@ -7,7 +7,7 @@ A method (one file in `methods/`) says what to attach, what of it trains, and ho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Self, TypeVar
@@ -35,6 +35,13 @@ class Group:
     """One per slot."""
     decay: bool = True
     """Whether the recipe's weight decay applies."""
+    first: int = 0
+    """The slot of the stack that the parameters' first belongs to."""
+
+    @property
+    def own(self) -> slice:
+        """Its slots of the stack."""
+        return slice(self.first, self.first + len(self.rates))
 
 
 class Adapter(ABC):
@@ -142,6 +149,10 @@ class Method(ABC, Generic[R]):
     def unsupported(self, base: Base) -> str | None:
         """Why this base cannot be taught this way, as a sentence; None where it can."""
         return None
+
+    def alike(self, recipe: R) -> Hashable:
+        """What jobs of one stack must agree in, beside what every method's must. Equal values go together."""
+        return ()
 
     @abstractmethod
     def attach(self, base: Base, stack: Stack) -> Adapter:

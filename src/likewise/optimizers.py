@@ -1,103 +1,140 @@
-"""Optimizers: AdamW with a learning rate per slot, and the door to everybody else's for single jobs."""
+"""Optimizers: AdamW with a learning rate per slot, and the door to everybody else's for single jobs.
+
+Rates are numbers of this side, not of the device, so that a step waits for nothing.
+"""
 
 from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from likewise.errors import RecipeError
 from likewise.method import Group
 from likewise.recipe import TrainingRecipe
-from likewise.stack import to_slots
+
+
+class Flat:
+    """Stacked parameters [K, ...] side by side in one buffer [K, n], to which their storage moves.
+
+    One operator then does for all of them what would take one for each: hundreds, in a LoRA.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self._sizes = [p[0].numel() for p in self.parameters]
+        self.values = torch.cat([p.detach().flatten(1) for p in self.parameters], 1)
+        for parameter, view in zip(self.parameters, self.views(self.values), strict=True):
+            parameter.data = view
+
+    def views(self, buffer: Tensor) -> list[Tensor]:
+        """Parts of `buffer` [K, n] in the parameters' shapes."""
+        parts = buffer.split(self._sizes, 1)
+        return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
+
+    def gather(self) -> Tensor:
+        """The parameters' gradients [K, n]; 0 where there is none."""
+        found = (torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters)
+        return torch.cat([slope.flatten(1) for slope in found], 1)
 
 
 class SlotAdamW:
     """AdamW (Loshchilov & Hutter 2019) over stacked parameters [K, ...], each slot with its own rate and decay.
 
-    A slot whose rate is 0 stands perfectly still. Unstacked parameters are the case of one slot.
+    The arithmetic is torch's fused AdamW, which updates in place and takes no memory on the way. It is given one row of
+    numbers for each slot; unstacked parameters are given as they are. A slot whose rate is 0 stands perfectly still.
     """
 
-    def __init__(self, groups: Sequence[Group], decay: Tensor, stacked: bool) -> None:
-        self.betas, self.eps = (0.9, 0.999), 1e-8
-        self.groups, self.decay, self.stacked = list(groups), decay, stacked
-        self.step_count = 0
-        self.first = [[torch.zeros_like(p) for p in g.parameters] for g in self.groups]
-        self.second = [[torch.zeros_like(p) for p in g.parameters] for g in self.groups]
+    def __init__(self, groups: Sequence[Group], decays: Sequence[float], stacked: bool) -> None:
+        self.groups, self.step_count = list(groups), 0
+        self._flats = [Flat(group.parameters) for group in self.groups] if stacked else []
+        self._slopes: list[Tensor] = []
+        """The gradients of each flat group, [K, n]; kept, so that they stay in one place."""
+        values = [flat.values for flat in self._flats]
+        rows = [[[nn.Parameter(row)] for row in all_of_them] for all_of_them in values]
+        self._rows = rows or [[list(group.parameters)] for group in self.groups]
+        """By group and slot: what torch's optimizer has as parameters."""
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": row, "weight_decay": decay if group.decay else 0.0}
+                for group, slots in zip(self.groups, self._rows, strict=True)
+                for row, decay in zip(slots, decays[group.own], strict=True)
+            ],
+            lr=0.0,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            fused=True,
+        )
+        self._moments = {name: self._begun(name) for name in ("first", "second")}
+        for state in self.optimizer.state.values():
+            state["step"] = torch.zeros((), device=groups[0].parameters[0].device)
+
+    def _begun(self, name: str) -> list[list[Tensor]]:
+        """Moments of 0 by group and position. torch makes its own at the first step; here they are wanted before."""
+        found = []
+        for n, slots in enumerate(self._rows):
+            flat = torch.zeros_like(self._flats[n].values) if self._flats else None
+            whole = [torch.zeros_like(p) for p in slots[0]] if flat is None else list(flat)
+            for parameter, moment in zip((p for row in slots for p in row), whole, strict=True):
+                self.optimizer.state[parameter][_THEIRS[name]] = moment
+            found.append(whole if flat is None else self._flats[n].views(flat))
+        return found
+
+    def gradients(self) -> list[Tensor]:
+        """What `step` goes by: [K, n] for each group that is stacked, else the tensors' own. To scale them is to clip."""
+        if not self._flats:
+            every = (p.grad for group in self.groups for p in group.parameters)
+            return [slope for slope in every if slope is not None]
+        self._slopes = [flat.gather() for flat in self._flats]
+        return self._slopes
 
     @torch.no_grad()
-    def step(self, rates: Mapping[str, Tensor]) -> None:
-        """One update with the groups' current rates [K]."""
+    def step(self, rates: Mapping[str, Sequence[float]]) -> None:
+        """One update with the groups' current rates, one for each slot, and what `gradients` gave last."""
         self.step_count += 1
-        one, two = (1 - beta**self.step_count for beta in self.betas)
-        for group, first, second in zip(self.groups, self.first, self.second, strict=True):
-            rate = rates[group.name]
-            keep = 1 - rate * self.decay if group.decay else torch.ones_like(rate)
-            rows = [
-                (p, p.grad, m, v)
-                for p, m, v in zip(group.parameters, first, second, strict=True)
-                if p.grad is not None
-            ]
-            for piece in _pieces(rows, whole=self.stacked):
-                parameters, gradients, means, squares = (list(column) for column in zip(*piece, strict=True))
-                torch._foreach_lerp_(means, gradients, 1 - self.betas[0])
-                torch._foreach_mul_(squares, self.betas[1])
-                torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.betas[1])
-                update = torch._foreach_sqrt(squares)
-                torch._foreach_div_(update, two**0.5)
-                torch._foreach_add_(update, self.eps)
-                update = torch._foreach_div(means, update)
-                if self.stacked and len(rate) > 1:
-                    torch._foreach_mul_(parameters, [to_slots(keep, p) for p in parameters])
-                    torch._foreach_mul_(update, [to_slots(rate / one, p) for p in parameters])
-                    torch._foreach_sub_(parameters, update)
-                else:
-                    torch._foreach_mul_(parameters, float(keep[0]))
-                    torch._foreach_add_(parameters, update, alpha=-float(rate[0]) / one)
+        every = [rate for group in self.groups for rate in rates[group.name]]
+        for theirs, rate in zip(self.optimizer.param_groups, every, strict=True):
+            theirs["lr"] = rate
+        for slots, slopes in zip(self._rows, self._slopes, strict=False):
+            for (row,), slope in zip(slots, slopes, strict=True):
+                row.grad = slope
+        self.optimizer.step()
+
+    def moments(self, number: int, n: int) -> tuple[Tensor, Tensor]:
+        """The moments [K, ...] of parameter `n` of group `number`."""
+        return self._moments["first"][number][n], self._moments["second"][number][n]
+
+    def begin_at(self, slot: int, steps: int) -> None:
+        """Let a slot go on as after so many steps."""
+        for group, slots in zip(self.groups, self._rows, strict=True):
+            for row in slots[slot - group.first] if slot in range(group.own.start, group.own.stop) else ():
+                self.optimizer.state[row]["step"].fill_(steps)
 
     def state(self) -> dict[str, Tensor]:
         """Moments and the step count, by group and position."""
         found = {"step": torch.tensor(self.step_count)}
-        for group, first, second in zip(self.groups, self.first, self.second, strict=True):
-            for n, (m, v) in enumerate(zip(first, second, strict=True)):
-                found[f"{group.name}.{n}.first"], found[f"{group.name}.{n}.second"] = m, v
+        for number, group in enumerate(self.groups):
+            for n in range(len(group.parameters)):
+                for name, moments in self._moments.items():
+                    found[f"{group.name}.{n}.{name}"] = moments[number][n]
         return found
 
     def load(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
         """Take a `state` back, whose names begin with `prefix`."""
         self.step_count = int(tensors[f"{prefix}step"])
-        for group, first, second in zip(self.groups, self.first, self.second, strict=True):
-            for n, (m, v) in enumerate(zip(first, second, strict=True)):
-                m.copy_(tensors[f"{prefix}{group.name}.{n}.first"])
-                v.copy_(tensors[f"{prefix}{group.name}.{n}.second"])
+        for name, moment in self.state().items():
+            if name != "step":
+                moment.copy_(tensors[f"{prefix}{name}"])
+        for state in self.optimizer.state.values():
+            state["step"].fill_(self.step_count)
 
 
-Row = tuple[Tensor, ...]
-"""A parameter, its gradient and its two moments, or the same rows of each."""
-PIECE = 1 << 22
-"""Numbers that are updated at a time: what is computed on the way takes no more memory than they do, twice."""
-
-
-def _pieces(rows: Iterable[Row], whole: bool) -> Iterator[list[Row]]:
-    """`rows` in lists of about `PIECE` numbers; larger tensors are cut along their first dimension, unless left `whole`."""
-    piece: list[Row] = []
-    room = PIECE
-    for row in rows:
-        length = len(row[0]) if row[0].ndim else 1
-        cut = length if whole or not row[0].numel() else max(1, PIECE * length // row[0].numel())
-        parts = [row] if cut >= length else zip(*(tensor.split(cut) for tensor in row), strict=True)
-        for part in parts:
-            if piece and part[0].numel() > room:
-                yield piece
-                piece, room = [], PIECE
-            piece.append(part)
-            room -= part[0].numel()
-    if piece:
-        yield piece
+_THEIRS = {"first": "exp_avg", "second": "exp_avg_sq"}
+"""What torch calls the moments."""
 
 
 class ForeignOptimizer:
@@ -106,10 +143,15 @@ class ForeignOptimizer:
     def __init__(self, groups: Sequence[Group], optimizer: torch.optim.Optimizer) -> None:
         self.groups, self.optimizer = list(groups), optimizer
 
-    def step(self, rates: Mapping[str, Tensor]) -> None:
+    def gradients(self) -> list[Tensor]:
+        """The parameters' own, which `step` goes by."""
+        every = (p.grad for group in self.groups for p in group.parameters)
+        return [slope for slope in every if slope is not None]
+
+    def step(self, rates: Mapping[str, Sequence[float]]) -> None:
         """One update; the rate of each group is set first."""
         for group, theirs in zip(self.groups, self.optimizer.param_groups, strict=True):
-            theirs["lr"] = float(rates[group.name][0])
+            theirs["lr"] = rates[group.name][0]
         self.optimizer.step()
 
     def state(self) -> dict[str, Tensor]:
@@ -150,7 +192,7 @@ def build(
     first = recipes[0]
     device = groups[0].parameters[0].device
     if first.optimizer == "adamw":
-        return SlotAdamW(groups, torch.tensor([r.weight_decay for r in recipes], device=device), stacked)
+        return SlotAdamW(groups, [r.weight_decay for r in recipes], stacked)
     kind = _foreign(first.optimizer, groups, device)
     # Rates are set before each step. Prodigy refuses to be made with a rate of 0, which a warm-up may begin with.
     settings = [

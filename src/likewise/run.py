@@ -15,8 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import psutil
-
 from likewise import families, identifier, identity, intake, journal, keeping, memory, methods, prior, records
 from likewise.base import Base, Sampler, arithmetic
 from likewise.cache import Cache, key
@@ -29,7 +27,7 @@ from likewise.errors import (
     StorageError,
     TrainingError,
 )
-from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, Stepped, Warned
+from likewise.events import Attached, Event, Finished, Loaded, Sampled, Saved, Warned
 from likewise.files import expand
 from likewise.gallery import Gallery
 from likewise.kinds import USUAL
@@ -42,6 +40,7 @@ from likewise.recipe import TrainingRecipe
 from likewise.resuming import SavedState
 from likewise.sampling import draw, redraw, several
 from likewise.stack import Job, Stack
+from likewise.telling import Telling
 from likewise.train import Training
 
 logger = logging.getLogger(__name__)
@@ -134,7 +133,7 @@ class Run:
         if base is None:
             base = self._load()
         fingerprint = base.fingerprint()
-        identity.keep(self.folder, self._described(fingerprint))
+        self.keep(fingerprint)
         with journal.ending(self.folder):
             yield Loaded(self.base, base.family, time.perf_counter() - began)
             result = yield from self._result(base, sampler or Sampler(), fingerprint)
@@ -172,14 +171,14 @@ class Run:
                 if any(prior.missing(job.recipe, job.concept) for job in stack.jobs):
                     with method.attach(base, stack) as tried:  # before minutes go into class pictures
                         memory.check(base, tried, stack, method.title)
-                class_pictures = [list(self._class_pictures(base, job)) for job in stack.jobs]
+                class_pictures = [list(self.class_pictures(base, job)) for job in stack.jobs]
                 adapter = held.enter_context(method.attach(base, stack))
                 if not adapter.groups():
                     yield Attached(method.name, 0, 0)
                     with meter.paused():
                         yield from self._preview(base, adapter, 0, sampler)
                 else:
-                    memory.check(base, adapter, stack, method.title)
+                    meter.foreseen = int(sum(memory.check(base, adapter, stack, method.title).values()))
                     done = take_up(adapter, self.folder)
                     training = Training(base, adapter, stack, cache=self.cache, class_pictures=class_pictures)
                     training.done = done
@@ -214,29 +213,32 @@ class Run:
         first, steps = training.recipes[0], training.stack.steps
         every, wanted = first.checkpoint_every, self.preview_steps or _preview_steps(steps)
         kept = keeping.steps_on_the_way(steps, first.keep_checkpoints)
-        process = psutil.Process()
+        telling = Telling(steps)
         for step in training:
-            yield Stepped(
-                step.number, steps, step.losses, dict(step.rates), step.seconds, process.memory_info().rss
-            )
-            if self.previews and step.number in wanted:
+            telling.add(step)
+            number, asked = step.number, self._stop_asked()
+            shown = bool(self.previews) and number in wanted
+            saved = bool(every) and number % every == 0 and number < steps
+            if shown or saved or asked or number in kept or telling.due:
+                yield from telling.told()
+            if shown:
                 with meter.paused(), training.averaged():
-                    yield from self._preview(base, training.adapter, step.number, sampler)
-            if step.number in kept:
+                    yield from self._preview(base, training.adapter, number, sampler)
+            if number in kept:
                 with meter.paused(), training.averaged():
                     folder, facts_then = (
-                        keeping.folder_of(self.folder, step.number),
-                        {**facts, "step": str(step.number)},
+                        keeping.folder_of(self.folder, number),
+                        {**facts, "step": str(number)},
                     )
                     yield from keeping.keep(
                         base, training.adapter, training.stack, self._kept(facts_then), folder
                     )
-            asked = self._stop_asked()
-            if asked or (every and step.number % every == 0 and step.number < steps):
+            if asked or saved:
                 path = checkpoint.save(training)
                 yield Saved(str(path), path.stat().st_size)
             if asked:
-                raise self._interrupted(f"stopped after step {step.number} of {steps}, saved")
+                raise self._interrupted(f"stopped after step {number} of {steps}, saved")
+        yield from telling.told()
 
     def _kept(self, facts: Mapping[str, str]) -> keeping.Facts:
         return keeping.Facts(self.method, self.base, facts)
@@ -264,7 +266,7 @@ class Run:
             raise DrawingError(message, "lower learning_rate, or set precision=fp32") from None
         yield Sampled(step, str(folder))
 
-    def _class_pictures(self, base: Base, job: Job) -> Iterator[Any]:
+    def class_pictures(self, base: Base, job: Job) -> Iterator[Any]:
         """Pictures of the class noun, drawn once by the untouched base and kept in the cache; own ones count as well."""
         recipe, count = job.recipe, prior.missing(job.recipe, job.concept)
         if not isinstance(recipe, TrainingRecipe) or not count:
@@ -291,6 +293,7 @@ class Run:
             "seconds": round(earlier + meter.seconds, 3),
             "peak_bytes": meter.peak,
             "added_bytes": meter.peak - meter.before,
+            "foreseen_bytes": meter.foreseen,
             "trainable": sum(p.numel() for g in adapter.groups() for p in g.parameters) // len(self.jobs),
             "bytes": sum(path.stat().st_size for path in files) // len(files),
             "files": [path.name for path in files],
@@ -310,6 +313,10 @@ class Run:
                 where = f"say where it is now: {again} --base BASE"
                 raise BaseError(error.message, where) from None
             raise
+
+    def keep(self, fingerprint: str) -> None:
+        """Write the plan into the folder; `RunError` where that is another run's. `fingerprint` is the base's."""
+        identity.keep(self.folder, self._described(fingerprint))
 
     def _described(self, fingerprint: str) -> dict[str, Any]:
         """What run.toml holds."""

@@ -47,16 +47,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Stack:
-    """Jobs of one method that train together. They may differ in concept, rank, learning rate, seed and steps."""
+    """Jobs of one method that train together. They may differ in concept, rank, learning rate, seed and steps.
+
+    Jobs of several methods are `mixed`; their adapters share the slots out (`together`).
+    """
 
     jobs: tuple[Job, ...]
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         if not self.jobs:
             raise RecipeError("nothing to teach: the list of jobs is empty")
         first = self.jobs[0].recipe
         for job in self.jobs[1:]:
-            if type(job.recipe) is not type(first):
+            if not self.mixed and type(job.recipe) is not type(first):
                 raise RecipeError("jobs in one stack must be of one method", "teach them in separate stacks")
             for key in SHARED:
                 one, other = getattr(first, key, None), getattr(job.recipe, key, None)

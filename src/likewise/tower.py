@@ -46,6 +46,8 @@ class Tokens:
     """[B, T] index into the tower's words, -1 elsewhere."""
     vector: Tensor
     """[B, T] index into that word's vectors."""
+    spelled: tuple[int, ...] = ()
+    """Which of the tower's words occur."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class TextTower:
         rows = [self._row(prompt, i // each) for i, prompt in enumerate(prompts)]
         device = self.table.weight.device
         ids, word, vector = (torch.tensor(column, device=device) for column in zip(*rows, strict=True))
-        return Tokens(ids, word, vector)
+        return Tokens(ids, word, vector, tuple(sorted({n for row in rows for n in row[1] if n >= 0})))
 
     @property
     def room(self) -> int:
@@ -234,10 +236,10 @@ class TextTower:
 
     def _splice(self, _table: nn.Module, _inputs: Any, looked_up: Tensor) -> Tensor | None:
         tokens = self._reading
-        if tokens is None or not self.words or not bool((tokens.word >= 0).any()):
+        if tokens is None or not tokens.spelled:
             return None
-        for n, word in enumerate(self.words):
-            here = tokens.word == n
+        for n in tokens.spelled:
+            word, here = self.words[n], tokens.word == n
             row = word.slot if word.row is None else word.row
             chosen = word.vectors[row][tokens.vector]  # [B, T, width]
             looked_up = torch.where(here.unsqueeze(-1), chosen.to(looked_up.dtype), looked_up)

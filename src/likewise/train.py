@@ -2,15 +2,19 @@
 
 It is an iterator: the caller's `for` decides what to log, preview, save and when to stop. Whatever it draws depends on (job
 seed, step), so a loop that is rebuilt from `state()` continues bit for bit as if nothing had happened.
+
+A step waits for nothing: its losses stay on the device until somebody reads them, and whether they are finite is looked at
+every `LOOK` steps, and before anything is read or kept.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -18,27 +22,45 @@ from torch import Tensor
 
 from likewise import optimizers
 from likewise.base import Base, Conditioning
+from likewise.batches import Batch, Batches
 from likewise.cache import Cache
 from likewise.errors import TrainingError
-from likewise.materials import Draw, Materials, of_class, of_concept
+from likewise.materials import Materials, of_class, of_concept
 from likewise.method import Adapter, Group
+from likewise.prepared import Prepared
 from likewise.recipe import TrainingRecipe
 from likewise.stack import Stack, by_slot, to_slots
 
 _SLOWER = "lower learning_rate, or set precision=fp32"
+LOOK = 25
+"""Steps after which what is not finite is found at the latest."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One finished optimizer step. Tuples have one entry per slot."""
+    """One optimizer step. Tuples have one entry per slot. To read losses or norms is to wait for the device, and raises
+    `TrainingError` where a loss or gradient so far is not finite."""
 
     number: int
     """Steps done, from 1."""
-    losses: tuple[float, ...]
-    norms: tuple[float, ...]
-    """Gradient norms before clipping."""
     rates: Mapping[str, tuple[float, ...]]
     seconds: float
+    """Without the wait for a device that is still at it."""
+    told: tuple[Tensor, Tensor]
+    """Losses and norms [K] as they are on the device."""
+    check: Callable[[], None]
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """The mean loss of each slot."""
+        self.check()
+        return tuple(self.told[0].tolist())
+
+    @property
+    def norms(self) -> tuple[float, ...]:
+        """Gradient norms before clipping."""
+        self.check()
+        return tuple(self.told[1].tolist())
 
 
 class Training:
@@ -56,14 +78,16 @@ class Training:
         *,
         cache: Cache | None = None,
         class_pictures: Sequence[Sequence[Image.Image]] = (),
+        before: Sequence[int] = (),
     ) -> None:
+        """`before` are the steps that each job has done in another stack (`carried`); none where nothing is said."""
         cache = cache or Cache()
         self.base, self.adapter, self.stack = base, adapter, stack
         self.recipes = stack.recipes
         self.groups: list[Group] = list(adapter.groups())
         if not self.groups:
             raise TrainingError("there is nothing to train: this method acts only when it draws")
-        self.done = 0
+        self.done, self.before = 0, list(before) or [0] * len(stack)
         self.optimizer = optimizers.build(self.groups, self.recipes, adapter.stacked)
         self.parameters = [p for group in self.groups for p in group.parameters]
         self.average = [p.detach().clone() for p in self.parameters] if self.recipes[0].ema else []
@@ -75,13 +99,30 @@ class Training:
                 of_class(base, concept, pictures, recipe, cache)
                 for (concept, recipe), pictures in zip(jobs, class_pictures or [()] * len(jobs), strict=True)
             ]
-        self._texts = {} if adapter.trains_text else self._encode_all()
+        self._texts, self._all = self._encode_all()
+        self._prepared = Prepared(base, None if adapter.trains_text else self._all)
+        texts = {} if adapter.trains_text else self._texts
+        self._batches_of = Batches(base, stack, self.own, self.prior, texts, self._prepared.pace, self.before)
+        self._prior_weight = torch.tensor([r.prior_weight for r in self.recipes], device=base.device)
+        self._limits = torch.tensor([r.clip or math.inf for r in self.recipes], device=base.device)
+        self._unseen: list[tuple[int, list[Tensor], Tensor]] = []
+        """Steps from 0, their rows' errors by batch and their norms, which nobody looked at yet."""
         adapter.before_steps()
 
     def __iter__(self) -> Iterator[Step]:
-        while self.done < self.stack.steps:
+        while self.done < self.steps:
             yield self._step()
+        self.check()
         self._drop_gradients()
+
+    @property
+    def steps(self) -> int:
+        """Steps until every job is done."""
+        return max(self.left(slot) for slot in range(len(self.stack))) + self.done
+
+    def left(self, slot: int) -> int:
+        """Steps that a job has still to do."""
+        return max(0, self.recipes[slot].steps - self.before[slot] - self.done)
 
     @contextmanager
     def _recomputing(self) -> Iterator[None]:
@@ -98,53 +139,80 @@ class Training:
     def _step(self) -> Step:
         started = time.perf_counter()
         self._drop_gradients()
-        losses = self._gradients()
+        losses, errors = self._gradients()
         norms = self._clip()
         rates = self._rates()
         self.optimizer.step(rates)
-        self.adapter.after_step(rates)
+        self.adapter.after_step({name: torch.tensor(values) for name, values in rates.items()})
         self._average()
+        self._unseen.append((self.done, errors, norms))
         self.done += 1
-        return Step(
-            self.done,
-            tuple(losses.tolist()),
-            tuple(norms.tolist()),
-            {name: tuple(values.tolist()) for name, values in rates.items()},
-            time.perf_counter() - started,
-        )
+        if len(self._unseen) >= LOOK:
+            self.check()
+        return Step(self.done, rates, time.perf_counter() - started, (losses, norms), self.check)
 
-    def _gradients(self) -> Tensor:
-        """Add up the gradients of the step's batches; returns the mean of their losses, [K]."""
-        count = self.recipes[0].accumulate
-        mean = torch.zeros(len(self.stack), device=self.base.device)
-        for number, batch in enumerate(self._batches()):
-            with self._recomputing(), self._seeded(number):
-                losses = self._losses(batch) / count
-                losses.sum().backward()
-            mean += losses.detach()
-        return mean
+    def _gradients(self) -> tuple[Tensor, list[Tensor]]:
+        """Add up the gradients of the step's batches; returns the mean of their losses, [K], and the rows' errors."""
+        batches, found, errors = self._batches(), list[Tensor](), list[Tensor]()
+        for number, batch in enumerate(batches):
+            with self._recomputing(), self._seeded(number), self._prepared.answering(batch):
+                error = self._errors(batch)
+                losses = self._joined(batch, error)
+                losses.sum().div(len(batches)).backward()
+            found.append(losses.detach())
+            errors.append(error.detach())
+        return (found[0] if len(found) == 1 else torch.stack(found).mean(0)), errors
 
     @torch.no_grad()
     def _average(self) -> None:
         """Let the average follow the weights; that of a job that is done stands still."""
         if not self.average:
             return
-        decay = average_decay(self.recipes[0].ema or 0.0, self.done + 1)
-        shares = [1 - decay if self.done < recipe.steps else 0.0 for recipe in self.recipes]
-        for shadow, parameter in zip(self.average, self.parameters, strict=True):
-            if len(set(shares)) == 1:
-                shadow.lerp_(parameter, shares[0])
+        ema = self.recipes[0].ema or 0.0
+        shares = [
+            1 - average_decay(ema, self.done + before + 1) if self.left(slot) else 0.0
+            for slot, before in enumerate(self.before)
+        ]
+        parameters = [(group, p) for group in self.groups for p in group.parameters]
+        for shadow, (group, parameter) in zip(self.average, parameters, strict=True):
+            own = shares[group.own]
+            if len(set(own)) == 1:
+                shadow.lerp_(parameter, own[0])
             else:
-                shadow.lerp_(parameter, to_slots(torch.tensor(shares), parameter))
+                shadow.lerp_(parameter, to_slots(torch.tensor(own), parameter))
 
     def _drop_gradients(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
 
+    def check(self) -> None:
+        """Raise `TrainingError` where a loss or a gradient so far is not finite, naming its pictures and its step."""
+        unseen, self._unseen = self._unseen, []
+        if not unseen:
+            return
+        every = torch.cat([part.flatten() for _, errors, norms in unseen for part in (*errors, norms)])
+        if bool(torch.isfinite(every).all()):
+            return
+        for step, errors, norms in unseen:
+            for batch, error in zip(self._batches_of.at(step), errors, strict=True):
+                self._refuse(error, batch, step + 1)
+            bad = [slot for slot, norm in enumerate(norms.tolist()) if not math.isfinite(norm)]
+            if bad:
+                raise TrainingError(f"the gradient is not finite at step {step + 1}", _SLOWER, slots=bad)
+
+    def _refuse(self, error: Tensor, batch: Batch, step: int) -> None:
+        """Raise `TrainingError` unless the rows' errors [B] are finite."""
+        bad = [row for row, e in enumerate(error.tolist()) if not math.isfinite(e)]
+        if bad:
+            named = ", ".join(sorted({batch.names[row] for row in bad}))
+            slots = sorted({row * len(self.stack) // len(error) for row in bad})
+            raise TrainingError(f"the loss of {named} is not finite at step {step}", _SLOWER, slots=slots)
+
     @contextmanager
     def _seeded(self, batch: int = 0) -> Iterator[None]:
         """Torch's own stream for a batch of the present step; dropout is all that reads it."""
-        with torch.random.fork_rng():
+        devices = [self.base.device] if self.base.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
             torch.manual_seed(self.recipes[0].seed * 1_000_003 + self.done + batch * 500_009)
             yield
 
@@ -154,125 +222,105 @@ class Training:
 
         This is for the moments before something is kept. It takes one forward pass and changes nothing.
         """
+        self.check()
         for name, value in self.state().items():
             if value.ndim and value.is_floating_point() and not _finite(value):
                 what = "a weight" if name.startswith("parameter") else f"the {name.partition('.')[0]}"
                 raise TrainingError(f"{what} is not finite after step {self.done}", _SLOWER)
-        with self._seeded():
-            self._losses(self._batches()[0])
+        batch = self._batches()[0]
+        with self._seeded(), self._prepared.answering(batch):
+            # The last step has none after it: this is a look at what it left.
+            self._refuse(self._errors(batch), batch, min(self.done + 1, self.steps))
 
-    def _batches(self) -> list[list[Draw]]:
-        """The batches of the present step, in each the rows of every slot: the concept's, then the prior's."""
-        mode, count = self.recipes[0].prior, self.recipes[0].accumulate
-        found: list[list[Draw]] = [[] for _ in range(count)]
-        for slot, (recipe, job) in enumerate(zip(self.recipes, self.stack.jobs, strict=True)):
-            own = self.own[slot].draw(self.base, recipe, self.done, "own")
-            prior = None
-            if mode == "pictures":
-                prior = self.prior[slot].draw(self.base, recipe, self.done, "prior")
-            elif mode == "predicted":
-                prior = replace(own, captions=[job.concept.class_prompt()] * len(own.names))
-            for number, batch in enumerate(found):
-                part = own.part(number, count)
-                batch.append(_after(part, prior.part(number, count)) if prior else part)
-        return found
+    def _batches(self) -> list[Batch]:
+        """The batches of the present step."""
+        return self._batches_of.at(self.done)
 
-    def _losses(self, draws: Sequence[Draw]) -> Tensor:
+    def _losses(self, batch: Batch) -> Tensor:
         """One loss per slot, [K]: the concept's mean squared error plus the weighted prior's."""
-        slots, mode = len(self.stack), self.recipes[0].prior
-        device = self.base.device
-        clean, noise, levels, frames = (
-            torch.cat([getattr(d, field) for d in draws]).to(device)
-            for field in ("clean", "noise", "levels", "frames")
-        )
-        captions = [caption for d in draws for caption in d.captions]
-        objective = self.base.objective
-        noisy = objective.corrupt(clean, noise, levels)
-        target = objective.target(clean, noise, levels)
-        if mode == "predicted":
-            target = self._expect_prior(noisy, levels, frames, target)
-        with self.base.autocast():
-            answer = self.base.denoise(noisy, levels, self._condition(captions).framed(frames))
-        error = (answer.float() - target).square().flatten(1).mean(1)
-        self._check(error, [name for d in draws for name in d.names])
-        gamma = [recipe.snr_gamma for recipe in self.recipes]
-        weights = torch.cat(
-            [objective.weights(lv, g) for lv, g in zip(by_slot(levels, slots), gamma, strict=True)]
-        )
-        return self._join(by_slot(error * weights, slots), mode)
+        return self._joined(batch, self._errors(batch))
 
-    def _join(self, rows: Tensor, mode: str) -> Tensor:
-        if mode == "none":
+    def _errors(self, batch: Batch) -> Tensor:
+        """The mean squared error of each row, [B]."""
+        target = batch.target
+        if self.recipes[0].prior == "predicted":
+            with self._prepared.resting():
+                target = self._expect_prior(batch)
+        with self.base.autocast():
+            answer = self.base.denoise(batch.noisy, batch.levels, self._condition(batch).framed(batch.frames))
+        return (answer.float() - target).square().flatten(1).mean(1)
+
+    def _joined(self, batch: Batch, error: Tensor) -> Tensor:
+        """Rows' errors [B] as one loss per slot, [K]."""
+        rows = by_slot(error if batch.weights is None else error * batch.weights, len(self.stack))
+        if self.recipes[0].prior == "none":
             return rows.mean(1)
         half = rows.shape[1] // 2
-        weight = torch.tensor([recipe.prior_weight for recipe in self.recipes], device=rows.device)
-        return rows[:, :half].mean(1) + weight * rows[:, half:].mean(1)
+        return rows[:, :half].mean(1) + self._prior_weight * rows[:, half:].mean(1)
 
     @torch.no_grad()
-    def _expect_prior(self, noisy: Tensor, levels: Tensor, frames: Tensor, target: Tensor) -> Tensor:
+    def _expect_prior(self, batch: Batch) -> Tensor:
         """For the second half of each slot's rows the frozen base's own answer to the class prompt is the target."""
         slots = len(self.stack)
-        half = noisy.shape[0] // slots // 2
-        classes = [job.concept.class_prompt() for job in self.stack.jobs for _ in range(half)]
+        half = len(batch.noisy) // slots // 2
+        classes = [self._texts[job.concept.class_prompt()] for job in self.stack.jobs for _ in range(half)]
         with self.adapter.disabled(), self.base.autocast():
-            rows = [by_slot(x, slots)[:, half:].flatten(0, 1) for x in (noisy, levels, frames)]
-            given = self.base.encode_text(classes).framed(rows[2])
-            answer = self.base.denoise(rows[0], rows[1], given).float()
-        target = by_slot(target, slots).clone()
+            noisy, levels, frames = (
+                by_slot(x, slots)[:, half:].flatten(0, 1) for x in (batch.noisy, batch.levels, batch.frames)
+            )
+            answer = self.base.denoise(noisy, levels, self._all.pick(classes).framed(frames)).float()
+        target = by_slot(batch.target, slots).clone()
         target[:, half:] = by_slot(answer, slots)
         return target.flatten(0, 1)
 
-    def _condition(self, captions: Sequence[str]) -> Conditioning:
-        if self.adapter.trains_text:
-            return self.base.encode_text(captions)
-        return self._all.pick([self._texts[caption] for caption in captions])
+    def _condition(self, batch: Batch) -> Conditioning:
+        return self.base.encode_text(batch.captions) if batch.texts is None else self._all.pick(batch.texts)
 
     @torch.no_grad()
-    def _encode_all(self) -> dict[str, int]:
-        """Encode every caption once; the tower is frozen and nothing acts on it."""
-        captions = {c: None for m in (*self.own, *self.prior) for c in m.captions}
-        captions |= {job.concept.class_prompt(): None for job in self.stack.jobs}
-        with self.base.autocast():
-            self._all = self.base.encode_text(list(captions))
-        return {caption: row for row, caption in enumerate(captions)}
+    def _encode_all(self) -> tuple[dict[str, int], Any]:
+        """Every caption encoded once, and which row each is.
 
-    def _check(self, error: Tensor, names: Sequence[str]) -> None:
-        if torch.isfinite(error.detach()).all():
-            return
-        bad = sorted(
-            {names[n] for n in (~torch.isfinite(error)).nonzero().flatten().tolist() if n < len(names)}
-        )
-        step = min(self.done + 1, self.stack.steps)  # `verify` looks once more after the last
-        raise TrainingError(f"the loss of {', '.join(bad)} is not finite at step {step}", _SLOWER)
+        Where the method changes how text is read, that is of use to a predicted prior alone, which asks the untouched base.
+        """
+        if self.adapter.trains_text and self.recipes[0].prior != "predicted":
+            return {}, None
+        captions = dict.fromkeys(job.concept.class_prompt() for job in self.stack.jobs)
+        if not self.adapter.trains_text:
+            captions = dict.fromkeys([c for m in (*self.own, *self.prior) for c in m.captions]) | captions
+        slots = self.base.towers[
+            0
+        ].slots  # a tower whose words are spelled by slot reads as many prompts in each
+        with self.adapter.disabled() if self.adapter.trains_text else nullcontext(), self.base.autocast():
+            encoded = self.base.encode_text(list(captions) * slots).pick(range(len(captions)))
+        return {caption: row for row, caption in enumerate(captions)}, encoded
 
     @torch.no_grad()
     def _clip(self) -> Tensor:
         """Scale each slot's gradient down to its limit; returns the norms before, [K]."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        slots = len(self.stack)
-        if self.adapter.stacked:
-            squares = [g.float().square().flatten(1).sum(1) for g in gradients]
-            norms = torch.stack(squares).sum(0).sqrt()
+        slopes = self.optimizer.gradients()
+        if len(self.stack) == 1:
+            norms = torch.stack(torch._foreach_norm(slopes)).norm().view(1)
         else:
-            norms = torch.stack(torch._foreach_norm(gradients)).norm().view(1)
-        if not torch.isfinite(norms).all():
-            raise TrainingError(f"the gradient is not finite at step {self.done + 1}", _SLOWER)
-        limits = torch.tensor([recipe.clip or math.inf for recipe in self.recipes], device=norms.device)
-        factors = (limits / (norms + 1e-6)).clamp(max=1.0)
-        if bool((factors < 1).any()):
-            if slots > 1:
-                torch._foreach_mul_(gradients, [to_slots(factors, g) for g in gradients])
+            squares = torch.zeros_like(self._limits)
+            for group, slope in zip(self.groups, slopes, strict=True):
+                squares[group.own] += slope.square().sum(1)
+            norms = squares.sqrt()
+        if any(recipe.clip for recipe in self.recipes):
+            factors = (self._limits / (norms + 1e-6)).clamp(max=1.0)
+            if len(self.stack) == 1:
+                torch._foreach_mul_(slopes, factors[0])
             else:
-                torch._foreach_mul_(gradients, float(factors[0]))
+                torch._foreach_mul_(slopes, [factors[group.own][:, None] for group in self.groups])
         return norms
 
-    def _rates(self) -> dict[str, Tensor]:
+    def _rates(self) -> dict[str, tuple[float, ...]]:
         """This step's rate of each group and slot: piecewise value x warm-up x schedule; 0 once a job is done."""
-        factors = [factor(recipe, self.done) for recipe in self.recipes]
-        device = self.base.device
+        steps = [self.done + before for before in self.before]
+        factors = [factor(recipe, step) for recipe, step in zip(self.recipes, steps, strict=True)]
         return {
-            group.name: torch.tensor(
-                [rate.at(self.done) * f for rate, f in zip(group.rates, factors, strict=True)], device=device
+            group.name: tuple(
+                rate.at(step) * f
+                for rate, step, f in zip(group.rates, steps[group.own], factors[group.own], strict=True)
             )
             for group in self.groups
         }
@@ -308,18 +356,6 @@ class Training:
         finally:
             for parameter, data in zip(self.parameters, last, strict=True):
                 parameter.data = data
-
-
-def _after(own: Draw, prior: Draw) -> Draw:
-    """`prior`'s rows behind `own`'s."""
-    return Draw(
-        torch.cat([own.clean, prior.clean]),
-        torch.cat([own.noise, prior.noise]),
-        torch.cat([own.levels, prior.levels]),
-        torch.cat([own.frames, prior.frames]),
-        own.captions + prior.captions,
-        own.names + prior.names,
-    )
 
 
 def average_decay(decay: float, update: int) -> float:

@@ -284,3 +284,23 @@ def test_settings_of_a_comparison_are_for_all_or_for_one() -> None:
         "learning_rate": 1e-3,
         "recipes": {"lora": {"rank": 4, "alpha": "none"}, "textual_inversion": {"vectors": 2}},
     }
+
+
+def test_a_plan_says_what_a_run_would_take_and_leaves_nothing(call: Call) -> None:
+    result = call("teach", pictures(Path("photos")), "--noun", "dog", "--token", "sks", *QUICK, "--plan")
+    assert result.exit_code == 0, result.output
+    for part in ("the program and the base", "gradients", "the optimizer", "activations", "in all"):
+        assert part in result.stdout
+    assert "this fits" in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_a_queue_teaches_every_job_of_a_file_into_a_folder_of_its_own(call: Call) -> None:
+    pictures(Path("photos"))
+    one = '[[job]]\npictures = "photos"\nnoun = "dog"\nsteps = 2\n'
+    Path("jobs.toml").write_text(f'{one}name = "a"\n{one}name = "b"\nmethod = "hypernetwork"\n')
+    result = call("teach", "--queue", "jobs.toml", "--base", "tiny:sd", "--out", "taught")
+    assert result.exit_code == 0, result.output
+    assert "(2 of 2 jobs)" in result.stderr
+    assert {path.parent.name for path in Path("taught").glob("*/result.json")} == {"a", "b"}
+    assert call("teach", "photos", "--queue", "jobs.toml").exit_code == 2

@@ -15,6 +15,7 @@ from likewise.events import (
     Attached,
     Compared,
     Event,
+    Failed,
     Finished,
     Loaded,
     Noted,
@@ -88,6 +89,25 @@ def follow(events: Iterable[Event], folder: Path | None = None) -> dict[str, Any
                 case _:
                     _tell(event, display, set())
     return result
+
+
+def follow_queue(events: Iterable[Event], jobs: int) -> int:
+    """Show the events of a queue of so many jobs, a line for each that is done; returns how many failed."""
+    done = failed = 0
+    with show("teaching") as display:
+        for event in events:
+            match event:
+                case Progress(trial=name, inner=Finished(result=found)):
+                    done += 1
+                    terminal.say(
+                        f"{name}: {found['steps']} steps, {found['files'][0]} ({done} of {jobs} jobs)"
+                    )
+                case Progress(trial=name, inner=Failed(message=text)):
+                    failed += 1
+                    terminal.say(f"{name}: {text}", "warning")
+                case _:
+                    _tell(event, display, set())
+    return failed
 
 
 def earlier_losses(folder: Path) -> list[tuple[float, ...]]:

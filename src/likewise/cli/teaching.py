@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +45,13 @@ Also = Annotated[
     list[str] | None,
     typer.Option(metavar="FOLDER=NOUN[:TOKEN]", help="Teach this as well, in one batch. May be repeated."),
 ]
+Queue = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Teach the jobs of a TOML file, as many at once as go together."),
+]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Say what it would take of memory, by part; teach nothing.")
+]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where everything goes; else a new folder.")]
 
 
@@ -61,6 +69,8 @@ def teach(
     class_pictures: ClassPictures = None,
     out: Out = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings from a TOML file.")] = None,
+    queue: Queue = None,
+    plan: Plan = False,
     preview: Annotated[
         list[str] | None, typer.Option(metavar="PROMPT", help="Draw it now and then; {} is the concept.")
     ] = None,
@@ -84,10 +94,13 @@ def teach(
       likewise teach photos/ --noun dog --method textual_inversion steps=1500
       likewise teach photos/ --noun dog --seeds 3
       likewise teach photos/ --noun dog --also cats/=cat
+      likewise teach --queue jobs.toml --out taught/
       likewise teach --resume latest
       likewise teach --more-steps 200 latest
     """
     paths, settings = split(pictures or [], context)
+    if queue is not None:
+        return _queued(queue, [*paths, *settings], base, out)
     if resume is not None or more_steps is not None:
         given = context.get_parameter_source("base").name != "DEFAULT"  # type: ignore[union-attr]
         return _go_on(resume, more_steps, paths, settings, base if given else None)
@@ -99,7 +112,8 @@ def teach(
     way = planning.Way(method, planning.asked(method, recipe, settings), seeds)
     planning.check(subjects, way)  # what cannot work, such as a misspelt setting, must not wait for the base
     announce(base)
-    _perform(*run.plan(subjects, way, base=base, out=out, previews=preview or ()))
+    planned = run.plan(subjects, way, base=base, out=out, previews=preview or ())
+    return _forecast(*planned) if plan else _perform(*planned)
 
 
 def _further(text: str) -> tuple[list[Path], str, str | None, None]:
@@ -109,6 +123,47 @@ def _further(text: str) -> tuple[list[Path], str, str | None, None]:
     if not (folder and noun.strip()) or (colon and not token.strip()):
         raise typer.BadParameter(f"write FOLDER=NOUN or FOLDER=NOUN:TOKEN, not {text!r}", param_hint="--also")
     return [Path(folder)], noun, token or None, None
+
+
+def _queued(file: Path, beside: Sequence[object], base: str, out: Path | None) -> None:
+    """Every job of the file that is not done in its folder; nothing may be said `beside` it."""
+    if beside:
+        raise typer.BadParameter("the file says what is taught, and how", param_hint="--queue")
+    from likewise import families, queue
+    from likewise.cli.progress import follow_queue
+
+    entries = queue.read(file)
+    announce(base)
+    loaded = families.load(base)
+    folder = expand(out) if out else Path("runs") / expand(file).stem
+    failed = follow_queue(queue.teach(entries, loaded, folder), len(entries))
+    terminal.result(terminal.short(folder))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _forecast(run: Run, base: Base) -> None:
+    """What the run would have in memory at its peak, by part, beside what there is."""
+    from likewise import memory, methods
+    from likewise.stack import Stack
+
+    for folder in (run.folder, run.folder.parent):
+        with suppress(OSError):  # one that has something in it stays
+            folder.rmdir()
+    method = methods.get(run.method)
+    if not method.trains:
+        return terminal.say(f"{method.title} trains nothing, so it takes no memory beside the base")
+    parts = memory.foreseen(base, method, Stack(run.jobs))
+    rows = [(name, size_text(size)) for name, size in parts.items() if size]
+    whole = sum(parts.values())
+    terminal.table(("part", "memory"), [*rows, ("in all", size_text(whole))], right=("memory",))
+    here = parts[memory.HERE]
+    free = memory.available(base.device) + here
+    verdict = "fits" if whole <= free else "does not fit"
+    terminal.say(
+        f"this {verdict}: {size_text(free)} are there for it, with the {size_text(here)} that it has"
+    )
+    return None
 
 
 def announce(base: str) -> None:

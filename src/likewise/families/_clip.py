@@ -48,9 +48,12 @@ class TextStates:
     states: Tensor
     """[B, T, d]."""
 
-    def pick(self, rows: Sequence[int]) -> Self:
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def pick(self, rows: Sequence[int] | Tensor) -> Self:
         """The states of these rows, in this order."""
-        return type(self)(self.states[list(rows)])
+        return type(self)(self.states[rows if isinstance(rows, Tensor) else list(rows)])
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:

@@ -18,7 +18,7 @@ from likewise.checkpoints.single_file import version_of
 from likewise.errors import BaseError
 from likewise.families._advice import Advice
 from likewise.families._clip import clip_path
-from likewise.families._diffusers import DPMSolverMultistepScheduler
+from likewise.families._diffusers import DPMSolverMultistepScheduler, ResnetBlock2D
 from likewise.objective import DenoisingObjective, check_prediction
 from likewise.solver import Scheduled
 
@@ -39,6 +39,8 @@ _TRANSFORMER = (
 _CONVOLUTIONS = r"(resnets\.\d+\.(conv1|conv2|time_emb_proj|conv_shortcut)|(down|up)samplers\.\d+\.conv)"
 _TEXT_ATTENTION = r"text_model\.encoder\.layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj|out_proj)"
 _TEXT_ALL = r"text_model\.encoder\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(fc1|fc2))"
+
+_TOGETHER = ("to_q", "to_k", "to_v", "q_proj", "k_proj", "v_proj")
 
 
 def target_sets(*text_parts: str) -> dict[str, dict[str, str]]:
@@ -143,6 +145,37 @@ class LatentUNet(Base):
     def sites(self) -> Sequence[Site]:
         """`to_k` and `to_v` of every attention layer, in execution order."""
         return attention_sites(self.backbone)
+
+    def of_prompts(self, given: Any) -> Mapping[nn.Module, Tensor]:
+        """`to_k` and `to_v` of cross-attention, [B, T, features] each."""
+        # By `forward`: what hooks add to an answer is not the layer's own.
+        return {
+            site.module: site.module.forward(given.states)
+            for site in attention_sites(self.backbone)
+            if site.kind == "cross"
+        }
+
+    def of_levels(self, levels: Tensor) -> Mapping[nn.Module, Tensor]:
+        """The time embedding and, where nothing is added to it, what each ResNet block makes of it, [B, features] each."""
+        unet = self.backbone
+        told = unet.time_proj(levels)
+        embedded = unet.time_embedding(told.float())
+        found = {unet.time_proj: told, unet.time_embedding: embedded}
+        added = (unet.config.addition_embed_type, unet.config.class_embed_type, unet.config.num_class_embeds)
+        if added != (None, None, None) or unet.time_embed_act is not None:
+            return found
+        blocks = [m for m in unet.modules() if isinstance(m, ResnetBlock2D) and m.time_emb_proj is not None]
+        acted = ((m, embedded if m.skip_time_act else m.nonlinearity(embedded)) for m in blocks)
+        return found | {m.time_emb_proj: m.time_emb_proj.forward(x) for m, x in acted}
+
+    def sharing(self, paths: Sequence[str]) -> Sequence[Sequence[str]]:
+        """Queries, keys and values of one attention layer; where keys and values read the text, the queries stay alone."""
+        of_text = {site.path for site in self.sites() if site.kind == "cross"}
+        found: dict[tuple[str, bool], list[str]] = {}
+        for path in paths:
+            layer, _, name = path.rpartition(".")
+            found.setdefault((layer if name in _TOGETHER else path, path in of_text), []).append(path)
+        return list(found.values())
 
     def components(self) -> Mapping[str, nn.Module]:
         """`backbone`, the towers' encoders and `vae`."""

@@ -52,9 +52,12 @@ class TextAndFrames:
     frames: Tensor | None = None
     """[B, 6], how each picture was cut; None for whole squares of the size that is drawn."""
 
-    def pick(self, rows: Sequence[int]) -> Self:
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def pick(self, rows: Sequence[int] | Tensor) -> Self:
         """These rows, in this order."""
-        chosen = list(rows)
+        chosen = rows if isinstance(rows, Tensor) else list(rows)
         frames = None if self.frames is None else self.frames[chosen]
         return type(self)(self.states[chosen], self.pooled[chosen], frames)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -231,7 +232,7 @@ def _one(tower: TextTower, prompt: str, place: int) -> Tokens:
     """The tokens [1, T] of `prompt` as slot `place` of the tower spells it."""
     every = tower.tokenize([prompt] * tower.slots)
     mine = slice(place, place + 1)
-    return Tokens(every.ids[mine], every.word[mine], every.vector[mine])
+    return replace(every, ids=every.ids[mine], word=every.word[mine], vector=every.vector[mine])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ names and indices in its files. It is neither a network that outputs weights (Ha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -284,14 +284,11 @@ def _prefix(width: int, part: Part) -> str:
 
 
 def _check_equal(recipes: Sequence[HypernetworkRecipe]) -> None:
-    for recipe in recipes[1:]:
-        for key in SHAPE:
-            one, other = getattr(recipes[0], key), getattr(recipe, key)
-            if one != other:
-                raise RecipeError(
-                    f"hypernetworks in one stack must share {key}: {one!r} and {other!r}",
-                    "teach them in separate stacks",
-                )
+    for key in SHAPE:
+        one, *others = (getattr(recipe, key) for recipe in recipes)
+        if other := [value for value in others if value != one]:
+            said = f"hypernetworks in one stack must share {key}: {one!r} and {other[0]!r}"
+            raise RecipeError(said, "teach them in separate stacks")
 
 
 def _widths(base: Base, sizes: Literal["cross", "all"] | tuple[int, ...]) -> set[int]:
@@ -332,6 +329,10 @@ class Hypernetwork(Method[HypernetworkRecipe]):
         Choices("learning_rate", (0.25, 0.5, 1, 2, 4), times=True),
         Choices("steps", (0.5, 1, 2), times=True),
     )
+
+    def alike(self, recipe: HypernetworkRecipe) -> Hashable:
+        """The networks' form."""
+        return tuple(getattr(recipe, key) for key in SHAPE)
 
     def unsupported(self, base: Base) -> str | None:
         """A base must offer attention sites."""

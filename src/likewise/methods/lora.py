@@ -7,7 +7,7 @@ Hu et al. 2021 (arXiv 2106.09685), brought to Stable Diffusion by cloneofsimo/lo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -26,6 +26,7 @@ from likewise.stack import Stack, by_slot, stream, to_slots
 
 Size = tuple[int, float]
 """Rank and alpha."""
+_Hook = Callable[[nn.Module, Any, Tensor], Tensor | None]
 
 
 class LoRARecipe(TrainingRecipe):
@@ -55,6 +56,8 @@ class _Layer:
     down: nn.Parameter
     up: nn.Parameter
     scale: Tensor
+    even: float | None
+    """The scale, where that of every slot is the same."""
 
 
 class LoRAAdapter(Adapter):
@@ -75,9 +78,15 @@ class LoRAAdapter(Adapter):
             widest = max(rank for rank, _ in sizes[path])
             down = torch.zeros(self.slots, widest, inner, *kernel, device=base.device)
             up = torch.zeros(self.slots, outer, widest, device=base.device)
-            scale = torch.tensor([alpha / max(rank, 1) for rank, alpha in sizes[path]], device=base.device)
-            self.layers[path] = _Layer(nn.Parameter(down), nn.Parameter(up), scale)
-        self._handles = [m.register_forward_hook(self._hook(self.layers[p])) for p, m in modules.items()]
+            scales = [alpha / max(rank, 1) for rank, alpha in sizes[path]]
+            even = scales[0] if len(set(scales)) == 1 else None
+            scale = torch.tensor(scales, device=base.device)
+            self.layers[path] = _Layer(nn.Parameter(down), nn.Parameter(up), scale, even)
+        self._handles = [
+            modules[path].register_forward_hook(hook)
+            for group in _groups(base, modules)
+            for path, hook in zip(group, self._hooks([self.layers[path] for path in group]), strict=True)
+        ]
 
     def initialise(self, seeds: Sequence[int]) -> None:
         """Kaiming-uniform `down` (a = sqrt 5, as kohya and PEFT), zero `up`; each slot from its own seed."""
@@ -134,28 +143,73 @@ class LoRAAdapter(Adapter):
         for handle in self._handles:
             handle.remove()
 
-    def _hook(self, layer: _Layer) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
-        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            if self.strength == 0.0:
-                return None
-            dropout = self.dropout if torch.is_grad_enabled() else 0.0
-            scale = layer.scale * self.strength
-            delta = _convolve if isinstance(module, nn.Conv2d) else _multiply
-            own = slice(None) if self.span is None else self.span.rows(len(output))
-            change = delta(module, layer, inputs[0][own], scale, dropout).to(output.dtype)
-            return self.on_own_rows(output, lambda rows: rows + change)
+    def _hooks(self, layers: Sequence[_Layer]) -> Iterator[_Hook]:
+        """A hook for each of `layers`, which read the same tensor, in this order."""
+        shared = _Shared(layers)
 
-        return add
+        def hook(n: int, layer: _Layer) -> _Hook:
+            def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+                if self.strength == 0.0:
+                    return None
+                dropout = self.dropout if torch.is_grad_enabled() else 0.0
+                own = slice(None) if self.span is None else self.span.rows(len(output))
+                if isinstance(module, nn.Conv2d):
+                    scale = layer.scale * self.strength
+                    change = _convolve(module, layer, inputs[0][own], scale, dropout).to(output.dtype)
+                    return self.on_own_rows(output, lambda rows: rows + change)
+                inner = shared.inner(n, inputs[0], own, dropout)
+                return self.on_own_rows(output, lambda rows: _raised(rows, inner, layer, self.strength))
+
+            return add
+
+        return (hook(n, layer) for n, layer in enumerate(layers))
 
 
-def _multiply(_module: nn.Module, layer: _Layer, x: Tensor, scale: Tensor, dropout: float) -> Tensor:
-    """Rows [K * b, ..., in] through both factors of their slot."""
-    slots = layer.down.shape[0]
-    flat = x.reshape(slots, -1, x.shape[-1])
-    inner = torch.bmm(flat, layer.down.transpose(1, 2).to(x.dtype))
+class _Shared:
+    """The first factors of layers that read the same tensor, as one product; each takes its share of it."""
+
+    def __init__(self, layers: Sequence[_Layer]) -> None:
+        self.layers = list(layers)
+        self._x: Tensor | None = None
+        self._parts: Sequence[Tensor] = ()
+
+    def inner(self, n: int, x: Tensor, own: slice, dropout: float) -> Tensor:
+        """Rows `own` of `x` [K * b, ..., in] through the first factor of layer `n`: [K, rows, R]."""
+        if n == 0:
+            self._x, self._parts = x, _lowered(x[own], self.layers, dropout)
+        if x is not self._x:  # they do not, in this order
+            return _lowered(x[own], self.layers[n : n + 1], dropout)[0]
+        part = self._parts[n]
+        if n == len(self.layers) - 1:
+            self._x, self._parts = None, ()
+        return part
+
+
+def _lowered(x: Tensor, layers: Sequence[_Layer], dropout: float) -> Sequence[Tensor]:
+    """Rows [K * b, ..., in] through the first factors of their slot: [K, rows, R] for each layer."""
+    downs: list[Tensor] = [layer.down for layer in layers]
+    down = (torch.cat(downs, 1) if len(downs) > 1 else downs[0]).to(x.dtype)  # [K, sum of R, in]
+    inner = torch.bmm(x.reshape(len(down), -1, x.shape[-1]), down.transpose(1, 2))
     inner = F.dropout(inner, dropout) if dropout else inner
-    outer = torch.bmm(inner * to_slots(scale, inner), layer.up.transpose(1, 2).to(x.dtype))
-    return outer.view(*x.shape[:-1], -1)
+    return inner.split([one.shape[1] for one in downs], 2) if len(downs) > 1 else (inner,)
+
+
+def _raised(output: Tensor, inner: Tensor, layer: _Layer, strength: float) -> Tensor:
+    """`output` [K * b, ..., out] and what comes of `inner` [K, rows, R] by the second factor of its slot."""
+    if layer.even is None:
+        inner, factor = inner * to_slots(layer.scale * strength, inner), 1.0
+    else:
+        factor = layer.even * strength
+    up = layer.up.transpose(1, 2).to(inner.dtype)
+    rows = output.reshape(len(up), -1, output.shape[-1])
+    return torch.baddbmm(rows, inner, up, alpha=factor).to(output.dtype).view(output.shape)
+
+
+def _groups(base: Base, modules: Mapping[str, nn.Module]) -> list[Sequence[str]]:
+    """Paths of `modules`, in order, those together that read the same tensor and can share a product."""
+    alone = [[path] for path, module in modules.items() if isinstance(module, nn.Conv2d)]
+    linear = [path for path, module in modules.items() if not isinstance(module, nn.Conv2d)]
+    return [*alone, *base.sharing(linear)]
 
 
 def _convolve(module: nn.Module, layer: _Layer, x: Tensor, scale: Tensor, dropout: float) -> Tensor:
@@ -213,6 +267,10 @@ class LoRA(Method[LoRARecipe]):
         Choices("rank", (4, 8, 16, 32)),
         Choices("steps", (0.5, 1, 2), times=True),
     )
+
+    def alike(self, recipe: LoRARecipe) -> Hashable:
+        """Targets, whether the towers learn, and dropout."""
+        return recipe.targets, recipe.text_rate is None, recipe.dropout
 
     def attach(self, base: Base, stack: Stack) -> LoRAAdapter:
         """Identity-initialised factors for every job; targets and text training must agree across jobs."""
