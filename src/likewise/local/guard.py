@@ -81,27 +81,37 @@ class Guard:
         if refused is not None:
             await _answer(send, *refused)
             return
-        if most is not None:
-            receive = _counted(receive, most)
-        elif scope["method"] not in _READS:
+        if most is None and scope["method"] not in _READS:
             body = await _body(receive)
             if body is None:
                 await _answer(send, 413, f"a request has {MOST_BYTES} bytes at most")
                 return
             receive = _again(body, receive)
-        await self._pass(scope, receive, send)
+        await self._pass(scope, receive, send, most)
 
-    async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Let the application answer. What it fails with is logged, and told to nobody else."""
-        begun = False
+    async def _pass(self, scope: Message, receive: Receive, send: Send, most: int | None) -> None:
+        """Let the application answer. What it fails with is logged, and told to nobody else.
+
+        Of a streamed body it hears no more than `most` bytes. What it would say of one that is longer is not sent.
+        """
+        begun, size = False, 0
 
         async def watched(message: Message) -> None:
             nonlocal begun
-            begun = True
-            await send(message)
+            if begun or most is None or size <= most:
+                begun = True
+                await send(message)
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if most is not None and size > most:
+                raise _TooLongError(f"a file here has {most:,} bytes at most")
+            return message
 
         try:
-            await self.app(scope, receive, _secured(watched))
+            await self.app(scope, counted, _secured(watched))
         except _TooLongError as error:
             if not begun:
                 await _answer(send, 413, str(error))
@@ -151,21 +161,6 @@ class Guard:
 
 class _TooLongError(Exception):
     """A streamed body beyond its limit."""
-
-
-def _counted(receive: Receive, most: int) -> Receive:
-    """A `receive` that gives no more than `most` bytes in all; raises `_TooLongError` at the first one beyond."""
-    left = most
-
-    async def give() -> Message:
-        nonlocal left
-        message = await receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise _TooLongError(f"a file here has {most:,} bytes at most")
-        return message
-
-    return give
 
 
 def _headers(scope: Message) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from likewise import journal, records
 from likewise.comparison.answering import TITLES
 from likewise.errors import RunError
-from likewise.events import Progress, Sampled, Stepped, TrialStarted
+from likewise.events import Sampled, Stepped, TrialStarted
 from likewise.intake import PICTURES
 from likewise.studio import work
 from likewise.studio.root import COMPARISONS, CONCEPTS, MARKS, RUNS, when
@@ -137,8 +137,9 @@ def progress(folder: Path) -> dict[str, Any]:
     title = ""
     if isinstance(event, Sampled):
         return {"done": None, "words": f"drew a preview at step {event.step}"}
-    if isinstance(event, Progress):
-        title, event = f"{event.trial}: ", event.inner
+    if isinstance(event, TrialStarted):
+        within = journal.last(folder / "trials" / event.trial / "run")
+        title, event = (f"{event.title}: ", within) if isinstance(within, Stepped) else ("", event)
     if isinstance(event, Stepped):
         left = (event.steps - event.step) * event.seconds
         return {

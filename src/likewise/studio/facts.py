@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from likewise.studio.work import environment
+
 SECONDS = 900
 
 
@@ -58,7 +60,7 @@ def run(arguments: Sequence[str], root: Path) -> Any:
     try:
         done = subprocess.run(
             [sys.executable, *arguments], cwd=root, capture_output=True, text=True, timeout=SECONDS, check=False,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, env=environment(),
         )  # fmt: skip
         return json.loads(done.stdout)
     except subprocess.TimeoutExpired:

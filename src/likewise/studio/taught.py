@@ -55,7 +55,8 @@ def _look(known: str, path: Path) -> dict[str, Any]:
     try:
         found = inspection.inspect(path)
     except (Error, OSError) as error:
-        return {**plain, "kind": "unreadable", "trigger": "", "loads": [], "refused": [], "draws": False, "note": str(error),
+        return {**plain, "kind": "unreadable", "trigger": "",
+            "noun": "", "loads": [], "refused": [], "draws": False, "note": str(error),
                 "family": "", "layout": "", **cards.moment(path.stat().st_mtime)}  # fmt: skip
     programs = [
         {"name": name, "how": how} for name, how in found.portability.items() if how not in NOT_LOADED
@@ -69,7 +70,8 @@ def _look(known: str, path: Path) -> dict[str, Any]:
         "loads": programs,
         "refused": [name for name, how in found.portability.items() if how in NOT_LOADED],
         "draws": any(one["name"] == "likewise" for one in programs),
-        "note": "; ".join(found.notes),
+        "note": "; ".join(one for one in found.notes if one != inspection.UNREAD),
+        "noun": found.metadata.get("likewise.noun", ""),
         "method": found.metadata.get("likewise.method", ""),
         **cards.moment(path.stat().st_mtime),
     }

@@ -31,6 +31,12 @@ TRIES = 8
 """How often a new worker looks whether the one before it is done, half a second apart."""
 
 
+def environment() -> dict[str, str]:
+    """Variables of a command: the package from where this process has it, and plain text as in a file."""
+    path = os.pathsep.join(part for part in sys.path if part)
+    return {**os.environ, "PYTHONPATH": path, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
+
+
 def ask(folder: Path, command: Sequence[str], **facts: Any) -> None:
     """Note in a folder what is to be done there; `facts` describe it until the work does so itself."""
     asked = {"command": list(command), "facts": facts, "time": time.time()}
@@ -88,11 +94,10 @@ def begin(folder: Path, commands: Sequence[Sequence[str]], root: Path, **facts: 
 
 
 def _start(folder: Path, command: Sequence[str], root: Path) -> subprocess.Popen[bytes]:
-    variables = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
     with (folder / OUTPUT).open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "likewise", *command],
-            cwd=root, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_ALONE,
+            cwd=root, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_ALONE,
         )  # fmt: skip
     known = {**read(folder), "command": list(command), "process": records.self_of(process.pid)}
     known = {key: value for key, value in known.items() if key not in ("code", "withdrawn")}
@@ -180,7 +185,8 @@ def _alone(arguments: Sequence[str], root: Path) -> None:
     """A worker of its own. This process waits for it only so that it does not seem to live on once it has ended."""
     process = subprocess.Popen(
         [sys.executable, "-m", "likewise.studio.work", *arguments],
-        cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **_ALONE,
+        cwd=root, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        **_ALONE,
     )  # fmt: skip
     threading.Thread(target=process.wait, daemon=True).start()
 

@@ -1,5 +1,5 @@
 // Set a comparison up: tick methods and a size, see how many trainings and pictures and how long, and start.
-import { Button, Command, ask, at, data, html, mount, plural, time, useEffect, useState } from "./studio.js";
+import { Button, Command, about, ask, at, data, html, mount, plural, useEffect, useState } from "./studio.js";
 import { Way, useEstimate, useMethods } from "./ways.js";
 
 const ANCHORS = 2; // the untaught base, and the base with a description
@@ -49,7 +49,7 @@ const Compare = ({ concept, sizes }) => {
         <label class="ticks"><span><input type="checkbox" checked=${tune} onChange=${(e) => setTune(e.target.checked)} /> also look for each method’s best settings, with equal effort (takes several times as long)</span></label></div></details>
       <details><summary>Copy as command</summary><div style=${{ padding: ".4rem 0 1rem" }}>${command && html`<${Command} text=${command} />`}</div></details></section></div>
     <aside class="panel sum" aria-label="What starts"><h2>${plural(lines, "condition")}</h2>
-      <dl><dt>Trainings</dt><dd>${trainings}</dd><dt>Pictures drawn, at most</dt><dd>${pictures.toLocaleString("en")}</dd><dt>Time, about</dt><dd>${whole === null ? "…" : `${tune ? "more than " : ""}${time(whole)}`}</dd></dl>
+      <dl><dt>Trainings</dt><dd>${trainings}</dd><dt>Pictures drawn, at most</dt><dd>${pictures.toLocaleString("en")}</dd><dt>Time, about</dt><dd>${whole === null ? "…" : `${tune ? "more than " : ""}${about(whole)}`}</dd></dl>
       ${estimate?.error && html`<p class="note">${estimate.error}</p>`}
       <${Button} class="main wide" disabled=${!lines || concept.count < 4} onClick=${begin}>Start comparing<//>
       <p class="small-print">${plan.replicates === 1 ? "One training each shows what methods can look like. It decides nothing." : "Methods take turns, so an early stop still leaves whole rounds."}</p></aside></section>

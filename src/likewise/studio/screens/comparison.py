@@ -7,9 +7,11 @@ one by one instead of lying inside. The ballot is `reports.booth`.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -29,6 +31,8 @@ from likewise.studio.root import COMPARISONS
 
 SHOWN = 320
 """Pixels of a side of a picture in the grid."""
+_TRIAL = re.compile(r"\w[\w-]*")
+"""The name of a trial, whose folder may still be to come."""
 SHEETS = ("page.css", "comparison.css", "studio.css")
 
 
@@ -68,8 +72,12 @@ class _Comparison:
         return self.studio.page("live.html.j2", "compare", "live.js", **view)
 
     def events(self, request: Request) -> Response:
-        """Its journal as it grows."""
-        folder = self.studio.folder(COMPARISONS, request)
+        """Its journal as it grows, or that of one of its trials, which says every step."""
+        folder, trial = self.studio.folder(COMPARISONS, request), request.query_params.get("trial")
+        if trial is not None:
+            if not _TRIAL.fullmatch(trial):
+                raise HTTPException(404)
+            return stream.answer(request, folder / "trials" / trial / "run", lambda: "")
         return stream.answer(request, folder, lambda: cards.comparison_status(folder))
 
     def choose(self, request: Request) -> Response:

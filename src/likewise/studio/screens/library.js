@@ -4,7 +4,7 @@ import { Button, ask, at, data, html, mount, plural, say, send, useState } from 
 const given = data();
 
 const Convert = ({ file }) => {
-  const fitting = given.layouts.filter((it) => it.kinds.includes(file.kind));
+  const fitting = given.layouts.filter((it) => it.kinds.includes(file.kind)).sort((a, b) => b.readers.length - a.readers.length);
   const [to, setTo] = useState(fitting[0]?.name ?? "");
   const [place, setPlace] = useState("");
   const chosen = fitting.find((it) => it.name === to);
@@ -29,7 +29,7 @@ const File = ({ file, ticked, tick, gone }) => {
     gone();
   };
   return html`<li class="file"><input type="checkbox" aria-label="Tick ${file.name}" checked=${ticked !== undefined} onChange=${(e) => tick(e.target.checked)} />
-    <h2 class="who">${file.trigger ? html`<em>“${file.trigger}”</em>` : file.name}<span class="soft">${[file.kind, file.size, file.said].filter(Boolean).join(" · ")}</span></h2>
+    <h2 class="who">${file.trigger ? html`“${`${file.trigger} ${file.noun}`.trim()}”` : file.name}<span class="soft">${[file.kind, file.size, file.said].filter(Boolean).join(" · ")}</span></h2>
     <span class="actions">${file.draws && html`<a class="button quiet" href="/draw?with=${at(file.id)}">Draw</a>`}<button type="button" class="quiet" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "Close" : "More"}<span class="hush"> about ${file.name}</span></button></span>
     ${open && html`<div class="open"><p class="soft">${file.name}${file.run && html` · <a href="/runs/${at(file.run)}">its run</a>`}${file.layout && ` · layout ${file.layout}`}${file.family && ` · for ${file.family}`}</p>
       <div><b>Loads in</b><ul class="loads" style=${{ marginTop: ".4rem" }}>${file.loads.map((it) => html`<li class=${it.how === "exact" ? "" : "some"} title=${it.how}>${it.name}${it.how !== "exact" ? ": with a difference" : ""}</li>`)}${!file.loads.length && html`<li class="some">nothing that is known here</li>`}</ul>

@@ -6,7 +6,7 @@ const files = new Map(given.files.map((it) => [it.id, it]));
 
 const With = ({ list, set }) => html`<div class="with">${list.map((it, place) => {
   const edit = (change) => set(list.map((other, where) => (where === place ? { ...other, ...change } : other)));
-  return html`<div key=${place}><select aria-label="File ${place + 1}" value=${it.id} onChange=${(e) => edit({ id: e.target.value })}>${given.files.map((file) => html`<option value=${file.id}>${file.trigger ? `${file.trigger}: ` : ""}${file.kind}, ${file.name}</option>`)}</select>
+  return html`<div key=${place}><select aria-label="File ${place + 1}" value=${it.id} onChange=${(e) => edit({ id: e.target.value })}>${given.files.map((file) => html`<option value=${file.id}>${file.trigger ? `${file.trigger} ${file.noun}: ` : ""}${file.kind}, ${file.said}</option>`)}</select>
     <input type="number" step="0.05" aria-label="Its strength" value=${it.strength} onInput=${(e) => edit({ strength: Number(e.target.value) })} />
     <button type="button" class="quiet" aria-label="Leave it out" onClick=${() => set(list.filter((_, where) => where !== place))}>✕</button>
     <input type="range" min="0" max="1.5" step="0.05" aria-label="Its strength, as a slider" value=${it.strength} onInput=${(e) => edit({ strength: Number(e.target.value) })} /></div>`;
@@ -27,7 +27,7 @@ const Shown = ({ seen }) => {
 const Draw = () => {
   const first = files.get(given.chosen) ?? null;
   const [list, setList] = useState(first ? [{ id: first.id, strength: 1 }] : []);
-  const [prompts, setPrompts] = useState(first?.trigger ? `a ${first.trigger} in the snow` : "");
+  const [prompts, setPrompts] = useState(first?.trigger ? `a ${first.trigger} ${first.noun} in the snow`.replace(/\s+/g, " ") : "");
   const [facts, setFacts] = useState({ count: "4", seed: "0", steps: "", guidance: "", size: "", negative: "" });
   const [axes, setAxes] = useState([{ name: "", values: "" }, { name: "", values: "" }]);
   const [seen, setSeen] = useState(null);
@@ -39,7 +39,7 @@ const Draw = () => {
   const asked = { prompts: words, with: list, axes, ...facts };
   const cells = axes.filter((it) => it.name).reduce((count, it) => count * Math.max(1, it.values.split(/[\s,;]+/).filter(Boolean).length), 1);
   useEffect(() => {
-    if (!words.length) { setCommands([]); return; }
+    if (!words.length || axes.some((it) => it.name && !it.values.trim())) { setCommands([]); return; }
     ask("/api/draw", { ...asked, only: "command" }).then((told) => setCommands(told.commands), () => setCommands([]));
   }, [JSON.stringify(asked)]);
   const look = (name) => {
@@ -67,9 +67,9 @@ const Draw = () => {
   const number = (key, title, hint, more = {}) => html`<label class="field"><span>${title}</span><input type="number" value=${facts[key]} placeholder=${hint} onInput=${set(key)} ...${more} /></label>`;
   const axis = (place, title) => html`<div class="grid-of"><label class="field"><span>${title}</span><select value=${axes[place].name} onChange=${(e) => setAxes(axes.map((it, other) => (other === place ? { ...it, name: e.target.value } : it)))}>${Object.entries(given.axes).map(([key, text]) => html`<option value=${key}>${text}</option>`)}</select></label>
     <label class="field"><span>Values</span><input type="text" value=${axes[place].values} placeholder="0, 0.5, 1" disabled=${!axes[place].name} onInput=${(e) => setAxes(axes.map((it, other) => (other === place ? { ...it, values: e.target.value } : it)))} /></label></div>`;
-  return html`<div class="two" style=${{ marginTop: "1.4rem" }}>
-    <div>${seen ? html`<div class="head-line" style=${{ marginTop: 0 }}><span><${Chip} status=${seen.status === "starting" ? "running" : seen.status} /> <span class="soft">${plural(seen.cells.flat().length, "picture")}</span></span></div>${seen.said && html`<p class="note" style=${{ whiteSpace: "pre-line" }}>${seen.said}</p>`}<${Shown} seen=${seen} />` : html`<p class="empty">What you draw is shown here. The same seed starts from the same noise, so that only what you change differs.</p>`}</div>
-    <aside class="panel" aria-label="What to draw" style=${{ display: "grid", gap: "1.1rem", order: -1 }}>
+  return html`<div class="two tools" style=${{ marginTop: "1.4rem" }}>
+    <div style=${{ order: 2 }}>${seen ? html`<div class="head-line" style=${{ marginTop: 0 }}><span><${Chip} status=${seen.status === "starting" ? "running" : seen.status} /> <span class="soft">${plural(seen.cells.flat().length, "picture")}</span></span></div>${seen.said && html`<p class="note" style=${{ whiteSpace: "pre-line" }}>${seen.said}</p>`}<${Shown} seen=${seen} />` : html`<p class="empty">What you draw is shown here. The same seed starts from the same noise, so that only what you change differs.</p>`}</div>
+    <aside class="panel" aria-label="What to draw" style=${{ display: "grid", gap: "1.1rem" }}>
       <label class="field"><span>Prompt</span><textarea value=${prompts} placeholder="a sks dog on a beach" onInput=${(e) => setPrompts(e.target.value)}></textarea><small>Several in lines of their own are drawn one below the other.</small></label>
       ${missing.map((it) => html`<p class="note">No prompt says “${it.trigger}”, which calls what ${it.name} was taught.</p>`)}
       <div><b>With</b><div style=${{ marginTop: ".5rem" }}><${With} list=${list} set=${setList} /></div></div>

@@ -2,7 +2,6 @@
 import { Button, Chip, Command, ask, at, attempt, data, follow, html, mount, one, plural, say, size, time, useEffect, useMemo, useRef, useState } from "./studio.js";
 
 const POINTS = 400;
-const WIDTH = 760;
 const HEIGHT = 240;
 
 /** What the events of a journal add up to. A start repeats what no checkpoint kept. */
@@ -28,7 +27,7 @@ export const summed = () => {
   return { steps, log, add, total: () => total };
 };
 
-export const Curve = ({ points, total }) => {
+export const Curve = ({ points, total, width = 760 }) => {
   const drawn = useMemo(() => {
     if (points.length < 2) return null;
     let mean = 0;
@@ -39,14 +38,14 @@ export const Curve = ({ points, total }) => {
     const sorted = points.map((it) => it.loss).sort((a, b) => a - b);
     const low = sorted[0];
     const high = Math.max(sorted[Math.floor(0.98 * (sorted.length - 1))], low * 1.05 + 1e-9);
-    const x = (step) => 46 + ((WIDTH - 58) * step) / Math.max(total, 1);
+    const x = (step) => 46 + ((width - 58) * step) / Math.max(total, 1);
     const y = (loss) => 12 + (HEIGHT - 44) * (1 - Math.min(1, (loss - low) / (high - low)));
     const path = (list) => list.map(([step, loss], place) => `${place ? "L" : "M"}${x(step).toFixed(1)} ${y(loss).toFixed(1)}`).join("");
     return { raw: path(thin(points.map((it) => [it.step, it.loss]))), smooth: path(thin(smooth)), last: smooth.at(-1), x, y, ticks: [low, (low + high) / 2, high], steps: [0, total / 2, total] };
-  }, [points.length, points.at(-1)?.step, total]);
+  }, [points.length, points.at(-1)?.step, total, width]);
   if (!drawn) return html`<p class="empty">The curve begins with the second step.</p>`;
-  return html`<svg class="curve" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="Loss over steps, now ${drawn.last[1].toFixed(4)} on average">
-    ${drawn.ticks.map((it) => html`<path class="gridline" d="M46 ${drawn.y(it)}H${WIDTH - 12}" /><text x="40" y=${drawn.y(it) + 4} text-anchor="end">${it.toPrecision(2)}</text>`)}
+  return html`<svg class="curve" viewBox="0 0 ${width} ${HEIGHT}" role="img" aria-label="Loss over steps, now ${drawn.last[1].toFixed(4)} on average">
+    ${drawn.ticks.map((it) => html`<path class="gridline" d="M46 ${drawn.y(it)}H${width - 12}" /><text x="40" y=${drawn.y(it) + 4} text-anchor="end">${it.toPrecision(2)}</text>`)}
     ${drawn.steps.map((it, place) => html`<text x=${drawn.x(it)} y=${HEIGHT - 8} text-anchor=${["start", "middle", "end"][place]}>${Math.round(it)}</text>`)}
     <path class="raw" d=${drawn.raw} /><path class="smooth" d=${drawn.smooth} /><circle class="dot" cx=${drawn.x(drawn.last[0])} cy=${drawn.y(drawn.last[1])} r="4" /></svg>`;
 };
@@ -125,8 +124,8 @@ const Run = ({ first }) => {
     ${status === "running" && html`<div class="meter" style=${{ marginTop: "1rem" }} role="progressbar" aria-label="How far" aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(100 * share)}><i style=${{ width: `${100 * share}%` }}></i></div>`}
     <${Gauges} points=${points} total=${total} status=${status} spent=${seen.spent} />
     ${!busy && html`<section class="tight"><${Ended} seen=${seen} again=${again} /></section>`}
-    ${(seen.previews.length > 0 || busy) && html`<section aria-labelledby="film-h" class="tight"><h2 id="film-h">What it draws</h2><div style=${{ marginTop: "1rem" }}><${Film} previews=${seen.previews} /></div></section>`}
-    ${(points.length > 1 || busy) && seen.recipe.steps && html`<section aria-labelledby="loss-h" class="tight"><h2 id="loss-h">Loss</h2><p class="soft">Noisy by nature. Trust the pictures more than this line.</p><${Curve} points=${points} total=${total} /></section>`}
+    <div class="halves">${(seen.previews.length > 0 || busy) && html`<section aria-labelledby="film-h" class="tight"><h2 id="film-h">What it draws</h2><div style=${{ marginTop: "1rem" }}><${Film} previews=${seen.previews} /></div></section>`}
+    ${(points.length > 1 || busy) && seen.recipe.steps && html`<section aria-labelledby="loss-h" class="tight"><h2 id="loss-h">Loss</h2><p class="soft">Noisy by nature. Trust the pictures more than this line.</p><${Curve} points=${points} total=${total} width=${620} /></section>`}</div>
     <section class="tight"><details><summary>What happened<span class="soft">${plural(sum.current.log.length, "event")}</span></summary><ul class="log" tabindex="0" aria-label="What happened">${sum.current.log.map((it) => html`<li><time>${new Date(1000 * it.time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })}</time><span>${it.text}</span></li>`)}</ul></details>
     ${Object.keys(seen.recipe).length > 0 && html`<details><summary>Settings<span class="soft">${plural(Object.keys(seen.recipe).length, "setting")}</span></summary><div class="scroll-x"><table class="plain"><tbody>${Object.entries(seen.recipe).map(([key, value]) => html`<tr><th scope="row">${key.replaceAll("_", " ")}</th><td>${String(value)}</td></tr>`)}</tbody></table></div></details>`}
     ${seen.command && html`<details><summary>Copy as command</summary><div style=${{ padding: ".4rem 0 1rem" }}><${Command} text=${seen.command} /></div></details>`}</section>

@@ -1,5 +1,5 @@
 // Teach: tick one way or several, see what they take here, change settings or leave them, and start.
-import { Button, Command, ask, at, data, html, mount, plural, size, time, useEffect, useState } from "./studio.js";
+import { Button, Command, about, ask, at, data, html, mount, plural, size, useEffect, useState } from "./studio.js";
 import { Settings, Way, useEstimate, useMethods } from "./ways.js";
 
 const LENGTHS = { quick: ["Quick look", 0.4], usual: ["Usual", 1], long: ["Longer", 2] };
@@ -68,7 +68,7 @@ const Teach = ({ concept, start }) => {
     <aside class="panel sum" aria-label="What starts">
       <h2>${chosen.length ? chosen.map((it) => it.title).join(", ") : "Nothing is ticked"}</h2>
       ${chosen.length > 0 && html`<dl><dt>Pictures</dt><dd>${concept.count}</dd>
-        <dt>Time, about</dt><dd>${estimate && !estimate.error ? time(chosen.reduce((sum, it) => sum + seconds(it), 0)) || "none" : "…"}</dd>
+        <dt>Time, about</dt><dd>${estimate && !estimate.error ? about(chosen.reduce((sum, it) => sum + seconds(it), 0)) || "none" : "…"}</dd>
         <dt>Files</dt><dd>${estimate && !estimate.error ? size(chosen.reduce((sum, it) => sum + (estimate[it.name]?.bytes ?? 0), 0) * Number(seeds || 1)) : "…"}</dd></dl>`}
       <${Button} class="main wide" disabled=${!chosen.length} onClick=${begin}>${chosen.length > 1 ? `Start ${plural(chosen.length, "training")}` : "Start teaching"}<//>
       <p class="small-print">It goes on when you close this page. You may stop it at any step and go on later.</p>

@@ -52,8 +52,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
     def estimate(request: Request, asked: dict[str, Any]) -> Any:
         folder = commands.concept(root, asked)
         command = commands.estimate(root, folder, asked)
-        signature = str(sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir()))
-        busy = bool(cards.active(studio))
+        busy = bool(cards.active(studio))  # what was measured then is not taken for what it takes alone
+        signature = str((busy, sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())))
         return {**studio.facts.ask(["-m", "likewise", *command], signature), "busy": busy}
 
     def command(request: Request, asked: dict[str, Any]) -> Any:

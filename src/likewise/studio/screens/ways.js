@@ -1,5 +1,5 @@
 // Ways to teach, which teaching and comparing both show: cards that say what each is for and takes here, and their settings.
-import { ask, html, size, time, useEffect, useState } from "./studio.js";
+import { about, ask, html, size, useEffect, useState } from "./studio.js";
 
 /** The methods with their settings, and the base's advice. Gives null until they are there, or {error}. */
 export const useMethods = (base) => {
@@ -36,7 +36,7 @@ const Takes = ({ method, seen, estimate }) => {
   if (!estimate) return html`<dl><dt class="waiting" role="status">measuring here …</dt><dd></dd></dl>`;
   if (!seen) return null;
   if (seen.problem) return html`<p class="problem">${seen.problem}</p>`;
-  return html`<dl><dt>Time</dt><dd>${method.trains ? `about ${time(seen.seconds)}` : "none"}</dd>
+  return html`<dl><dt>Time</dt><dd>${method.trains ? `about ${about(seen.seconds)}` : "none"}</dd>
     ${method.trains && html`<dt>Memory</dt><dd>${size(seen.memory)} more</dd>`}<dt>File</dt><dd>${size(seen.bytes)}</dd></dl>`;
 };
 

@@ -109,6 +109,8 @@ export const time = (seconds) => {
   const left = Math.round(seconds / per) % 60;
   return left ? `${whole} ${unit} ${left} ${rest}` : `${whole} ${unit}`;
 };
+/** As `time`, without seconds that nobody knows beforehand. */
+export const about = (seconds) => (seconds >= 600 ? time(60 * Math.round(seconds / 60)) : time(seconds < 20 ? seconds : 5 * Math.round(seconds / 5)));
 export const size = (bytes) => {
   if (bytes == null) return "";
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -132,12 +134,12 @@ export const Command = ({ text }) => {
 };
 
 /** Call `heard` with what the studio streams from `path`, over and over: the browser asks again from where it was cut off. */
-export const follow = (path, { lines, state, anew, lost }) => {
+export const follow = (path, { lines, state, anew, lost }, more = {}) => {
   let source;
   let last = "0";
   let timer;
   const open = () => {
-    source = new EventSource(`${path}?from=${last}`);
+    source = new EventSource(`${path}?${new URLSearchParams({ ...more, from: last })}`);
     source.addEventListener("lines", (event) => { last = event.lastEventId; lost?.(false); lines(JSON.parse(event.data)); });
     source.addEventListener("state", (event) => { lost?.(false); state?.(JSON.parse(event.data)); });
     source.addEventListener("anew", () => { last = "0"; anew?.(); });
