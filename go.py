@@ -27,6 +27,7 @@ HELP = """\
 usage: python3 go.py COMMAND [ARGUMENTS]      (on Windows: py go.py COMMAND)
 
   demo [ARGUMENTS]   teach the bundled concept by every method and write a report
+  studio [ARGUMENTS] teach, watch, compare and choose on a page in the browser
   run ARGUMENTS      any likewise command, as in: python3 go.py run --help
   test [ARGUMENTS]   run the tests, in several processes; ARGUMENTS go to pytest (-n 0: in one)
   check              lint, types, and who may import whom
@@ -126,6 +127,10 @@ def demo(arguments: list) -> int:
     return call([prepare(ROOT, []), "-m", "likewise", "demo", *arguments])
 
 
+def studio(arguments: list) -> int:
+    return call([prepare(ROOT, ["studio"]), "-m", "likewise", "studio", "--open", *arguments])
+
+
 def run(arguments: list) -> int:
     return call([prepare(ROOT, []), "-m", "likewise", *arguments])
 
@@ -152,7 +157,7 @@ def check(arguments: list) -> int:
     return min(failed, 1)
 
 
-COMMANDS = {"demo": demo, "run": run, "test": test, "check": check}
+COMMANDS = {"demo": demo, "studio": studio, "run": run, "test": test, "check": check}
 
 
 def call(command: list, **variables: str) -> int:

@@ -58,6 +58,12 @@ def tail(folder: Path, offset: int) -> tuple[list[Event], int]:
     Only whole lines are read, and none twice. Raises `RunError` where the journal is shorter than `offset`: it was begun
     anew, and is to be followed from 0.
     """
+    found, offset = lines(folder, offset)
+    return [_event(line) for line in found if line], offset
+
+
+def lines(folder: Path, offset: int) -> tuple[list[bytes], int]:
+    """As `tail`, but each line as it is written, for who passes it on."""
     path, size, found = _path(folder), 0, b""
     with suppress(FileNotFoundError), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -66,7 +72,7 @@ def tail(folder: Path, offset: int) -> tuple[list[Event], int]:
     if size < offset:
         raise RunError(f"{path} was begun anew since it was read", "follow it from its beginning")
     whole = found[: found.rfind(b"\n") + 1]
-    return [_event(line) for line in whole.split(b"\n") if line], offset + len(whole)
+    return whole.split(b"\n")[:-1], offset + len(whole)
 
 
 def last(folder: Path) -> Event | None:

@@ -39,6 +39,8 @@ class Kind:
     """Tensors that every native file holds, however it was taught."""
     modelspec: str | None = None
     """What ModelSpec appends to the architecture; None where nobody reads metadata of such files."""
+    choose: str = ""
+    """What speaks for it, in a sentence for people who do not know it."""
     counted: str = ""
     """The row of the survey's table that counts it; empty where none does."""
 
@@ -56,6 +58,7 @@ LOW_RANK = Kind(
     delta=True,
     pairs=True,
     modelspec="/lora",
+    choose="A small file that goes nearly everywhere. Start here if you do not know.",
     counted="lora",
 )
 """Low-rank pairs beside layers."""
@@ -78,6 +81,7 @@ WORDS = Kind(
     called=True,
     required=("vectors",),
     modelspec="/textual-inversion",
+    choose="A new word and nothing else: the smallest file of those that learn.",
     counted="textual_inversion",
 )
 """Vectors that stand for a new word."""
@@ -87,6 +91,7 @@ NETWORK = Kind(
     "hypernetwork",
     layout="webui_hypernetwork",
     places=_places("models/hypernetworks", "models/hypernetworks"),
+    choose="A middle way that only older programs load.",
     counted="hypernetwork",
 )
 """Networks in front of keys and values."""
@@ -99,6 +104,7 @@ DIRECTION = Kind(
         "AUTOMATIC1111": f"{EXTENSIONS}/stable-diffusion-webui-aesthetic-gradients/aesthetic_embeddings",
     },
     required=("aesthetic.mean",),
+    choose="A mood that is pulled in while drawing. Nothing is learned beforehand.",
     counted="aesthetic",
 )
 """A mean of picture features, towards which prompts are pulled."""
@@ -110,6 +116,7 @@ WEIGHTS = Kind(
     places=_places("models/Stable-diffusion", "models/checkpoints"),
     streamed=True,
     modelspec="",
+    choose="The closest likeness, for a file as large as the model itself.",
     counted="checkpoint_trained",
 )
 """The weights themselves."""

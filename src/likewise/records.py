@@ -206,7 +206,7 @@ def status(folder: Path) -> Status:
     planned  nothing has happened yet
     """
     lock = Path(folder) / "lock"
-    if lock.exists() and _owner(lock) is not None:
+    if held(folder):
         return "running"
     if _is_done(read_plan(folder), read_result(folder)):
         return "done"
@@ -221,6 +221,12 @@ def status(folder: Path) -> Status:
             return "stopped"
         case _:
             return "dead"
+
+
+def held(folder: Path) -> bool:
+    """Whether a living process works in this folder."""
+    lock = Path(folder) / "lock"
+    return lock.exists() and _owner(lock) is not None
 
 
 def _is_done(plan: Mapping[str, Any], result: Mapping[str, Any] | None) -> bool:
@@ -298,53 +304,66 @@ def _take(lock: Path) -> bool:
 
 def _owner(lock: Path) -> int | None:
     """The living process that took the lock. Its number alone says little: the system gives it to others later."""
+    try:
+        number, _, began = lock.read_text(encoding="utf-8").partition(" ")
+        return int(number) if lives(int(number), float(began) if began else None) else None
+    except (OSError, ValueError):
+        return None
+
+
+def lives(number: int, began: float | None) -> bool:
+    """Whether the process lives that had this number and began then; one that has ended and is not waited for does not."""
     import psutil
 
     try:
-        number, _, began = lock.read_text(encoding="utf-8").partition(" ")
-        process = psutil.Process(int(number))
-        theirs = not began or abs(process.create_time() - float(began)) < CLOCK_SECONDS
+        process = psutil.Process(number)
+        theirs = began is None or abs(process.create_time() - began) < CLOCK_SECONDS
+        return theirs and process.status() != psutil.STATUS_ZOMBIE
     except psutil.AccessDenied:  # another person's, so that its beginning cannot be asked for
-        return int(number)
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return None
-    return process.pid if theirs else None
+        return True
+    except psutil.NoSuchProcess:
+        return False
+
+
+def self_of(number: int) -> tuple[int, float]:
+    """A living process as `lives` asks for it."""
+    import psutil
+
+    return number, psutil.Process(number).create_time()
 
 
 def runs(root: Path) -> list[dict[str, Any]]:
-    """One row per run under `root`, newest first: folder, method, concept, token, base, status, number of files,
-    steps, seconds, bytes.
+    """The `row` of every run under `root`, newest first."""
+    found = sorted(expand(root).glob("**/run.toml"), key=lambda p: p.stat().st_mtime, reverse=True)
+    return [row(path.parent) for path in found]
+
+
+def row(folder: Path) -> dict[str, Any]:
+    """One run in short: folder, method, concept, token, base, status, number of files, steps, seconds, bytes.
 
     `concept`, `token` and `noun` are the first job's, and `jobs` has them and the seed of every one. `machine` is what the
     seconds were measured on; None in results of before it was kept.
     """
-    rows: list[dict[str, Any]] = []
-    for path in sorted(expand(root).glob("**/run.toml"), key=lambda p: p.stat().st_mtime, reverse=True):
-        folder = path.parent
-        try:
-            plan, done, stands = read_plan(folder), read_result(folder) or {}, status(folder)
-        except RunError as error:
-            rows.append({"folder": str(folder), "status": f"unreadable: {error.message}"})
-            continue
-        concept = plan["job"][0]["concept"]
-        rows.append(
-            {
-                "folder": str(folder),
-                "method": plan["method"],
-                "concept": concept["name"],
-                "token": concept["token"],
-                "noun": concept["noun"],
-                "jobs": [_brief(job) for job in plan["job"]],
-                "base": called(str(plan["base"])),
-                "status": stands,
-                "files": len(done["files"]) if done else None,
-                "steps": done.get("steps"),
-                "seconds": done.get("seconds"),
-                "bytes": done.get("bytes"),
-                "machine": done.get("machine"),
-            }
-        )
-    return rows
+    try:
+        plan, done, stands = read_plan(folder), read_result(folder) or {}, status(folder)
+    except RunError as error:
+        return {"folder": str(folder), "status": f"unreadable: {error.message}"}
+    concept = plan["job"][0]["concept"]
+    return {
+        "folder": str(folder),
+        "method": plan["method"],
+        "concept": concept["name"],
+        "token": concept["token"],
+        "noun": concept["noun"],
+        "jobs": [_brief(job) for job in plan["job"]],
+        "base": called(str(plan["base"])),
+        "status": stands,
+        "files": len(done["files"]) if done else None,
+        "steps": done.get("steps"),
+        "seconds": done.get("seconds"),
+        "bytes": done.get("bytes"),
+        "machine": done.get("machine"),
+    }
 
 
 def _brief(job: Mapping[str, Any]) -> dict[str, Any]:

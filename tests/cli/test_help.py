@@ -18,12 +18,13 @@ from tests.cli.commands import Call, environment
 
 FILES = ["inspect", "convert", "merge", "extract", "resize", "bake", "diff"]
 COMMANDS = [
-    "demo", "which", "check", "teach", "sample", "compare", "recommend", "report", "vote", "score", "checkpoints",
+    "demo", "studio", "which", "check", "estimate", "teach", "sample", "compare", "recommend", "report", "vote", "score",
+    "checkpoints",
     "recompute", "methods", "explain", "runs", *FILES, "survey", "examples", "selfcheck", "doctor",
 ]  # fmt: skip
 READING = [
-    "which", "check", "recommend", "vote", "checkpoints", "recompute", "methods", "explain", "runs", "doctor", "report",
-    "examples", "selfcheck", *FILES,
+    "which", "check", "estimate", "recommend", "vote", "checkpoints", "recompute", "methods", "explain", "runs",
+    "doctor", "report", "examples", "selfcheck", *FILES,
 ]  # fmt: skip
 MOST_OPTIONS = 18
 """As many as `compare` has, which is most of the product."""

@@ -27,7 +27,9 @@ from tests.bases import pictures
 from tests.cli.commands import Call
 
 WORDS = {
-    "DATE", "FAMILY", "KEY", "KIND", "LAYOUT", "METHOD", "N", "NAME", "NOUN", "P", "PIXELS", "PROGRAM", "PROMPT", "SECONDS",
+    "ADDRESS", "DATE", "FAMILY", "KEY", "KIND", "LAYOUT", "METHOD", "N", "NAME", "NOUN", "P", "PIXELS", "PROGRAM",
+    "PROMPT",
+    "SECONDS",
     "SHARE", "SIZE", "TEXT", "TIME", "TYPE", "URL", "WORD", "WORDS", "X", "A",
 }  # fmt: skip
 """First words of the metavars that name no place."""

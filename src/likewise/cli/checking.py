@@ -63,14 +63,14 @@ def check(
         raise typer.BadParameter(f"{terminal.short(sheet)} is a directory", param_hint="--sheet")
     intake.contact_sheet(found, sheet)
     noun, token = noun or found.noun, token or found.token or POCKET_TOKEN
-    trained, remark = _trained(found, token, noun, base) if noun else ([], "")
+    captions, remark = trained(found, token, noun, base) if noun else ([], "")
     if as_json:
         rows = found.to_json() | ({"noun": noun, "token": token} if noun else {})
-        for row, caption in zip(rows["examples"], trained, strict=False):
+        for row, caption in zip(rows["examples"], captions, strict=False):
             row["trained"] = caption
         terminal.result_json({**rows, "contact_sheet": str(sheet)})
         return
-    _show(found, trained)
+    _show(found, captions)
     terminal.result("")
     terminal.paragraph(f"{_verdict(found)} {remark}".strip())
     for note in found.notes:
@@ -85,7 +85,7 @@ def _sheet_name(found: Intake, folder: Sequence[Path]) -> str:
     return f"{found.title or 'pictures'}-{mark}.png"
 
 
-def _trained(found: Intake, token: str, noun: str, base: str) -> tuple[list[str], str]:
+def trained(found: Intake, token: str, noun: str, base: str) -> tuple[list[str], str]:
     """Every caption as it will be trained, and a sentence on those that the base does not read to their end."""
     from likewise.concept import Concept
     from likewise.prompt import shorten

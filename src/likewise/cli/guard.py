@@ -66,7 +66,8 @@ class Commands(TyperGroup):
     """The group of all commands; every one of them runs inside this `invoke`."""
 
     order = (
-        "demo", "which", "check", "teach", "sample", "compare", "recommend", "report", "vote", "score", "checkpoints",
+        "demo", "studio", "which", "check", "estimate", "teach", "sample", "compare", "recommend", "report", "vote", "score",
+        "checkpoints",
         "recompute", "methods", "explain", "runs", "inspect", "convert", "merge", "extract", "resize", "bake", "diff",
         "survey", "examples", "selfcheck", "doctor",
     )  # fmt: skip

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,7 +23,9 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 HEADER = "x-likewise"
 """Must be `1` on a write: no form and no link can set it, and no other site may without being asked about it first."""
 MOST_BYTES = 64_000
-"""The largest body of a request."""
+"""The largest body of a request, but for files that are sent as they are."""
+RAW = "application/octet-stream"
+"""What a file is sent as: no form of another site can say so."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -43,11 +46,23 @@ class Guard:
     """`app` behind every check. `hosts` are the allowed Host headers, port included; `name` is the cookie's.
 
     The page opens at `/?token=...`: that gives the cookie and leads to `/`, so that no address on screen keeps the token.
+    `streams` has paths' beginnings below which a file may be sent as it is, and how many bytes of it: only there is a body
+    not JSON, and it is passed on piece by piece. `cookie` is a secret that outlives this process, else there is a new one.
     """
 
-    def __init__(self, app: App, *, hosts: Collection[str], token: str, name: str) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        hosts: Collection[str],
+        token: str,
+        name: str,
+        streams: Mapping[str, int] = MappingProxyType({}),
+        cookie: str | None = None,
+    ) -> None:
         self.app, self.hosts, self.name = app, frozenset(hosts), name
-        self._token, self._cookie = token, secrets.token_urlsafe(32)
+        self.streams = streams
+        self._token, self._cookie = token, cookie or secrets.token_urlsafe(32)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request; websockets are closed, as no page here uses them."""
@@ -61,29 +76,45 @@ class Guard:
             cookie = f"{self.name}={self._cookie}; Path=/; HttpOnly; SameSite=Strict"
             await _answer(send, 303, "", {"location": "/", "set-cookie": cookie})
             return
-        refused = refused or self._known(headers) or self._write(scope["method"], headers)
+        most = self._streamed(scope)
+        refused = refused or self._known(headers) or self._write(scope["method"], headers, most is not None)
         if refused is not None:
             await _answer(send, *refused)
             return
-        if scope["method"] not in _READS:
+        if most is None and scope["method"] not in _READS:
             body = await _body(receive)
             if body is None:
                 await _answer(send, 413, f"a request has {MOST_BYTES} bytes at most")
                 return
             receive = _again(body, receive)
-        await self._pass(scope, receive, send)
+        await self._pass(scope, receive, send, most)
 
-    async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Let the application answer. What it fails with is logged, and told to nobody else."""
-        begun = False
+    async def _pass(self, scope: Message, receive: Receive, send: Send, most: int | None) -> None:
+        """Let the application answer. What it fails with is logged, and told to nobody else.
+
+        Of a streamed body it hears no more than `most` bytes. What it would say of one that is longer is not sent.
+        """
+        begun, size = False, 0
 
         async def watched(message: Message) -> None:
             nonlocal begun
-            begun = True
-            await send(message)
+            if begun or most is None or size <= most:
+                begun = True
+                await send(message)
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if most is not None and size > most:
+                raise _TooLongError(f"a file here has {most:,} bytes at most")
+            return message
 
         try:
-            await self.app(scope, receive, _secured(watched))
+            await self.app(scope, counted, _secured(watched))
+        except _TooLongError as error:
+            if not begun:
+                await _answer(send, 413, str(error))
         except Exception as error:
             logger.error("%s %s failed: %s: %s", scope["method"], scope["path"], type(error).__name__, error)
             if not begun:
@@ -108,7 +139,13 @@ class Guard:
                 return None
         return 401, "open the address that likewise printed in the terminal; it ends with a token"
 
-    def _write(self, method: str, headers: dict[str, list[str]]) -> tuple[int, str] | None:
+    def _streamed(self, scope: Message) -> int | None:
+        """The most bytes of the file that is sent to this path; None where a body must be JSON."""
+        if scope["method"] != "POST":
+            return None
+        return next((most for start, most in self.streams.items() if scope["path"].startswith(start)), None)
+
+    def _write(self, method: str, headers: dict[str, list[str]], raw: bool = False) -> tuple[int, str] | None:
         """Whether it only reads, or was sent by a script of the page and nothing else."""
         if method in _READS:
             return None
@@ -117,7 +154,13 @@ class Guard:
         if headers.get(HEADER) != ["1"]:
             return 403, f"the header {HEADER} is missing"
         kinds = [kind.partition(";")[0].strip().lower() for kind in headers.get("content-type", ())]
+        if raw:
+            return None if kinds == [RAW] else (415, f"a file is sent as {RAW}")
         return None if kinds == ["application/json"] else (415, "only JSON is taken")
+
+
+class _TooLongError(Exception):
+    """A streamed body beyond its limit."""
 
 
 def _headers(scope: Message) -> dict[str, list[str]]:

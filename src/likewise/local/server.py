@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from likewise.errors import ServingError
@@ -26,10 +26,12 @@ class Server:
     """`app` at `address`, which it listens on from now on, though nothing is answered before `run`.
 
     `port` 0 is any free one. Raises `ServingError` for an address that is taken, not this machine's or not safe, and where
-    uvicorn is not installed.
+    uvicorn is not installed. `more` goes to the guard.
     """
 
-    def __init__(self, app: App, *, host: str = HOST, port: int = PORT, token: str | None = None) -> None:
+    def __init__(
+        self, app: App, *, host: str = HOST, port: int = PORT, token: str | None = None, **more: Any
+    ) -> None:
         try:
             import uvicorn
         except ModuleNotFoundError:
@@ -40,7 +42,7 @@ class Server:
         self.token = token or secrets.token_urlsafe(24)
         names = {_named(name) for name in {host, *(_LOOPBACK if is_loopback(host) else ())}}
         hosts = {f"{name}:{self.port}" for name in names} | (names if self.port == 80 else set())
-        guard = Guard(app, hosts=hosts, token=self.token, name=f"likewise-{self.port}")
+        guard = Guard(app, hosts=hosts, token=self.token, name=f"likewise-{self.port}", **more)
         settings = uvicorn.Config(
             guard, http="h11", ws="none", lifespan="off", log_level="critical", access_log=False,
             proxy_headers=False, server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS,

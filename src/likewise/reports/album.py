@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -79,6 +80,35 @@ class Album:
     def rest(self) -> dict[int, str]:
         """The pictures that no <img> has been given, for the script."""
         return {k: source for k, source in enumerate(self._sources) if k not in self._placed}
+
+
+class Linked(Album):
+    """An album whose pictures have addresses and are fetched when they come into view; their bytes are not read here."""
+
+    def __init__(self, folder: Path, address: Callable[[Path], str]) -> None:
+        super().__init__(folder)
+        self._address = address
+
+    def add(self, file: str | Path) -> int | None:
+        """The number of a file of the folder, or None where it is missing."""
+        path = (self.folder / file).resolve()
+        if not path.is_relative_to(self.folder) or not path.is_file():
+            return None
+        if str(path) not in self._known:
+            self.files.append(path)
+            self._sources.append(self._address(path))
+            self._known[str(path)] = len(self.files) - 1
+        return self._known[str(path)]
+
+    def place(self, number: int) -> Markup:
+        """The attributes that give an <img> its picture."""
+        known = Markup(f'id="i{number}" ') if number not in self._placed else Markup()
+        self._placed.add(number)
+        return known + Markup('src="{}" loading="lazy" decoding="async"').format(self._sources[number])
+
+    def rest(self) -> dict[int, str]:
+        """Every picture, for the script."""
+        return dict(enumerate(self._sources))
 
 
 def _webp(file: Path, side: int, quality: int) -> bytes:

@@ -8,12 +8,13 @@
   let state = null; // what is on screen
   let last = null; // what was on screen before it
   let busy = true;
+  const at = one(".booth").dataset.at; // where another page has this one
 
   const ask = async (path, body) => {
     const options = body && {
       method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json", "X-Likewise": "1" },
     };
-    const answer = await fetch(path, options);
+    const answer = await fetch(at + path, options);
     const told = answer.headers.get("content-type").startsWith("application/json") ? await answer.json() : { error: await answer.text() };
     if (!answer.ok) throw new Error(told.error);
     return told;
@@ -30,10 +31,10 @@
   };
 
   const show = async (next) => {
-    if (!next.showing) { location.assign("/results"); return; }
+    if (!next.showing) { location.assign(`${at}/results`); return; }
     const loaded = await Promise.all(Object.keys(sides).map(async (side) => {
       const image = new Image();
-      image.src = `/pictures/${next[side]}`;
+      image.src = `${at}/pictures/${next[side]}`;
       await image.decode().catch(() => { throw new Error("A picture of this pair cannot be shown. Its file is missing or damaged."); });
       return [side, image.src];
     }));

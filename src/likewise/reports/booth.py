@@ -40,14 +40,14 @@ REFERENCES = 6
 """Pictures of the concept above the pair."""
 
 
-def app(ballot: Ballot) -> App:
-    """The application of one ballot, to be put behind the guard."""
-    return _Booth(ballot).app
+def app(ballot: Ballot, at: str = "") -> App:
+    """The application of one ballot, to be put behind the guard. `at` is where another application has it."""
+    return _Booth(ballot, at).app
 
 
 class _Booth:
-    def __init__(self, ballot: Ballot) -> None:
-        self.ballot, self.pictures = ballot, Pictures(ballot.folder)
+    def __init__(self, ballot: Ballot, at: str) -> None:
+        self.ballot, self.pictures, self.at = ballot, Pictures(ballot.folder), at
         self.references = [self.pictures.add(file) for file in ballot.concept["train"][:REFERENCES]]
         routes = [
             Route("/", self.vote),
@@ -62,8 +62,8 @@ class _Booth:
     async def vote(self, request: Request) -> Response:
         """The page of the ballot; what is shown on it comes by `next`."""
         if self.ballot.next() is None:
-            return RedirectResponse("/results", 303)
-        return _page(
+            return RedirectResponse(f"{self.at}/results", 303)
+        return self._page(
             "booth.html.j2", "booth.js", noun=self.ballot.concept["noun"], references=self.references
         )
 
@@ -97,11 +97,11 @@ class _Booth:
     async def results(self, request: Request) -> Response:
         """What the votes say, with names; before the end of the ballot it leads back to it."""
         if not self._state()["results"]:
-            return RedirectResponse("/", 303)
+            return RedirectResponse(f"{self.at}/", 303)
         found = await run_in_threadpool(votes.summary, self.ballot.folder)
         command = f"likewise vote {shlex.quote(str(self.ballot.folder))}"
         facts = {"left": len(self.ballot) - self.ballot.done, "command": command}
-        return _page("booth_results.html.j2", None, v=found, noun=self.ballot.concept["noun"], **facts)
+        return self._page("booth_results.html.j2", None, v=found, noun=self.ballot.concept["noun"], **facts)
 
     def picture(self, request: Request) -> Response:
         """The pixels behind an id."""
@@ -118,11 +118,9 @@ class _Booth:
         path, kind = _STATIC[request.path_params["name"]]
         return Response(path.read_text(encoding="utf-8"), media_type=kind)
 
-
-def _page(template: str, script: str | None, **view: Any) -> Response:
-    return HTMLResponse(
-        page.render(template, {"sheets": ("page.css", "booth.css"), "script": script, **view})
-    )
+    def _page(self, template: str, script: str | None, **view: Any) -> Response:
+        look = {"sheets": ("page.css", "booth.css"), "script": script, "at": self.at}
+        return HTMLResponse(page.render(template, {**look, **view}))
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -107,10 +107,11 @@
     wipe.setAttribute("aria-valuetext", `${wipe.value} % ${names[0]}, ${100 - wipe.value} % ${names[1]}`);
   };
   const nearest = (column) => data.nearest[column][state.replicate][state.prompt * seeds + state.seed] ?? null;
+  const large = (place) => (place.startsWith("/pictures/") ? place.replace(/\d+$/, "1280") : place);
   const put = (image, number, alt) => {
     image.hidden = number === null;
     if (number === null) return;
-    image.src = source(number);
+    image.src = large(source(number));
     image.alt = alt;
   };
   const show = () => {

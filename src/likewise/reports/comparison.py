@@ -50,14 +50,20 @@ def build(folder: Path, out: Path | None = None, *, survey: Path | None = None) 
     """
     folder = expand(folder)
     out = expand(out) if out else folder / "report.html"
-    found, album = read(folder), Album(folder)
-    common = support.common(survey, _methods(found)) if survey else None
-    votes = people.beside(folder)
-    view = _view(found, Pictures(found, album), album) | {"common": common, "votes": votes}
-    view["beside"] = album.encode(out)
+    album = Album(folder)
+    shown = view(folder, album, survey=survey)
+    found, votes = shown["found"], shown["votes"]
+    shown["beside"] = album.encode(out)
     write_text(out.with_suffix(".md"), text.markdown(found, votes))
     write_text(out.with_suffix(".csv"), text.table(found))
-    return page.write("comparison", view, out)
+    return page.write("comparison", shown, out)
+
+
+def view(folder: Path, album: Album, *, survey: Path | None = None) -> Row:
+    """What `comparison.html.j2` shows of a folder, with its pictures in `album`."""
+    found = read(folder)
+    common = support.common(survey, _methods(found)) if survey else None
+    return _view(found, Pictures(found, album), album) | {"common": common, "votes": people.beside(folder)}
 
 
 def summary(folder: Path, *, survey: Path | None = None) -> Row:
@@ -175,7 +181,7 @@ def _data(found: Found, pictures: Pictures, columns: list[Row]) -> Markup:
         "held": [pictures.held_out(r) for r in replicates],
         "sources": pictures.album.rest(),
     }
-    return Markup(json.dumps(plain, separators=(",", ":")).replace("<", "\\u003c"))
+    return page.data(plain)
 
 
 def _numbers(found: Found) -> list[Row]:

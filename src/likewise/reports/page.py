@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from likewise.files import write_text
+from likewise.wording import size_text, time_text
 
 _HERE = Path(__file__).parent
 SHEET = _HERE / "page.css"
@@ -39,11 +42,22 @@ def write(name: str, view: Mapping[str, Any], out: Path) -> Path:
     return write_text(out, render(f"{name}.html.j2", {**view, **inlined}) + "\n")
 
 
-def render(template: str, view: Mapping[str, Any]) -> str:
-    """A template of this package, filled with `view`. All values are escaped."""
-    loader = jinja2.FileSystemLoader(_HERE)
+def render(template: str, view: Mapping[str, Any], *folders: Path) -> str:
+    """A template of this package, or of further `folders`, filled with `view`. All values are escaped."""
+    return _engine(folders).get_template(template).render(view)
+
+
+@cache
+def _engine(folders: tuple[Path, ...]) -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader([*folders, _HERE])
     engine = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return engine.get_template(template).render(view)
+    engine.filters |= {"size": size_text, "time": time_text, "data": data}
+    return engine
+
+
+def data(value: Any) -> Markup:
+    """Plain values as JSON that may stand in an element of a page."""
+    return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 def scale(span: tuple[float, float], start: float, end: float) -> Callable[[float | None], float | None]:

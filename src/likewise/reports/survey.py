@@ -34,7 +34,7 @@ _VERDICTS = {"more": "more", "less": "less", "same": "practically the same", "un
 
 def build(found: Row, out: Path) -> Path:
     """Write the page of an analysis to `out` and return it."""
-    return page.write("survey", _view(found), out)
+    return page.write("survey", view(found), out)
 
 
 def write_csv(found: Row, out: Path) -> Path:
@@ -105,7 +105,8 @@ def models_text(one: Row | None) -> str:
     return f"{answer.round_text(one['models'])} [{low}, {high}]"
 
 
-def _view(found: Row) -> Row:
+def view(found: Row) -> Row:
+    """What `survey.html.j2` shows of an analysis."""
     rows = found["methods"]
     by_name = {row["method"]: row for row in rows}
     compared = [name for name in COMPARED if name in by_name]
