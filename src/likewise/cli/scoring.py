@@ -120,20 +120,28 @@ def checkpoints(
 def recompute(
     folder: Annotated[Path, typer.Argument(metavar="COMPARISON", hidden=True)],
     write: Annotated[bool, typer.Option("--write", help="Keep what was computed now.")] = False,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", metavar="NAME[,NAME]", help="Who scores all pictures anew, and the prompts."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Work out a comparison's verdict again.
 
     Every number, verdict and sentence follows from the scores of single pictures. Where one differs from what is kept, it
-    is named. This needs no base and teaches nothing.
+    is named. This needs no base and teaches nothing. With --judge the pictures are scored first, by the judge of the
+    bundled model or by dinov2,clip for example. The new scores replace the earlier ones.
 
     \b
     Example:
       likewise recompute comparisons/2026-11-29-dog-1
+      likewise recompute comparisons/2026-11-29-dog-1 --judge dinov2,clip
     """
+    folder = expand(folder)
+    if judge is not None:
+        return _rejudge(folder, judge, as_json)
     from likewise.comparison import concluding
 
-    folder = expand(folder)
     with tracebacks_in(folder):
         differences, count = concluding.differences(folder)
         if write:
@@ -147,3 +155,25 @@ def recompute(
         terminal.say(f"{same} {count} numbers, verdicts and sentences are the same")
     if differences and not write:
         raise RunError(f"verdict.json of {folder} is not what its scores say", "--write puts it right")
+
+
+def _rejudge(folder: Path, judge: str, as_json: bool) -> None:
+    """Have others score the pictures of a comparison."""
+    from likewise.base import JUDGES
+    from likewise.comparison.rejudging import rejudge
+    from likewise.metrics.features import panel
+
+    names = [name.strip() for name in judge.split(",")]
+    if len(names) > 2 or not set(names) <= set(JUDGES):
+        raise typer.BadParameter(
+            f"name one of {', '.join(JUDGES)} for pictures, and another one for prompts after a comma",
+            param_hint="--judge",
+        )
+    with tracebacks_in(folder):
+        cards = rejudge(folder, panel({"pictures": names[0], "prompts": names[-1]}))
+    if as_json:
+        print(json.dumps({"cards": cards}))
+        return
+    for card in cards:
+        terminal.say(card, "note")
+    terminal.say(f"{terminal.short(folder)} is scored anew; likewise recommend says what follows")
