@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from likewise import identity, journal, methods, records
-from likewise.base import arithmetic
 from likewise.cache import Cache
+from likewise.devices import arithmetic
 from likewise.errors import DrawingError, Interrupted, RecipeError, RunError, TrainingError
 from likewise.events import Finished, Loaded, Sampled, Stepped, Warned
 from likewise.gallery import Gallery

@@ -15,7 +15,8 @@ from statistics import median
 from typing import Any
 
 from likewise import memory, methods, prior
-from likewise.base import Base, Sampler, arithmetic
+from likewise.base import Base, Sampler
+from likewise.devices import arithmetic
 from likewise.errors import CapacityError, UnsupportedError
 from likewise.gallery import Gallery
 from likewise.method import Adapter

@@ -19,7 +19,8 @@ import psutil
 import torch
 from torch import Tensor
 
-from likewise.base import Base, arithmetic
+from likewise.base import Base
+from likewise.devices import arithmetic
 from likewise.errors import CapacityError, UnsupportedError
 from likewise.frozen import NARROW
 from likewise.method import Adapter, Method

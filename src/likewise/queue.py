@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise import keeping, memory, methods, planning, records
-from likewise.base import Base, arithmetic
+from likewise.base import Base
 from likewise.concept import slug
+from likewise.devices import arithmetic
 from likewise.errors import CapacityError, Error, RecipeError, TrainingError
 from likewise.events import Event, Failed, Finished, Progress, Stepped
 from likewise.files import expand, read_text

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from likewise import families, identifier, identity, intake, journal, keeping, memory, methods, prior, records
-from likewise.base import Base, Sampler, arithmetic
+from likewise.base import Base, Sampler
 from likewise.cache import Cache, key
 from likewise.cautions import cautions
 from likewise.concept import slug
+from likewise.devices import arithmetic
 from likewise.errors import (
     BaseError,
     DrawingError,

@@ -14,7 +14,7 @@ def look() -> dict[str, Any]:
     """Version, threads, devices and natively computed bf16 of torch."""
     import torch
 
-    from likewise.base import native_bf16
+    from likewise.devices import native_bf16
 
     devices = [f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():

@@ -74,7 +74,7 @@ def load(
     where the hardware computes it natively, else fp32. `weights="auto"` keeps large frozen weights as their file has
     them, and widens small ones to float32, which computes faster. The numbers are the same.
     """
-    from likewise.base import arithmetic, best_device
+    from likewise.devices import arithmetic, best_device
 
     if device == "auto":
         device = "cpu" if str(source).startswith("tiny:") else best_device()
