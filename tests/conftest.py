@@ -96,3 +96,9 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+@pytest.fixture
+def told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step is an event of its own as soon as it is taken, so that a test can stop at a certain one."""
+    monkeypatch.setattr("likewise.telling.SECONDS", -1.0)

@@ -30,12 +30,15 @@ from likewise.sampling import artifacts, sample
 from likewise.stack import Job
 from tests.bases import concept, lora_run, pictures, tiny
 
+pytestmark = pytest.mark.usefixtures("told_at_once")
+
 CHILD = """
 import os, sys
 os.environ["OMP_NUM_THREADS"] = "1"
 import torch; torch.set_num_threads(1)
 from pathlib import Path
 from likewise.run import Run
+
 for event in Run.open(Path(sys.argv[1])).start():
     print(type(event).__name__, getattr(event, "step", ""), flush=True)
 """

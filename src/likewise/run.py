@@ -217,11 +217,12 @@ class Run:
         telling = Telling(steps)
         for step in training:
             telling.add(step)
-            number, asked = step.number, self._stop_asked()
+            number = step.number
             shown = bool(self.previews) and number in wanted
             saved = bool(every) and number % every == 0 and number < steps
-            if shown or saved or asked or number in kept or telling.due:
+            if shown or saved or number in kept or telling.due:
                 yield from telling.told()
+            asked = self._stop_asked()  # by who has just heard of this step, say
             if shown:
                 with meter.paused(), training.averaged():
                     yield from self._preview(base, training.adapter, number, sampler)
@@ -235,6 +236,7 @@ class Run:
                         base, training.adapter, training.stack, self._kept(facts_then), folder
                     )
             if asked or saved:
+                yield from telling.told()
                 path = checkpoint.save(training)
                 yield Saved(str(path), path.stat().st_size)
             if asked:

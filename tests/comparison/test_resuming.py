@@ -25,6 +25,8 @@ from tests.bases import pictures
 from tests.comparison.plans import Done, done_anew, pixels, planned, rows_of, steps, stop_after
 from tests.metrics.judges import panel
 
+pytestmark = pytest.mark.usefixtures("told_at_once")
+
 
 def made(source: Path, out: Path, **changes: Any) -> Comparison:
     """LoRA, two trainings, a checkpoint after every step."""
@@ -204,7 +206,7 @@ def test_a_stop_after_the_last_step_is_heeded(
 ) -> None:
     """While the last pictures are drawn, or when they just have been."""
     comparison = made(done.source, tmp_path / "out", replicates=1, sampler=Sampler(1, 1.0, batch=3))
-    count = len(comparison.protocol.drawings("owl", "owl"))
+    count = len(comparison.protocol.drawings("sks owl", "owl", exact=True))
     last = 3 if when == "drawing" else count
     add = Gallery.add
 
@@ -250,6 +252,7 @@ from pathlib import Path
 from likewise.events import Progress, Stepped, TrialEnded
 from tests.comparison.test_resuming import made
 from tests.metrics.judges import panel
+
 
 for event in made(Path(sys.argv[1]), Path(sys.argv[2])).start(judges=panel()):
     stepped = isinstance(event, Progress) and isinstance(event.inner, Stepped)

@@ -21,6 +21,9 @@ from tests.bases import pictures
 from tests.comparison.plans import Done, attached, planned, rows_of, steps, stop_after
 from tests.metrics.judges import panel
 
+pytestmark = pytest.mark.usefixtures("told_at_once")
+
+
 BIG = "big=lora,rank=3"
 
 
@@ -121,10 +124,10 @@ def test_what_shares_a_batch_is_taught_once(
 def test_a_stack_that_does_not_fit_in_memory_is_halved(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def small_memory(base: Any, adapter: Any, stack: Any, title: str) -> None:
+    def small_memory(base: Any, adapter: Any, stack: Any, title: str) -> Any:
         if len(stack) > 2:
             raise CapacityError(f"{title} needs more memory")
-        check(base, adapter, stack, title)
+        return check(base, adapter, stack, title)
 
     monkeypatch.setattr(memory, "check", small_memory)
     comparison = small(source, tmp_path / "out", replicates=4)
