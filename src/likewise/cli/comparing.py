@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Collection, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from likewise.comparison.comparison import Comparison
     from likewise.comparison.executing import Executor
 
+DEMO = "ink-woman"
+"""The example that the demo compares on, which `python -m workshop.candidates` took by its rule."""
 _NOTHING = (None, "", "not measured", "no training")
 """What the report's table says where there is no value."""
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
@@ -168,23 +169,15 @@ def demo(
         raise typer.BadParameter(
             "the demo brings its own pictures; likewise compare takes yours", param_hint=str(paths[0])
         )
-    folder = Path(str(resources.files("likewise"))) / "pocket" / "concepts" / "cat"
-    facts = _facts(folder)
+    from likewise.cli.examples import FOLDER, find
     from likewise.comparison.preparing import check, prepare
 
+    example = find(DEMO)
     check(_for_all(pairs))
     announce("pocket")
-    words = {"noun": facts["noun"], "token": facts.get("token"), "description": facts.get("description")}
-    perform(prepare(folder, base="pocket", out=out, **words, **_for_all(pairs)), show)
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        return tomllib.loads((folder / "concept.toml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError("the bundled concept is not there", "install likewise again") from None
+    words = {"noun": example["noun"], "description": example["description"]}
+    source = FOLDER / DEMO / "references"
+    perform(prepare(source, base="pocket", out=out, **words, **_for_all(pairs)), show)
 
 
 def _named(methods: str | None) -> list[str] | None:

@@ -41,7 +41,7 @@ def list_examples(
             raise ConceptError("--out copies one example, and none is named", "likewise examples lists them")
         _list(as_json)
         return
-    example = _find(name)
+    example = find(name)
     if out is not None:
         _copy(example, out)
     if as_json:
@@ -65,7 +65,7 @@ def _card() -> list[dict[str, Any]]:
     return found
 
 
-def _find(name: str) -> dict[str, Any]:
+def find(name: str) -> dict[str, Any]:
     import difflib
 
     examples = {example["name"]: example for example in _card()}
