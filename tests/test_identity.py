@@ -28,6 +28,8 @@ from tests.bases import pictures
 from tests.families.miniatures import save_folder
 from tests.metrics.judges import panel
 
+pytestmark = pytest.mark.usefixtures("told_at_once")
+
 SETTINGS = {"steps": 6, "rank": 2, "checkpoint_every": 2}
 
 

@@ -191,4 +191,4 @@ def test_the_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "taught before: 11 steps" in call("--resume", run).stderr
     assert call("--more-steps", "2").exit_code == 2
     assert call("--more-steps", "0", run).exit_code == 2
-    assert call("--more-steps", "2", os.fspath(tmp_path / "none")).exit_code == 1
+    assert call("--more-steps", "2", os.fspath(tmp_path / "none")).exit_code == 3

@@ -69,10 +69,10 @@ def test_results_of_no_votes_are_a_sentence(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["nowhere"], 1, "there is no folder nowhere"),
-        (["nowhere", "--results"], 1, "there is no folder nowhere"),
+        (["nowhere"], 3, "there is no folder nowhere"),
+        (["nowhere", "--results"], 3, "there is no folder nowhere"),
         (["nowhere", "--json"], 2, "write --results --json"),
-        (["nowhere", "--port", "70000"], 2, "less than or equal to 65535"),
+        (["nowhere", "--port", "70000"], 2, "give 65535 or less"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], code: int, said: str) -> None:

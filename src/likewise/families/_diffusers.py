@@ -18,8 +18,8 @@ LATE = (
 
 with narrowly(absent=ABSENT, late=LATE):
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.resnet import ResnetBlock2D
+    from diffusers.models.resnet import ResnetBlock2D as ResnetBlock2D
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-__all__ = ["AutoencoderKL", "DPMSolverMultistepScheduler", "ResnetBlock2D", "UNet2DConditionModel"]
+__all__ = ["AutoencoderKL", "DPMSolverMultistepScheduler", "UNet2DConditionModel"]
