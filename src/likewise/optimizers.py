@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from likewise.errors import RecipeError
 from likewise.method import Group
@@ -42,6 +44,16 @@ class Flat:
         return torch.cat([slope.flatten(1) for slope in found], 1)
 
 
+@dataclass(frozen=True)
+class _Moments:
+    """One moment of everything that is updated, twice: the same memory as rows to update, and in the parameters' shapes."""
+
+    rows: list[list[list[Tensor]]]
+    """By group, slot and position."""
+    whole: list[list[Tensor]]
+    """[K, ...] by group and position."""
+
+
 class SlotAdamW:
     """AdamW (Loshchilov & Hutter 2019) over stacked parameters [K, ...], each slot with its own rate and decay.
 
@@ -54,35 +66,24 @@ class SlotAdamW:
         self._flats = [Flat(group.parameters) for group in self.groups] if stacked else []
         self._slopes: list[Tensor] = []
         """The gradients of each flat group, [K, n]; kept, so that they stay in one place."""
-        values = [flat.values for flat in self._flats]
-        rows = [[[nn.Parameter(row)] for row in all_of_them] for all_of_them in values]
-        self._rows = rows or [[list(group.parameters)] for group in self.groups]
-        """By group and slot: what torch's optimizer has as parameters."""
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": row, "weight_decay": decay if group.decay else 0.0}
-                for group, slots in zip(self.groups, self._rows, strict=True)
-                for row, decay in zip(slots, decays[group.own], strict=True)
-            ],
-            lr=0.0,
-            betas=(0.9, 0.999),
-            eps=1e-8,
-            fused=True,
-        )
-        self._moments = {name: self._begun(name) for name in ("first", "second")}
-        for state in self.optimizer.state.values():
-            state["step"] = torch.zeros((), device=groups[0].parameters[0].device)
+        self._rows = [[[row] for row in flat.values] for flat in self._flats] or [
+            [list(group.parameters)] for group in self.groups
+        ]
+        """By group and slot: what is updated by one number each for rate and decay."""
+        self._decays = [decay if group.decay else 0.0 for group in self.groups for decay in decays[group.own]]
+        self._moments = {name: self._begun() for name in ("first", "second")}
+        self._steps = [
+            [[torch.zeros((), device=p.device) for p in row] for row in slots] for slots in self._rows
+        ]
 
-    def _begun(self, name: str) -> list[list[Tensor]]:
-        """Moments of 0 by group and position. torch makes its own at the first step; here they are wanted before."""
-        found = []
-        for n, slots in enumerate(self._rows):
-            flat = torch.zeros_like(self._flats[n].values) if self._flats else None
-            whole = [torch.zeros_like(p) for p in slots[0]] if flat is None else list(flat)
-            for parameter, moment in zip((p for row in slots for p in row), whole, strict=True):
-                self.optimizer.state[parameter][_THEIRS[name]] = moment
-            found.append(whole if flat is None else self._flats[n].views(flat))
-        return found
+    def _begun(self) -> _Moments:
+        """Moments of 0."""
+        if not self._flats:
+            every = [[torch.zeros_like(p) for p in slots[0]] for slots in self._rows]
+            return _Moments([[row] for row in every], every)
+        flats = [torch.zeros_like(flat.values) for flat in self._flats]
+        views = [flat.views(zeros) for flat, zeros in zip(self._flats, flats, strict=True)]
+        return _Moments([[[row] for row in zeros] for zeros in flats], views)
 
     def gradients(self) -> list[Tensor]:
         """What `step` goes by: [K, n] for each group that is stacked, else the tensors' own. To scale them is to clip."""
@@ -96,23 +97,35 @@ class SlotAdamW:
     def step(self, rates: Mapping[str, Sequence[float]]) -> None:
         """One update with the groups' current rates, one for each slot, and what `gradients` gave last."""
         self.step_count += 1
-        every = [rate for group in self.groups for rate in rates[group.name]]
-        for theirs, rate in zip(self.optimizer.param_groups, every, strict=True):
-            theirs["lr"] = rate
-        for slots, slopes in zip(self._rows, self._slopes, strict=False):
-            for (row,), slope in zip(slots, slopes, strict=True):
-                row.grad = slope
-        self.optimizer.step()
+        every = iter([rate for group in self.groups for rate in rates[group.name]])
+        first, second = self._moments["first"].rows, self._moments["second"].rows
+        decays = iter(self._decays)
+        for n, slots in enumerate(self._rows):
+            for k, row in enumerate(slots):
+                slopes = [self._slopes[n][k]] if self._flats else [p.grad for p in row]
+                there = [place for place, slope in enumerate(slopes) if slope is not None]
+                # The function itself: the class would import torch's compiler, which takes a second of every start.
+                adamw(
+                    [row[i] for i in there],
+                    [slopes[i] for i in there],
+                    [first[n][k][i] for i in there],
+                    [second[n][k][i] for i in there],
+                    [],
+                    [self._steps[n][k][i] for i in there],
+                    fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=next(every), weight_decay=next(decays),
+                    eps=1e-8, maximize=False,
+                )  # fmt: skip
 
     def moments(self, number: int, n: int) -> tuple[Tensor, Tensor]:
         """The moments [K, ...] of parameter `n` of group `number`."""
-        return self._moments["first"][number][n], self._moments["second"][number][n]
+        return self._moments["first"].whole[number][n], self._moments["second"].whole[number][n]
 
     def begin_at(self, slot: int, steps: int) -> None:
         """Let a slot go on as after so many steps."""
-        for group, slots in zip(self.groups, self._rows, strict=True):
-            for row in slots[slot - group.first] if slot in range(group.own.start, group.own.stop) else ():
-                self.optimizer.state[row]["step"].fill_(steps)
+        for group, slots in zip(self.groups, self._steps, strict=True):
+            if slot in range(group.own.start, group.own.stop):
+                for taken in slots[slot - group.first]:
+                    taken.fill_(steps)
 
     def state(self) -> dict[str, Tensor]:
         """Moments and the step count, by group and position."""
@@ -120,7 +133,7 @@ class SlotAdamW:
         for number, group in enumerate(self.groups):
             for n in range(len(group.parameters)):
                 for name, moments in self._moments.items():
-                    found[f"{group.name}.{n}.{name}"] = moments[number][n]
+                    found[f"{group.name}.{n}.{name}"] = moments.whole[number][n]
         return found
 
     def load(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
@@ -129,12 +142,8 @@ class SlotAdamW:
         for name, moment in self.state().items():
             if name != "step":
                 moment.copy_(tensors[f"{prefix}{name}"])
-        for state in self.optimizer.state.values():
-            state["step"].fill_(self.step_count)
-
-
-_THEIRS = {"first": "exp_avg", "second": "exp_avg_sq"}
-"""What torch calls the moments."""
+        for taken in (one for slots in self._steps for row in slots for one in row):
+            taken.fill_(self.step_count)
 
 
 class ForeignOptimizer:
