@@ -1,0 +1,51 @@
+"""Workers that meet with a mishap at a chosen moment by themselves: a busy test would come too early or too late with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from likewise.comparison import worker
+from likewise.events import Progress, Stepped
+from tests.disks import Disk
+
+
+def starting(mishap: Callable[..., None], trial: str, step: int, *more: Any) -> str:
+    """A program for a pool's processes, in place of their own: what it passes on are plain values."""
+    given = ", ".join(map(repr, (trial, step, *more)))
+    return (
+        "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+        f"from tests.comparison import mishaps; mishaps.{mishap.__name__}({given})"
+    )
+
+
+def dying(trial: str, step: int, mark: str, times: int) -> None:
+    """A worker that is killed when it tells this step, before the step is saved; so often, as files of `mark` count."""
+
+    def die() -> None:
+        if len(list(Path(mark).iterdir())) < times:
+            (Path(mark) / str(os.getpid())).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _at(trial, step, die)
+
+
+def filling(trial: str, step: int, folder: str) -> None:
+    """A worker whose disk becomes full when it tells this step."""
+    _at(trial, step, Disk(Path(folder)).fill)
+
+
+def _at(trial: str, step: int, act: Callable[[], None]) -> None:
+    passed_on = worker.send
+
+    def send(stream: Any, message: Any) -> None:
+        match message:
+            case Progress(trial=name, inner=Stepped(step=number)) if (name, number) == (trial, step):
+                act()
+        passed_on(stream, message)
+
+    worker.send = send
+    worker.main()
