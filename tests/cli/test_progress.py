@@ -113,6 +113,6 @@ def test_trials_side_by_side_keep_their_own_names(capsys: pytest.CaptureFixture[
     lines = [re.sub("(?<=/40)  .*", "", line) for line in capsys.readouterr().err.splitlines()]
     assert lines == [
         "starting", "3 trials to do", "note: 2 trainings go on at a time.", "1/3 A", "step  1/40", "2/3 B", "step 20/40",
-        "1/3 A: done, 1.0 kB", "2/3 B", "step 40/40", "3/3 C", "2/3 B: done, 1.0 kB", "3/3 C", "3/3 C: done, 1.0 kB",
+        "1/3 A: done, 1 kB", "2/3 B", "step 40/40", "3/3 C", "2/3 B: done, 1 kB", "3/3 C", "3/3 C: done, 1 kB",
         "scoring",
     ]  # fmt: skip

@@ -14,7 +14,7 @@ import typer
 from likewise.cli import terminal
 from likewise.cli.app import app, split
 from likewise.cli.guard import stopping, tracebacks_in
-from likewise.cli.teaching import BaseName, ClassPictures, Noun, Out, Pictures, Token, announce, look
+from likewise.cli.teaching import BaseName, ClassPictures, Noun, Out, Pictures, Token, announce, look, place
 from likewise.errors import Interrupted, RecipeError, RunError, StorageError
 from likewise.files import read_text
 
@@ -70,7 +70,12 @@ Tune = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", metavar="N", min=1, help="How many trainings at a time, a process each."),
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="How many trainings at a time, a process each; else by the machine.",
+    ),
 ]
 
 
@@ -132,25 +137,41 @@ def compare(
     words = {"noun": noun, "token": token, "class_pictures": class_pictures}
     source = paths[0] if len(paths) == 1 else paths
     comparison = prepare(source, base=base, out=out, **words, **options)  # type: ignore[arg-type]
-    comparison.executor = _side_by_side(workers, comparison)
+    comparison.executor = _placed(workers, comparison)
     perform(comparison, show)
 
 
-def _side_by_side(workers: int | None, comparison: Comparison) -> Executor | None:
-    """A pool of so many processes; None where one training at a time is asked for."""
-    if workers is None or workers == 1:
-        return None
+def _placed(workers: int | None, comparison: Comparison) -> Executor | None:
+    """A pool of processes where several trainings go on at a time; None where they take turns in this one."""
     if comparison.device != "cpu":
-        why = f"trainings on {comparison.device} take turns, so leave it out"
-        raise typer.BadParameter(why, param_hint="--workers")
-    from likewise.comparison.pool import side_by_side
+        if workers not in (None, 1):
+            why = f"trainings on {comparison.device} take turns, so leave it out"
+            raise typer.BadParameter(why, param_hint="--workers")
+        return None
+    from likewise import memory, placing
+    from likewise.comparison.pool import Pool
 
-    return side_by_side(workers)
+    base, facts = comparison.based(), placing.here()
+    tasks = sum(trial.condition.taught for trial in comparison.pending())
+    if comparison.search is not None:
+        tasks = max(tasks, facts.cores)  # settings to try, of which there are many
+    if not tasks:
+        return None
+    several = min(facts.free, tasks) > 1
+    each = comparison.heaviest() if workers is None and several else 0.0
+    placed = placing.many(facts, tasks, each, memory.available(base.device), workers)
+    if placed.workers > 1:
+        return Pool(placed.workers, placed.threads, placed.line)
+    if several:
+        terminal.say(placed.line)
+    place(base)
+    return None
 
 
 @app.command()
 def demo(
     settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", hidden=True)] = None,
+    workers: Workers = None,
     out: Out = None,
     show: Open = False,
     context: typer.Context = None,  # type: ignore[assignment]
@@ -175,7 +196,9 @@ def demo(
     check(_for_all(pairs))
     announce("pocket")
     words = {"noun": facts["noun"], "token": facts.get("token"), "description": facts.get("description")}
-    perform(prepare(folder, base="pocket", out=out, **words, **_for_all(pairs)), show)
+    comparison = prepare(folder, base="pocket", out=out, **words, **_for_all(pairs))
+    comparison.executor = _placed(workers, comparison)
+    perform(comparison, show)
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.comparison import gates, support
+from likewise.comparison import costs, gates, support
 from likewise.comparison.concluded import verdict_file
 from likewise.comparison.recommending import Limits, recommend
 from likewise.comparison.results import Results, Row
@@ -75,7 +75,12 @@ def conclude(folder: Path) -> dict[str, Any]:
         "decisions": {axis: one.to_json() for axis, one in decisions.items()},
         "recommendation": recommend(known, decisions, Limits()).to_json(),
         "scale": found.scale(),
-        "notes": [*found.book["notes"], *_left_out(found.book, rows), *found.notes(known)],
+        "notes": [
+            *found.book["notes"],
+            *_left_out(found.book, rows),
+            *costs.circumstances(rows),
+            *found.notes(known),
+        ],
     }
 
 
