@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likewise.comparison import worker
 from likewise.events import Progress, Stepped
 from tests.disks import Disk
+
+if TYPE_CHECKING:
+    from likewise.comparison.tasks import Task
 
 
 def starting(mishap: Callable[..., None], trial: str, step: int, *more: Any) -> str:
@@ -49,3 +52,34 @@ def _at(trial: str, step: int, act: Callable[[], None]) -> None:
 
     worker.send = send
     worker.main()
+
+
+def _lost_once(trial: str, step: int, mark: str, task: Task) -> Any:
+    """What a cluster does with a task, in a process that is killed the first time when it comes to this step."""
+    from likewise.comparison import cluster
+
+    passed_on = cluster.perform
+
+    def perform(*given: Any) -> Iterator[Any]:
+        for told in passed_on(*given):
+            match told:
+                case Progress(trial=name, inner=Stepped(step=number)) if (name, number) == (trial, step):
+                    if not list(Path(mark).iterdir()):
+                        (Path(mark) / "lost").touch()
+                        os.kill(os.getpid(), signal.SIGKILL)
+            yield told
+
+    cluster.perform = perform
+    try:
+        return cluster.work_on(task)
+    finally:
+        cluster.perform = passed_on
+
+
+def losing(trial: str, step: int, mark: str) -> Callable[[Task], Any]:
+    """As a cluster takes it."""
+
+    def work(task: Task) -> Any:
+        return _lost_once(trial, step, mark, task)
+
+    return work

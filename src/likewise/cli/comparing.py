@@ -69,12 +69,11 @@ Tune = Annotated[
     bool, typer.Option("--tune", help="Also look for each method's best settings, with equal effort.")
 ]
 Workers = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--workers",
         metavar="N",
-        min=1,
-        help="How many trainings at a time, a process each; else by the machine.",
+        help="How many trainings at a time, a process each; else by the machine. ray, or ray://HOST:PORT: on a cluster.",
     ),
 ]
 
@@ -133,6 +132,7 @@ def compare(
     own["sampler"] = Sampler(steps=sample_steps) if sample_steps else None
     options = _for_all(settings, own) | own
     check(options)  # a misspelt setting must not wait for the base
+    _workers(workers)
     announce(base)
     words = {"noun": noun, "token": token, "class_pictures": class_pictures}
     source = paths[0] if len(paths) == 1 else paths
@@ -141,13 +141,29 @@ def compare(
     perform(comparison, show)
 
 
-def _placed(workers: int | None, comparison: Comparison) -> Executor | None:
+def _workers(asked: str | None) -> int | str | None:
+    """A number of processes, or the address of a Ray."""
+    if asked is None or asked == "ray" or asked.startswith("ray://"):
+        return asked
+    if not asked.isdecimal() or int(asked) < 1:
+        raise typer.BadParameter(
+            f"{asked!r} is neither a number from 1 on nor ray or ray://HOST:PORT", param_hint="--workers"
+        )
+    return int(asked)
+
+
+def _placed(asked: str | None, comparison: Comparison) -> Executor | None:
     """A pool of processes where several trainings go on at a time; None where they take turns in this one."""
+    workers = _workers(asked)
     if comparison.device != "cpu":
         if workers not in (None, 1):
             why = f"trainings on {comparison.device} take turns, so leave it out"
             raise typer.BadParameter(why, param_hint="--workers")
         return None
+    if isinstance(workers, str):
+        from likewise.comparison.cluster import Cluster
+
+        return Cluster(workers)
     from likewise import memory, placing
     from likewise.comparison.pool import Pool
 
