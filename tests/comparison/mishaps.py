@@ -54,18 +54,38 @@ def _at(trial: str, step: int, act: Callable[[], None]) -> None:
     worker.main()
 
 
-def _lost_once(trial: str, step: int, mark: str, task: Task) -> Any:
-    """What a cluster does with a task, in a process that is killed the first time when it comes to this step."""
+def losing(trial: str, step: int, mark: str, head: str = "") -> Callable[[Task], Any]:
+    """What a cluster does with a task, in a process that is killed the first time when `trial` comes to this step.
+
+    With the `head` node's id it is the first trial that comes to it on another node, and that node is killed as well.
+    """
+
+    def work(task: Task) -> Any:
+        return _lost_once(task, trial, step, Path(mark), head)
+
+    return work
+
+
+def _lost_once(task: Task, trial: str, step: int, mark: Path, head: str) -> Any:
     from likewise.comparison import cluster
 
     passed_on = cluster.perform
 
+    def is_meant(name: str) -> bool:
+        if not head:
+            return name == trial
+        import ray
+
+        return bool(ray.get_runtime_context().get_node_id() != head)
+
     def perform(*given: Any) -> Iterator[Any]:
         for told in passed_on(*given):
             match told:
-                case Progress(trial=name, inner=Stepped(step=number)) if (name, number) == (trial, step):
-                    if not list(Path(mark).iterdir()):
-                        (Path(mark) / "lost").touch()
+                case Progress(trial=name, inner=Stepped(step=number)) if number == step and is_meant(name):
+                    if not list(mark.iterdir()):
+                        (mark / name).touch()
+                        if head:
+                            os.kill(os.getppid(), signal.SIGKILL)  # the node itself
                         os.kill(os.getpid(), signal.SIGKILL)
             yield told
 
@@ -74,12 +94,3 @@ def _lost_once(trial: str, step: int, mark: str, task: Task) -> Any:
         return cluster.work_on(task)
     finally:
         cluster.perform = passed_on
-
-
-def losing(trial: str, step: int, mark: str) -> Callable[[Task], Any]:
-    """As a cluster takes it."""
-
-    def work(task: Task) -> Any:
-        return _lost_once(trial, step, mark, task)
-
-    return work

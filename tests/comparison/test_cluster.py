@@ -85,3 +85,30 @@ def test_an_address_without_a_ray_is_one_line(cluster: None) -> None:
     with pytest.raises(RunError, match="there is no Ray at ray://127") as told:
         Cluster("ray://127.0.0.1:1")
     assert "\n" not in str(told.value)
+
+
+@posix
+@pytest.mark.slow
+def test_a_computer_that_is_lost_loses_nothing(done: Done, tmp_path: Path) -> None:
+    """Two nodes of one core, of which the second is killed amid a training."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    ray.shutdown()
+    (mark := tmp_path / "lost").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        try:
+            nodes.add_node(num_cpus=1)
+            ray.init(address=nodes.address, logging_level="error", log_to_driver=False)
+            work = losing("", 2, str(mark), ray.get_runtime_context().get_node_id())
+            executor = Cluster(nodes.address, work=work)
+            assert (executor.beside, "2 computers" in executor.note) == (1, True)
+            events = list(made(done.source, tmp_path / "out", executor).start(judges=panel()))
+        finally:
+            ray.shutdown()
+            nodes.shutdown()
+    same(tmp_path / "out", done)
+    (lost,) = mark.iterdir()
+    assert any(isinstance(event, Noted) and "is done again" in event.text for event in events)
+    assert taken(tmp_path / "out", lost.name) == [1, 2, 2, 3], "the step that was not saved is done again"
