@@ -16,7 +16,7 @@ from statistics import median
 
 import psutil
 
-from benchmarks.common import cat, finish, parse, parser, there_and_back
+from benchmarks.common import cat, finish, numbers, parse, parser, there_and_back
 from likewise.base import Sampler
 from likewise.comparison.pool import Pool
 from likewise.comparison.preparing import prepare
@@ -66,12 +66,16 @@ def main() -> None:
     made.add_argument("--trainings", type=int, default=2)
     made.add_argument("--steps", type=int, default=100)
     made.add_argument("--rounds", type=int, default=2)
+    made.add_argument(
+        "--threads", type=numbers, metavar="N,N,...", help="one after the other; else 1 and all cores"
+    )
     given = parse(made)
     if given.smoke:
         given.base, given.steps, given.rounds = "tiny:sd", 2, 1
     facts = here()
     cores = facts.cores
-    cases = list(dict.fromkeys([Case(1, 1), Case(1, cores), Case(min(cores, given.trainings), 1)]))
+    in_turn = [Case(1, threads) for threads in given.threads or (1, cores)]
+    cases = list(dict.fromkeys([*in_turn, Case(min(cores, given.trainings), 1)]))
     found: dict[Case, list[tuple[float, float]]] = {case: [] for case in cases}
     for case in there_and_back(cases, given.rounds):
         found[case].append(measure(case, given.base, given.trainings, given.steps))
