@@ -73,7 +73,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        help="How many trainings at a time, a process each; else by the machine. ray, or ray://HOST:PORT: on a cluster.",
+        help="How many trainings at a time, a process each; else by the machine. ray, or the HOST:PORT of a Ray: on a cluster.",
     ),
 ]
 
@@ -143,11 +143,11 @@ def compare(
 
 def _workers(asked: str | None) -> int | str | None:
     """A number of processes, or the address of a Ray."""
-    if asked is None or asked == "ray" or asked.startswith("ray://"):
+    if asked is None or asked == "ray" or ":" in asked:
         return asked
     if not asked.isdecimal() or int(asked) < 1:
         raise typer.BadParameter(
-            f"{asked!r} is neither a number from 1 on nor ray or ray://HOST:PORT", param_hint="--workers"
+            f"{asked!r} is neither a number from 1 on nor ray or a HOST:PORT of Ray", param_hint="--workers"
         )
     return int(asked)
 

@@ -36,7 +36,7 @@ _home = Home()
 
 @dataclass
 class Cluster:
-    """A Ray at `address`: `ray` begins one here, `ray://HOST:10001` and `auto` are one that runs."""
+    """A Ray at `address`: `ray` begins one here, `HOST:6379` is one that runs and that this computer belongs to."""
 
     address: str
     beside: int = 1
