@@ -73,7 +73,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        help="How many trainings at a time, a process each; else by the machine. ray, or the HOST:PORT of a Ray: on a cluster.",
+        help="How many trainings at a time, a process each; else by the machine. Or ray, or HOST:PORT of a Ray.",
     ),
 ]
 
