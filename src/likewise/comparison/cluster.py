@@ -131,7 +131,8 @@ def _connected(address: str) -> Any:
         except (ConnectionError, ValueError, RuntimeError) as error:
             line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise RunError(
-                f"there is no Ray at {address}: {line}", "begin one with: ray start --head"
+                f"there is no Ray at {address}: {line}",
+                "begin one with: ray start --head; RAY_AUTH_TOKEN must be the same there and here",
             ) from None
     return ray
 
