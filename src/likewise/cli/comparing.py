@@ -73,6 +73,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
+        callback=lambda text: text if _workers(text) else None,
         help="How many trainings at a time, a process each; else by the machine. Or ray, or HOST:PORT of a Ray.",
     ),
 ]
@@ -132,7 +133,6 @@ def compare(
     own["sampler"] = Sampler(steps=sample_steps) if sample_steps else None
     options = _for_all(settings, own) | own
     check(options)  # a misspelt setting must not wait for the base
-    _workers(workers)
     announce(base)
     words = {"noun": noun, "token": token, "class_pictures": class_pictures}
     source = paths[0] if len(paths) == 1 else paths
