@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from likewise import journal, methods, resuming
 from likewise.cache import Cache
-from likewise.errors import StorageError
+from likewise.errors import Interrupted, StorageError
 from likewise.events import Event, Finished, Stepped
 from likewise.run import Run
 from likewise.stack import Job
@@ -163,3 +164,29 @@ def test_no_room_stays_taken_when_a_run_is_left(tmp_path: Path) -> None:
             assert room.stat().st_size > (run.folder / "checkpoint" / "state.safetensors").stat().st_size
             events.close()
     assert [path.name for path in (run.folder / "checkpoint").iterdir()] == ["state.safetensors"]
+
+
+def test_a_training_goes_on_with_the_threads_that_it_began_with(tmp_path: Path) -> None:
+    """How sums are shared out moves their last bits; the load of the day must not."""
+    seen: list[int] = []
+    run = run_in(tmp_path / "run", tmp_path, checkpoint_every=1)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for event in run.start(base=tiny()):
+            if isinstance(event, Stepped):
+                run.stop()
+    except Interrupted:
+        pass
+    finally:
+        torch.set_num_threads(before)
+    assert 0 < len(steps_of(run)) < STEPS
+    torch.set_num_threads(1)
+    try:
+        for event in Run.open(run.folder).start(base=tiny()):
+            if isinstance(event, Stepped):
+                seen.append(torch.get_num_threads())
+        assert set(seen) == {2}
+        assert torch.get_num_threads() == 1, "the process is as it was"
+    finally:
+        torch.set_num_threads(before)

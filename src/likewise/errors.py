@@ -21,8 +21,9 @@ Anything else that reaches a user is a bug in likewise.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 
 class Error(Exception):
@@ -45,6 +46,10 @@ class Error(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Whole to another process, whatever its kind asks for when it is made."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 def is_of_memory(error: BaseException) -> bool:

@@ -134,9 +134,9 @@ def _works(dtype: torch.dtype) -> bool:
             layer.to(dtype).float()  # its numbers, as they are rounded
             answer, wanted = made(x), layer(x)
             slope = torch.randn(wanted.shape, generator=random).to(dtype)
-            # A sum, as a slope of its own would import sympy, which takes half a second of every start.
-        found = torch.autograd.grad((answer * slope).sum(), x)[0]
-            right = torch.autograd.grad(wanted, x, slope.float())[0]
+            # Sums, as slopes of their own would import sympy, which takes half a second of every start.
+            found = torch.autograd.grad((answer * slope).sum(), x)[0]
+            right = torch.autograd.grad((wanted * slope.float()).sum(), x)[0]
             near = 0.02 if dtype == torch.bfloat16 else 1e-4
             if not (F.mse_loss(answer.float(), wanted) < near**2 and F.mse_loss(found, right) < near**2):
                 return False

@@ -48,6 +48,11 @@ class SavedState:
         """The steps that the kept state has done; None where none is kept."""
         return int(read_header(self.path).metadata["likewise.step"]) if self.path.exists() else None
 
+    @property
+    def _began_with(self) -> int:
+        """The threads of the training whose state is kept; 0 where nobody knows."""
+        return int(read_header(self.path).metadata.get("likewise.threads", 0)) if self.path.exists() else 0
+
     def load(self, training: Training) -> None:
         """Let `training` go on from the kept state, if there is one; raises `RunError` if it is another run's."""
         if not self.path.exists():
@@ -63,19 +68,27 @@ class SavedState:
         """Keep the present state in the place of the last; nothing that is not finite is kept."""
         training.verify()
         self._hold(self._left() - self._size)
-        facts = {"likewise.step": str(training.done), "likewise.run": self.owner or ""}
+        facts = {
+            "likewise.step": str(training.done),
+            "likewise.run": self.owner or "",
+            "likewise.threads": str(_threads()),
+        }
         write_tensors(self.path, {k: v.contiguous() for k, v in training.state().items()}, facts)
         self._hold(self._left())
         return self.path
 
     @contextmanager
     def guarding(self, training: Training) -> Iterator[None]:
-        """Reserve room for states and the result. Where the disk takes no more, the present step is kept in it."""
+        """Reserve room for states and the result. Where the disk takes no more, the present step is kept in it.
+
+        Sums of floats depend on how they are shared out, so a training goes on with the threads that it began with.
+        """
         every, steps = training.recipes[0].checkpoint_every, training.stack.steps
         self._wish = training.recipes[0].keep_state
         self._size = _blocks(sum(v.numel() * v.element_size() for v in training.state().values()) + SMALL)
         # A state between is there until the next one is whole.
         self._states, self._result = 2 if 0 < every < steps else int(self._kept), _result(training)
+        before = _threads(self._began_with)
         try:
             self._hold(self._left())
             yield
@@ -86,6 +99,7 @@ class SavedState:
                     self.save(training)
             raise
         finally:
+            _threads(before)
             with suppress(OSError):
                 self._room.unlink(missing_ok=True)
                 self.folder.rmdir()  # unless a state is kept in it
@@ -128,6 +142,16 @@ class SavedState:
                     os.posix_fallocate(file.fileno(), 0, size)
                 elif shutil.disk_usage(self.folder).free < size - there:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _threads(wanted: int = 0) -> int:
+    """The threads of this process, of which there are `wanted` from now on."""
+    import torch
+
+    before = torch.get_num_threads()
+    if wanted and wanted != before:
+        torch.set_num_threads(wanted)
+    return before
 
 
 def _result(training: Training) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ from typer.testing import CliRunner
 
 from likewise.cli import app, comparing
 from likewise.comparison.comparison import Comparison
+from likewise.comparison.results import Results
 from tests.bases import lora_run, pictures
-from tests.cli.commands import Call
+from tests.cli.commands import Call, environment
 
 
 @pytest.fixture
@@ -120,3 +123,21 @@ def test_methods_are_all_or_those_named_or_none(asked: Any) -> None:
         "textual_inversion",
     ]
     assert not [one for one in asked("--methods", "none").conditions if one.taught]
+
+
+def test_two_workers_do_a_comparison_as_a_command(tmp_path: Path) -> None:
+    """A process as people start it, whose workers import narrowly: every training has its row and its pictures."""
+    pictures(tmp_path / "photos", 6)
+    command = [
+        sys.executable, "-m", "likewise", "compare", "photos", "--noun", "dog", "--token", "sks", "--base", "tiny:sd",
+        "--out", "out", "--methods", "lora,textual_inversion", "--pictures-per-prompt", "1", "--sample-steps", "1",
+        "--workers", "2", "steps=2",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2 trainings go on at a time" in done.stderr
+    assert done.stdout.strip().endswith("report.html")
+    rows = {row.trial: row for row in Results(tmp_path / "out").rows()}
+    done_ones = dict.fromkeys(("base", "lora-0", "textual_inversion-0"), "done")
+    assert {name: row.status for name, row in rows.items()} == {**done_ones, "description": "skipped"}
+    assert {rows[name].machine["side_by_side"] for name in ("lora-0", "textual_inversion-0")} == {2}

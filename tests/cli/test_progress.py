@@ -10,7 +10,7 @@ import pytest
 from likewise.cli import progress
 from likewise.concept import Concept
 from likewise.errors import Interrupted
-from likewise.events import Stepped
+from likewise.events import Noted, Planned, Progress, Stepped, TrialEnded, TrialStarted
 from likewise.journal import steps
 from likewise.methods.lora import LoRARecipe
 from likewise.run import Run
@@ -91,3 +91,28 @@ def test_a_long_drawing_says_how_far_it_is(
         for done in range(5):
             watch(done, 4)
     assert capsys.readouterr().err.splitlines() == ["drawing 2 pictures", "step 2/4  11 s left"]
+
+
+def test_trials_side_by_side_keep_their_own_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """What ends is not what began last; steps are those of one training, and then of the next."""
+
+    def step(trial: str, number: int) -> Progress:
+        return Progress(trial, Stepped(number, 40, (0.5,), {}, 0.1, 10**9))
+
+    def ended(trial: str) -> TrialEnded:
+        return TrialEnded(trial, {"status": "done", "cost": {"bytes": 1000}})
+
+    progress.follow_comparison(
+        [
+            Planned(("a", "b", "c"), ("a", "b", "c")),
+            Noted("2 trainings go on at a time."),
+            TrialStarted("a", "A", 1, 3), step("a", 1), TrialStarted("b", "B", 2, 3), step("b", 2), step("a", 20),
+            ended("a"), step("b", 40), TrialStarted("c", "C", 3, 3), ended("b"), ended("c"),
+        ]
+    )  # fmt: skip
+    lines = [re.sub("(?<=/40)  .*", "", line) for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "starting", "3 trials to do", "note: 2 trainings go on at a time.", "1/3 A", "step  1/40", "2/3 B", "step 20/40",
+        "1/3 A: done, 1 kB", "2/3 B", "step 40/40", "3/3 C", "2/3 B: done, 1 kB", "3/3 C", "3/3 C: done, 1 kB",
+        "scoring",
+    ]  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,12 +12,14 @@ from likewise.comparison.costs import (
     COUNTS,
     Crossing,
     Reached,
+    circumstances,
     crossing,
     crossings,
     table,
     time_to_quality,
     total,
 )
+from likewise.comparison.results import Row
 from likewise.comparison.standing import Cost
 
 FREE = Cost(seconds=0.0, sample_seconds=7.0)
@@ -97,3 +101,31 @@ def test_a_quality_that_is_not_a_number_is_below_every_target() -> None:
 def test_a_curve_without_points_is_refused() -> None:
     with pytest.raises(ValueError, match="one point"):
         time_to_quality([], 0.5)
+
+
+def taught(beside: int, threads: int, **more: Any) -> Row:
+    return Row(
+        trial="lora-0", title="LoRA", kind="method", status="done", condition="lora",
+        machine={"side_by_side": beside, "threads": threads}, **more,
+    )  # fmt: skip
+
+
+def test_times_that_were_not_measured_alone_are_told() -> None:
+    assert list(circumstances([taught(1, 2), taught(1, 2)])) == []
+    (told,) = circumstances([taught(2, 1), taught(2, 1)])
+    assert "went on 2 at a time with 1 thread each" in told
+    assert "--workers 1" in told
+    (told,) = circumstances([taught(1, 2), taught(2, 1)])
+    assert "do not compare well" in told
+    assert (
+        "some trainings went on 1 at a time with 2 threads each, others 2 at a time with 1 thread each"
+        in told
+    )
+
+
+def test_only_times_that_are_reported_count() -> None:
+    """Shares of a batch are reported where nothing was measured alone; a row of an earlier likewise says nothing."""
+    batch = {"seconds": 2.0, "shared": 2}
+    assert list(circumstances([taught(1, 1), taught(2, 1, cost=batch)])) == []
+    assert len(list(circumstances([taught(2, 1, cost=batch)]))) == 1
+    assert list(circumstances([replace(taught(1, 1), machine={}), taught(1, 1)])) == []

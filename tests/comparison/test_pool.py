@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -18,28 +17,31 @@ import pytest
 import torch
 
 from likewise import journal
+from likewise.comparison import pool
 from likewise.comparison.comparison import Comparison
 from likewise.comparison.design import Condition, Trial
 from likewise.comparison.executing import Here
 from likewise.comparison.pool import Pool
 from likewise.comparison.results import Row
 from likewise.comparison.tasks import Task, grouped
-from likewise.errors import Interrupted
+from likewise.errors import Interrupted, StorageError
 from likewise.events import Noted, Stepped, TrialStarted
 from tests.bases import pictures
+from tests.comparison.mishaps import dying, filling, starting
 from tests.comparison.plans import Done, pixels, planned, rows_of
+from tests.disks import disk
 from tests.metrics.judges import panel
 
 posix = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no kill -9 on this system")
 
 
-def made(source: Path, out: Path, pool: Pool | None = None, **changes: Any) -> Comparison:
+def made(source: Path, out: Path, executor: Pool | None = None, **changes: Any) -> Comparison:
     """DreamBooth, which can share no batch, and LoRA, which can; two trainings of each."""
     options: dict[str, Any] = {
         "replicates": 2, "seeds": 1, "methods": ("dreambooth", "lora"), "checkpoint_every": 1,
     }  # fmt: skip
     comparison = planned(source, out, **options | changes)
-    comparison.executor = pool
+    comparison.executor = executor
     return comparison
 
 
@@ -87,16 +89,19 @@ def test_two_at_a_time_give_the_rows_of_one(done: Done, tmp_path: Path) -> None:
 
 
 def test_a_stop_saves_every_training_and_a_start_goes_on(done: Done, tmp_path: Path) -> None:
-    comparison = made(done.source, tmp_path / "out", Pool(2))
+    two = Pool(2)
+    comparison, crew = made(done.source, tmp_path / "out", two), []
 
     def stop_at_the_first_step() -> None:
         for event in comparison.start(judges=panel()):
             if isinstance(getattr(event, "inner", None), Stepped):
+                crew.extend(one.process for one in two._crew)
                 comparison.stop()
 
     with pytest.raises(Interrupted):
         stop_at_the_first_step()
-    assert not psutil.Process().children(), "nobody works on"
+    assert crew
+    assert all(one.poll() is not None for one in crew), "nobody works on"
     list(made(done.source, tmp_path / "out", Pool(2)).start(judges=panel()))
     same(tmp_path / "out", done)
     for name in ("dreambooth-0", "lora-0"):
@@ -108,14 +113,17 @@ def taken(folder: Path, name: str) -> list[int]:
 
 
 DRIVER = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from likewise.comparison.pool import Pool
 from tests.comparison.test_pool import made
 from tests.metrics.judges import panel
 source, out = map(Path, sys.argv[1:])
-for event in made(source, out, Pool(2)).start(judges=panel()):
-    print(type(getattr(event, "inner", event)).__name__, flush=True)
+pool = Pool(2)
+for event in made(source, out, pool).start(judges=panel()):
+    if type(getattr(event, "inner", event)).__name__ == "Stepped":
+        print(*(one.process.pid for one in pool._crew), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -124,46 +132,46 @@ def test_a_killed_driver_loses_nothing_and_nothing_is_computed_twice(done: Done,
     out, root = tmp_path / "out", Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
     command = [sys.executable, "-c", DRIVER, str(done.source), str(out)]
-    driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert driver.stdout is not None
-    while "Stepped" not in driver.stdout.readline():
-        assert driver.poll() is None
-    workers = psutil.Process(driver.pid).children()
+    # Not `communicate`: its workers outlive the driver and hold on to its other outputs.
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        workers = [int(number) for number in driver.stdout.readline().split()]
+    assert driver.returncode == -signal.SIGKILL
     assert len(workers) == 2
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
     list(made(done.source, out, Pool(2)).start(judges=panel()))  # at once: it waits for what the orphans save
     same(out, done)
     for name in ("dreambooth-0", "dreambooth-1", "lora-0", "lora-1"):
         assert taken(out, name) == [1, 2, 3], "no step is done twice"
-    _, alive = psutil.wait_procs(workers, timeout=30)
+    alive = [psutil.Process(number) for number in workers if psutil.pid_exists(number)]
+    _, alive = psutil.wait_procs(alive, timeout=300)
     assert alive == [], "workers without a driver end"
 
 
 @posix
-def test_a_killed_worker_costs_one_step_at_most(done: Done, tmp_path: Path) -> None:
-    comparison, killed = made(done.source, tmp_path / "out", Pool(2)), []
-    notes = []
-    for event in comparison.start(judges=panel()):
-        if isinstance(getattr(event, "inner", None), Stepped) and not killed:
-            killed = psutil.Process().children()[:1]
-            killed[0].kill()
-        if isinstance(event, Noted):
-            notes.append(event.text)
+def test_a_killed_worker_costs_one_step(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mark := tmp_path / "killed").mkdir()
+    program = starting(dying, "dreambooth-0", 2, str(mark), 1)
+    monkeypatch.setattr(pool, "_START", program)
+    events = list(made(done.source, tmp_path / "out", Pool(2)).start(judges=panel()))
     same(tmp_path / "out", done)
-    assert any("most likely for want of memory" in text for text in notes) or not notes
+    notes = [event.text for event in events if isinstance(event, Noted) and "is done again" in event.text]
+    assert len(notes) == 1
+    assert "by the system, most likely for want of memory" in notes[0]
+    assert taken(tmp_path / "out", "dreambooth-0") == [1, 2, 2, 3], (
+        "the step that was not saved is done again"
+    )
 
 
 @posix
 def test_a_trial_that_always_loses_its_process_fails_and_the_others_are_done(
-    done: Done, tmp_path: Path
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    comparison = made(done.source, tmp_path / "out", Pool(2), methods=("lora",))
-    victim = "lora-0"
-    for event in comparison.start(judges=panel()):
-        if isinstance(event, TrialStarted) and event.trial == victim:
-            kill_who_claims(tmp_path / "out" / "claims" / victim)
-    rows = rows_of(tmp_path / "out")
+    victim, out = "lora-0", tmp_path / "out"
+    (mark := tmp_path / "killed").mkdir()
+    monkeypatch.setattr(pool, "_START", starting(dying, victim, 1, str(mark), 2))
+    comparison = made(done.source, out, Pool(2), methods=("lora",))
+    list(comparison.start(judges=panel()))
+    rows = rows_of(out)
     assert rows[victim].status == "failed"
     assert "its process was ended by the system, most likely for want of memory, twice" in str(
         rows[victim].reason
@@ -172,17 +180,21 @@ def test_a_trial_that_always_loses_its_process_fails_and_the_others_are_done(
     assert [trial.name for trial in comparison.pending()] == [victim], "it is tried again by the next start"
 
 
-def kill_who_claims(claim: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            pid = int((claim / "lock").read_text().split()[0])
-        except (OSError, IndexError):
-            time.sleep(0.01)
-            continue
-        os.kill(pid, signal.SIGKILL)
-        return
-    raise AssertionError(f"nobody claims {claim}")
+def test_a_full_disk_stops_every_worker_and_costs_no_step(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with disk(tmp_path / "disk") as small:
+        out = small.folder / "out"
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "_START", starting(filling, "lora-0", 2, str(small.folder)))
+            with pytest.raises(StorageError, match="no space is left") as told:
+                list(made(done.source, out, Pool(2), methods=("lora",)).start(judges=panel()))
+        assert str(told.value.hint).endswith("start the comparison again to go on")
+        small.free()
+        list(made(done.source, out, Pool(2), methods=("lora",)).start(judges=panel()))
+        assert taken(out, "lora-0") == [1, 2, 3], "no step is done twice"
+        for name in ("base", "lora-0", "lora-1"):
+            assert pixels(out, name) == pixels(done.folder, name)
 
 
 def test_a_base_of_another_content_is_refused_in_the_worker(done: Done, tmp_path: Path) -> None:

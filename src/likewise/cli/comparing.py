@@ -13,7 +13,7 @@ import typer
 from likewise.cli import terminal
 from likewise.cli.app import app, split
 from likewise.cli.guard import stopping, tracebacks_in
-from likewise.cli.teaching import BaseName, ClassPictures, Noun, Out, Pictures, Token, announce, look
+from likewise.cli.teaching import BaseName, ClassPictures, Noun, Out, Pictures, Token, announce, look, place
 from likewise.errors import Interrupted, RecipeError, RunError, StorageError
 from likewise.files import read_text
 
@@ -70,8 +70,13 @@ Tune = Annotated[
     bool, typer.Option("--tune", help="Also look for each method's best settings, with equal effort.")
 ]
 Workers = Annotated[
-    int | None,
-    typer.Option("--workers", metavar="N", min=1, help="How many trainings at a time, a process each."),
+    str | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        callback=lambda text: text if _workers(text) else None,
+        help="How many trainings at a time, a process each; else by the machine. Or ray, or HOST:PORT of a Ray.",
+    ),
 ]
 
 
@@ -133,25 +138,57 @@ def compare(
     words = {"noun": noun, "token": token, "class_pictures": class_pictures}
     source = paths[0] if len(paths) == 1 else paths
     comparison = prepare(source, base=base, out=out, **words, **options)  # type: ignore[arg-type]
-    comparison.executor = _side_by_side(workers, comparison)
+    comparison.executor = _placed(workers, comparison)
     perform(comparison, show)
 
 
-def _side_by_side(workers: int | None, comparison: Comparison) -> Executor | None:
-    """A pool of so many processes; None where one training at a time is asked for."""
-    if workers is None or workers == 1:
-        return None
-    if comparison.device != "cpu":
-        why = f"trainings on {comparison.device} take turns, so leave it out"
-        raise typer.BadParameter(why, param_hint="--workers")
-    from likewise.comparison.pool import side_by_side
+def _workers(asked: str | None) -> int | str | None:
+    """A number of processes, or the address of a Ray."""
+    if asked is None or asked == "ray" or ":" in asked:
+        return asked
+    if not asked.isdecimal() or int(asked) < 1:
+        raise typer.BadParameter(
+            f"{asked!r} is neither a number from 1 on nor ray or a HOST:PORT of Ray", param_hint="--workers"
+        )
+    return int(asked)
 
-    return side_by_side(workers)
+
+def _placed(asked: str | None, comparison: Comparison) -> Executor | None:
+    """A pool of processes where several trainings go on at a time; None where they take turns in this one."""
+    workers = _workers(asked)
+    if comparison.device != "cpu":
+        if workers not in (None, 1):
+            why = f"trainings on {comparison.device} take turns, so leave it out"
+            raise typer.BadParameter(why, param_hint="--workers")
+        return None
+    if isinstance(workers, str):
+        from likewise.comparison.cluster import Cluster
+
+        return Cluster(workers)
+    from likewise import memory, placing
+    from likewise.comparison.pool import Pool
+
+    base, facts = comparison.based(), placing.here()
+    tasks = sum(trial.condition.taught for trial in comparison.pending())
+    if comparison.search is not None:
+        tasks = max(tasks, facts.cores)  # settings to try, of which there are many
+    if not tasks:
+        return None
+    several = min(facts.free, tasks) > 1
+    each = comparison.heaviest() if workers is None and several else 0.0
+    placed = placing.many(facts, tasks, each, memory.available(base.device), workers)
+    if placed.workers > 1:
+        return Pool(placed.workers, placed.threads, placed.line)
+    if several:
+        terminal.say(placed.line)
+    place(base)
+    return None
 
 
 @app.command()
 def demo(
     settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", hidden=True)] = None,
+    workers: Workers = None,
     out: Out = None,
     show: Open = False,
     context: typer.Context = None,  # type: ignore[assignment]
@@ -177,7 +214,9 @@ def demo(
     announce("pocket")
     words = {"noun": example["noun"], "description": example["description"]}
     source = FOLDER / DEMO / "references"
-    perform(prepare(source, base="pocket", out=out, **words, **_for_all(pairs)), show)
+    comparison = prepare(source, base="pocket", out=out, **words, **_for_all(pairs))
+    comparison.executor = _placed(workers, comparison)
+    perform(comparison, show)
 
 
 def _named(methods: str | None) -> list[str] | None:

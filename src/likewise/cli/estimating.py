@@ -8,7 +8,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import Json, app, split
-from likewise.cli.teaching import BaseName, ClassPictures, Noun, Pictures, Token, announce, look
+from likewise.cli.teaching import BaseName, ClassPictures, Noun, Pictures, Token, announce, look, place
 from likewise.wording import size_text, time_text
 
 Methods = Annotated[str | None, typer.Option("--methods", metavar="A,B,...", help="Which ones; else all.")]
@@ -56,6 +56,7 @@ def estimate(
     ]  # fmt: skip
     announce(base)
     loaded = families.load(base)
+    place(loaded)
     found = [foresee(loaded, subject, way) for way in ways]
     drawing = picture_seconds(loaded, f"a {subject.noun}")
     if as_json:

@@ -127,29 +127,51 @@ def _tell(event: Event, display: Display, said: set[str]) -> None:
 
 
 def follow_comparison(events: Iterable[Event], folder: Path | None = None) -> None:
-    """Show the events of a comparison in `folder` as they come: a line per trial, and its steps."""
-    title, last, said = "", False, set[str]()
+    """Show the events of a comparison in `folder` as they come: a line per trial, and the steps of one.
+
+    Of trials that are under way side by side, steps are shown of the one that began first.
+    """
+    titles, under_way, said, left = dict[str, str](), list[str](), set[str](), 0
     with show("starting") as display:
         for event in events:
             match event:
                 case Planned(trials=trials, pending=pending):
-                    done = len(trials) - len(pending)
-                    terminal.say(f"{len(pending)} trials to do" + (f", {done} done before" if done else ""))
-                case TrialStarted():
-                    title, last = f"{event.number}/{event.total} {event.title}", event.number == event.total
-                    display.wait(title)
-                case Progress(inner=Finished()):
-                    display.wait(f"{title}: drawing")
-                case Progress(trial=name, inner=Attached(resumed=resumed)) if resumed and folder:
-                    display.wait(title, earlier_losses(folder / "trials" / name / "run"))
+                    left, done = len(pending), len(trials) - len(pending)
+                    terminal.say(f"{left} trials to do" + (f", {done} done before" if done else ""))
+                case TrialStarted(trial=name):
+                    titles[name] = f"{event.number}/{event.total} {event.title}"
+                    under_way = [*(one for one in under_way if one != name), name]
+                    if len(under_way) == 1:
+                        display.wait(titles[name])
+                    else:
+                        terminal.say(titles[name])
+                case Progress(trial=name, inner=Stepped()) if name not in under_way[:1]:
+                    pass
+                case Progress(trial=name, inner=Finished()) if name in under_way[:1]:
+                    display.wait(f"{titles[name]}: drawing")
+                case Progress(trial=name, inner=Attached(resumed=resumed)) if (
+                    name in under_way[:1] and resumed
+                ):
+                    display.wait(titles[name], _losses_of(name, folder))
                 case Progress(inner=inner):
                     _tell(inner, display, said)
-                case TrialEnded(row=row):
-                    terminal.say(f"{title}: {_ending(row)}")
-                    display.wait("scoring" if last else "")
+                case TrialEnded(trial=name, row=row):
+                    terminal.say(f"{titles.get(name, name)}: {_ending(row)}")
+                    shown, left = under_way[:1], left - 1
+                    under_way = [one for one in under_way if one != name]
+                    if not under_way:
+                        display.wait("" if left else "scoring")
+                    elif under_way[:1] != shown:
+                        display.wait(titles[under_way[0]], _losses_of(under_way[0], folder))
                 case Compared(notes=notes):
                     for note in notes:
                         terminal.say(note, "note")
+                case _:
+                    _tell(event, display, said)
+
+
+def _losses_of(trial: str, folder: Path | None) -> Sequence[Sequence[float]]:
+    return earlier_losses(folder / "trials" / trial / "run") if folder else ()
 
 
 def _ending(row: dict[str, Any]) -> str:

@@ -135,6 +135,7 @@ def _queued(file: Path, beside: Sequence[object], base: str, out: Path | None) -
     entries = queue.read(file)
     announce(base)
     loaded = families.load(base)
+    place(loaded)
     folder = expand(out) if out else Path("runs") / expand(file).stem
     failed = follow_queue(queue.teach(entries, loaded, folder), len(entries))
     terminal.result(terminal.short(folder))
@@ -210,8 +211,20 @@ def look(
     return list(paths), noun, token or found.token
 
 
+def place(base: Base, rows: int = 1, size: int = 0) -> None:
+    """Choose how many threads teach in this process, and say so. Steps have so many pictures of `size`, or of the base's."""
+    if base.device.type != "cpu":
+        return
+    from likewise import placing
+
+    placed = placing.one(placing.here(), placing.gained(base, rows, size))
+    placing.settle(placed)
+    terminal.say(placed.line)
+
+
 def _perform(run: Run, base: Base | None) -> None:
     from likewise.cli.progress import follow
+    from likewise.recipe import TrainingRecipe
     from likewise.records import read_result
 
     before, concepts = read_result(run.folder), {job.concept.token: job.concept for job in run.jobs}
@@ -219,6 +232,9 @@ def _perform(run: Run, base: Base | None) -> None:
     each = len(run.jobs) // len(concepts)
     times = f" with {each} seeds{' each' if len(concepts) > 1 else ''}" if each > 1 else ""
     terminal.say(f"teaching {called}{times} by {run.method} in {terminal.short(run.folder)}")
+    recipe = run.jobs[0].recipe
+    if base is not None and before is None and isinstance(recipe, TrainingRecipe):
+        place(base, len(run.jobs) * recipe.batch_size, recipe.resolution or 0)
     with tracebacks_in(run.folder), stopping(run.stop):
         result = follow(run.start(base=base), run.folder)
     _tell(run, result, "taught before" if before == result else "taught")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import likewise
-from likewise import families, journal, records
+from likewise import families, journal, memory, methods, records
 from likewise.artifact import digest as artifact_digest
 from likewise.base import Base
 from likewise.comparison import agreeing, concluding, design, protocol_file, tuning
@@ -38,6 +38,7 @@ from likewise.memory import release
 from likewise.meter import machine
 from likewise.metrics.features import Panel, panel
 from likewise.sampling import artifacts
+from likewise.stack import Job, Stack
 
 logger = logging.getLogger(__name__)
 LARGEST = 768
@@ -82,7 +83,23 @@ class Comparison:
     @property
     def device(self) -> str:
         """Where the base is: `cpu`, `cuda`, `mps`."""
-        return self._base().device.type
+        return self.based().device.type
+
+    def heaviest(self) -> float:
+        """Bytes that the most demanding of the pending trainings will hold in a process of its own, base included."""
+        base = self.based()
+        found, seen = [memory.occupied(base.device)], dict[str, Trial]()
+        for trial in self.pending():
+            if trial.condition.taught:
+                seen.setdefault(trial.condition.name, trial)
+        for trial in seen.values():
+            method = methods.get(str(trial.condition.method))
+            if method.trains and trial.recipe is not None and not method.unsupported(base):
+                job = Job(self._concepts[trial.fold or 0], trial.recipe)
+                together = min(design.TOGETHER, self.protocol.replicates - 1) if trial.condition.shares else 1
+                stack = Stack((job,) * max(1, together))
+                found.append(sum(memory.foreseen(base, method, stack).values()))
+        return max(found)
 
     def pending(self) -> list[Trial]:
         """Those whose row is missing, failed or out of date, or whose pictures are gone."""
@@ -164,7 +181,7 @@ class Comparison:
 
     def _work(self, pending: Sequence[Trial]) -> Iterator[Event]:
         """Have the executor do the trials; keeps the row of each as it comes, which nobody else writes."""
-        home, numbers = Home(self._base()), dict[str, int]()
+        home, numbers = Home(self.based()), dict[str, int]()
         executor = self.executor or Here(home)
         if executor.note:
             yield Noted(executor.note)
@@ -185,7 +202,7 @@ class Comparison:
 
     def _tasks(self, pending: Sequence[Trial], beside: int) -> Iterator[Task]:
         """One at a time, so that ten thousand trials take no more room than two."""
-        base = self._base()
+        base = self.based()
         fingerprint, precision, folds = self._fingerprint, base.precision, tuple(self._concepts)
         for trials in grouped(
             pending,
@@ -203,14 +220,15 @@ class Comparison:
             return False
         return row.status != "done" or whole(trial, self.folder, self.protocol, self.concept.noun)
 
-    def _base(self) -> Base:
+    def based(self) -> Base:
+        """The base, loaded when it is first needed."""
         if self.loaded is None:
             self.loaded = families.load(self.base)
         return self.loaded
 
     @cached_property
     def _fingerprint(self) -> str:
-        return self._base().fingerprint()
+        return self.based().fingerprint()
 
     @cached_property
     def _concepts(self) -> list[Concept]:
@@ -280,7 +298,7 @@ class Comparison:
             "created": earlier.get("created")
             or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "version": likewise.__version__,
-            "machine": machine(str(self._base().device), self._base().precision),
+            "machine": machine(str(self.based().device), self.based().precision),
             "command": earlier.get("command") or self.command,
             **self.protocol.to_json(),
             "conditions": [_described(condition) for condition in self.conditions],
@@ -321,7 +339,7 @@ class Comparison:
         self._write(book | {"metrics": list(table), "finished": True})
 
     def _judges(self) -> Panel:
-        return panel(self._base().judges)
+        return panel(self.based().judges)
 
     def _write(self, book: Mapping[str, Any]) -> None:
         write_text(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.comparison import gates, support
+from likewise.comparison import costs, gates, support
 from likewise.comparison.concluded import verdict_file
 from likewise.comparison.recommending import Limits, recommend
 from likewise.comparison.results import Results, Row
@@ -68,14 +68,14 @@ def conclude(folder: Path) -> dict[str, Any]:
     found, rows = frame(folder), Results(folder).rows()
     described = [one for one in found.book["conditions"] if one["name"] in found.scores.rows]
     known = [_standing(one, found) for one in described]
-    decisions = {axis: found.decide(axis) for axis in AXES}
+    decisions, told = {axis: found.decide(axis) for axis in AXES}, costs.circumstances(rows)
     return {
         "schema": 1,
         "standings": [one.to_json() for one in known],
         "decisions": {axis: one.to_json() for axis, one in decisions.items()},
         "recommendation": recommend(known, decisions, Limits()).to_json(),
         "scale": found.scale(),
-        "notes": [*found.book["notes"], *_left_out(found.book, rows), *found.notes(known)],
+        "notes": [*found.book["notes"], *_left_out(found.book, rows), *told, *found.notes(known)],
     }
 
 

@@ -7,10 +7,11 @@ must not meet here. No torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from likewise.comparison.results import Row
 from likewise.comparison.standing import Cost
 
 COUNTS = (1, 10, 100, 1000, 10_000)
@@ -103,3 +104,18 @@ def time_to_quality(curve: Iterable[tuple[float, float]], target: float) -> Reac
         elif reached is None:
             reached = seconds
     return Reached(reached, points[-1][0])
+
+
+def circumstances(rows: Iterable[Row]) -> Iterator[str]:
+    """A sentence where times were not all measured alike, or not by trainings with the machine to themselves."""
+    taught = [row for row in rows if row.kind == "method" and row.status == "done" and row.machine]
+    alone = [row for row in taught if not row.cost.get("shared")] or taught
+    ways = sorted({(row.machine.get("side_by_side", 1), row.machine.get("threads", 0)) for row in alone})
+    told = [f"{side} at a time with {threads} thread{'s' * (threads != 1)} each" for side, threads in ways]
+    if len(ways) > 1:
+        yield f"Times do not compare well, as some trainings went on {', others '.join(told)}."
+    elif ways and ways[0][0] > 1:
+        yield (
+            f"Times are of trainings that went on {told[0]}; one that has the machine to itself takes another time "
+            "(--workers 1 measures that)."
+        )

@@ -188,13 +188,3 @@ def _heard(worker: _Process, message: Any) -> Iterator[Told]:
             yield message
         case Trial() | Event():
             yield message
-
-
-def side_by_side(workers: int) -> Pool:
-    """A pool of so many processes, which share the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // workers)
-    with_threads = "one thread" if threads == 1 else f"{threads} threads"
-    return Pool(
-        workers, threads, f"{workers} trainings go on at a time, each in a process with {with_threads}."
-    )

@@ -21,7 +21,7 @@ from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Row
 from likewise.comparison.trial import GO_ON, STOPPED, Place, ended, execute
 from likewise.concept import Concept
-from likewise.errors import Interrupted, RunError
+from likewise.errors import Interrupted, RunError, StorageError
 from likewise.events import Event
 from likewise.memory import release
 from likewise.stack import SHARED
@@ -179,5 +179,7 @@ def claimed(folder: Path, stop: Callable[[], bool]) -> Iterator[None]:
                 if stop():
                     raise Interrupted(STOPPED, GO_ON) from None
                 time.sleep(WAIT_SECONDS)
+            except StorageError as error:
+                raise error.then(GO_ON) from None
         held.callback(shutil.rmtree, folder, ignore_errors=True)
         yield

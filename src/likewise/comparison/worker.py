@@ -97,12 +97,12 @@ def _work(tasks: queue.SimpleQueue[Any], stopped: threading.Event, tell: Callabl
             for told in perform(task, home, stopped.is_set):
                 tell(told)
         except Exception as error:
-            tell(("raised", _sendable(error)))
+            tell(("raised", sendable(error)))
         else:
             tell("done")
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
     """The error itself, where it can be sent."""
     try:
         pickle.loads(pickle.dumps(error))
