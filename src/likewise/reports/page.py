@@ -44,12 +44,12 @@ def write(name: str, view: Mapping[str, Any], out: Path) -> Path:
 
 def render(template: str, view: Mapping[str, Any], *folders: Path) -> str:
     """A template of this package, or of further `folders`, filled with `view`. All values are escaped."""
-    return _engine(folders).get_template(template).render(view)
+    return _engine((*folders, _HERE)).get_template(template).render(view)
 
 
 @cache
 def _engine(folders: tuple[Path, ...]) -> jinja2.Environment:
-    loader = jinja2.FileSystemLoader([*folders, _HERE])
+    loader = jinja2.FileSystemLoader(folders)
     engine = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     engine.filters |= {"size": size_text, "time": time_text, "data": data}
     return engine
