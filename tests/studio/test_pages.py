@@ -49,6 +49,39 @@ def test_no_screen_complains_or_is_wider_than_the_window(site: Site, tmp_path: P
         assert browser.complaints == []
 
 
+def test_slider_and_wipe_are_moved_by_keys(site: Site, tmp_path: Path) -> None:
+    """Red where a screen of the studio brings the report without its script, or where a picture opens for a mouse alone."""
+    assert CHROMIUM is not None
+    shown = "[...document.querySelectorAll('[data-film] figcaption')].map((it) => it.textContent).join()"
+    with Browser(CHROMIUM, tmp_path / "profile") as browser:
+        browser.open(site.server.address)
+        browser.open(f"http://{site.host}/comparisons/2026-01-03-mug-1")
+        browser.until("document.readyState === 'complete' && document.querySelector('#step')?.max > 0")
+        browser.value("document.querySelector('#step').focus()")
+        ended = browser.value(shown)
+        for _ in range(3):
+            browser.press("ArrowLeft")
+        browser.until("document.querySelector('#step-said').textContent === 'step 0'")
+        assert browser.value(shown) != ended
+        assert browser.value("document.querySelector('#step').getAttribute('aria-valuetext')") == "step 0"
+        browser.value("document.querySelector('.thumb:not([disabled])').focus()")
+        browser.press("Enter")
+        browser.until("document.querySelector('#box').open && document.activeElement.id === 'wipe'")
+        for _ in range(5):
+            browser.press("ArrowRight")
+        assert browser.value("document.querySelector('.stage').style.getPropertyValue('--at')") == "55%"
+        assert browser.value("document.activeElement.getAttribute('aria-valuetext')").startswith("55 % ")
+        prompt = browser.value("document.querySelector('#box-seed').textContent")
+        browser.press("ArrowDown")
+        assert browser.value("document.querySelector('#box-seed').textContent") != prompt
+        browser.until(
+            "[...document.querySelectorAll('.stage img')].every((it) => it.complete && it.naturalWidth > 0)"
+        )
+        browser.press("Escape")
+        browser.until("!document.querySelector('#box').open")
+        assert browser.complaints == []
+
+
 def test_pictures_that_are_chosen_become_a_concept(site: Site, root: Path, tmp_path: Path) -> None:
     assert CHROMIUM is not None
     chosen = sorted(str(path) for path in pictures(tmp_path / "mine", 5, seed=3).iterdir())

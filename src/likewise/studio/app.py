@@ -159,6 +159,18 @@ def texts(asked: Mapping[str, Any], key: str, most: int = 50) -> list[str]:
     return [one for one in (text({key: each}, key, 1000) for each in found) if one]
 
 
+def rows(asked: Mapping[str, Any], key: str, most: int) -> list[dict[str, Any]]:
+    """The first objects of a list of a request; what is no object is left out."""
+    found = asked.get(key)
+    return [one for one in found[:most] if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def table(asked: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An object of a request; empty where there is none."""
+    found = asked.get(key)
+    return found if isinstance(found, dict) else {}
+
+
 def app(studio: Studio) -> App:
     """The application, to be put behind the guard with `STREAMS`."""
     routes: list[BaseRoute] = [

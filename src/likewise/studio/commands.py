@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise.errors import RunError
-from likewise.studio.app import number, text, texts
+from likewise.studio.app import number, table, text, texts
 from likewise.studio.root import CONCEPTS, Root
 
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -67,7 +67,7 @@ def teach(root: Root, pictures: Path, asked: Mapping[str, Any], method: str, out
     seeds = number(asked, "seeds", 1, 1, 16)
     return [
         "teach", told(root, pictures), *words(asked, concept), f"--method={method}", *previews,
-        *([f"--seeds={seeds}"] if seeds > 1 else []), f"--out={out}", *settings((asked.get("settings") or {}).get(method)),
+        *([f"--seeds={seeds}"] if seeds > 1 else []), f"--out={out}", *settings(table(asked, "settings").get(method)),
     ]  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def compare(root: Root, pictures: Path, asked: Mapping[str, Any], out: str) -> l
     if not methods and not extra:
         raise RunError("nothing is ticked", "tick at least one method")
     size, description = text(asked, "size", 20) or "quick", text(asked, "description", 300)
-    given = asked.get("settings") or {}
+    given = table(asked, "settings")
     return [
         "compare", told(root, pictures), *words(asked, root.concept(pictures)),
         f"--methods={','.join(methods) if methods else 'none'}", *extra, f"--size={size}",

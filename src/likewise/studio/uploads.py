@@ -33,6 +33,8 @@ MOST_PIXELS = 50_000_000
 MOST_RATIO = 60
 """How many times as large a member of a zip may be as it is packed; pictures hardly pack."""
 MOST_CAPTION = 4000
+TOO_LARGE = f"it has more than {MOST_PIXELS // 1_000_000} megapixels; make it smaller first"
+"""Said by us or by Pillow, which looks at the header before we can."""
 TEXTS = (".txt", ".caption")
 
 
@@ -80,6 +82,8 @@ def _one(name: str, file: IO[bytes], folder: Path, taken: Taken) -> None:
         taken.kept.append(_picture(file, folder, _safe(name)))
     except Error as error:
         taken.refused.append((name, str(error)))
+    except Image.DecompressionBombError:
+        taken.refused.append((name, TOO_LARGE))
     except DECODE_ERRORS:
         taken.refused.append((name, "this is no picture that can be read; save it again as JPEG or PNG"))
 
@@ -121,9 +125,7 @@ def _picture(file: IO[bytes], folder: Path, name: str) -> str:
     """Decode, turn upright, and write without anything but pixels and their colour profile; gives the new name."""
     with Image.open(file, formats=FORMATS) as opened:
         if opened.width * opened.height > MOST_PIXELS:
-            raise ConceptError(
-                f"it has more than {MOST_PIXELS // 1_000_000} megapixels", "make it smaller first"
-            )
+            raise Image.DecompressionBombError
         lossy, profile = opened.format in ("JPEG", "MPO"), opened.info.get("icc_profile")
         opened.load()
         upright = ImageOps.exif_transpose(opened)

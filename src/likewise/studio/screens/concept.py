@@ -19,7 +19,7 @@ from likewise.errors import ConceptError, RunError
 from likewise.intake import Intake
 from likewise.picture import Example
 from likewise.studio import uploads
-from likewise.studio.app import Studio, post, text
+from likewise.studio.app import Studio, post, table, text, texts
 from likewise.studio.root import CONCEPTS
 
 FEW, BEST = 4, 20
@@ -62,10 +62,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
             check_token(words["token"])
         if words:
             studio.root.call(folder, **words)
-        for name, caption in (asked.get("captions") or {}).items():
+        for name, caption in table(asked, "captions").items():
             if name in files:
                 uploads.caption(folder, name, text({"caption": caption}, "caption", uploads.MOST_CAPTION))
-        for name in asked.get("remove") or ():
+        for name in texts(asked, "remove", 500):
             if name in files:
                 studio.root.discard(folder / name)
         return look(studio, folder)

@@ -17,7 +17,7 @@ from likewise import formats, inspection
 from likewise.errors import FormatError, RunError
 from likewise.local.pictures import confined
 from likewise.studio import cards, commands, facts
-from likewise.studio.app import Studio, number, post, text
+from likewise.studio.app import Studio, number, post, rows, text
 from likewise.studio.root import LIBRARY, RUNS
 from likewise.studio.taught import matching, taught
 
@@ -57,7 +57,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
                               *([f"--base={base}"] if base else []), "--json"])  # fmt: skip
 
     def merge(request: Request, asked: dict[str, Any]) -> Any:
-        parts = [one for one in (asked.get("files") or [])[:12] if isinstance(one, dict)]
+        parts = rows(asked, "files", 12)
         if len(parts) < 2:
             raise RunError("two files at least are added up", "tick them")
         named = [

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from likewise.errors import RunError
 from likewise.studio import cards, commands, work
-from likewise.studio.app import Studio, post, text, texts
+from likewise.studio.app import Studio, post, rows, text, texts
 from likewise.studio.root import DRAWINGS, MARKS, when
 from likewise.studio.taught import taught
 
@@ -63,7 +63,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 def _axes(asked: dict[str, Any]) -> list[dict[str, Any]]:
     """Up to two axes: what they go over, and their values. Raises `RunError` for what is none."""
     found = []
-    for axis in (asked.get("axes") or [])[:2]:
+    for axis in rows(asked, "axes", 2):
         name, values = text(axis, "name", 20), re.split(r"[\s,;]+", text(axis, "values", 200))
         if not name:
             continue
@@ -85,7 +85,7 @@ def _commands(studio: Studio, asked: dict[str, Any]) -> list[tuple[str, Any]]:
     """(folder of the cell, what makes its command of where it goes) for every cell of the grid."""
     axes = _axes(asked)
     known = {one["id"]: one for one in taught(studio, most=2000)}
-    chosen = [one for one in (asked.get("with") or [])[:8] if isinstance(one, dict)]
+    chosen = rows(asked, "with", 8)
     if any(one.get("id") not in known for one in chosen):
         raise RunError("one of these files is not there any more", "load the page anew")
     cells = list(product(*[one["values"] for one in axes]))
