@@ -273,14 +273,13 @@ def test_row_21_too_many_steps_lean_on_training_and_lose_the_prompt(
         name: _mean(likeness(read(judge, bench.uses(f"{name}-0")), train)) for name in ("dreambooth", "worn")
     }
     short, long = (
-        {of: axis(standings, name, of) for of in ("prompt", "diversity", "copying", "gap")}
+        {of: axis(standings, name, of) for of in ("prompt", "diversity", "copying")}
         for name in ("dreambooth", "worn")
     )
     assert near["worn"] > near["dreambooth"], near
     assert long["prompt"] < short["prompt"] - MARGIN
     assert long["diversity"] < short["diversity"]
     assert long["copying"] > short["copying"]
-    assert long["gap"] > short["gap"]
     assert fired(standings["worn"])["copying"]
     assert not fired(standings["dreambooth"])["copying"]
 
@@ -288,12 +287,16 @@ def test_row_21_too_many_steps_lean_on_training_and_lose_the_prompt(
 @pytest.mark.xfail(
     raises=AssertionError,
     strict=True,
-    reason="the judge sees the subject alone, which is drawn better and better from memory: 0.79 short, 0.89 long",
+    reason="the judge sees the subject alone, which is drawn better and better from memory: 0.79 short, 0.89 long; "
+    "so nothing of it is nearer to training pictures: a gap of 0.01 short, -0.02 long",
 )
 def test_row_21_too_many_steps_look_no_more_like_held_out_pictures(standings: dict[str, Standing]) -> None:
     """Red, once it holds, when training pictures are among the held-out ones."""
-    short, long = (axis(standings, name, "fidelity") for name in ("dreambooth", "worn"))
-    assert long < short + MARGIN
+    short, long = (
+        {of: axis(standings, name, of) for of in ("fidelity", "gap")} for name in ("dreambooth", "worn")
+    )
+    assert long["fidelity"] < short["fidelity"] + MARGIN
+    assert long["gap"] > short["gap"]
 
 
 @pytest.mark.xfail(

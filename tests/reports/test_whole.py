@@ -44,7 +44,12 @@ def test_a_real_folder_gives_a_page_with_the_numbers_of_verdict_json(folder: Pat
     for reason in book["recommendation"]["reasons"]:
         assert wording.minus(reason.partition(" (card")[0]) in page.words
     data = json.loads(page.text.partition('id="data">')[2].partition("</script>")[0])
-    assert all(number is not None for column in data["drawn"] for numbers in column for number in numbers)
+    base, *taught = data["drawn"]
+    assert all(number is not None for column in taught for numbers in column for number in numbers)
+    named = len(json.loads((folder / "comparison.json").read_text())["prompts"])
+    assert [number is not None for numbers in base for number in numbers].count(True) == named * len(base), (
+        "without its word nothing is drawn of what has none"
+    )
     assert [step for step, _ in data["films"][1][1]][-1] == 3
 
 
