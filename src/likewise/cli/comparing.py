@@ -277,6 +277,7 @@ def perform(comparison: Comparison, show: bool) -> None:
                 raise error.then(f"{again} goes on from here") from None
         page = report.build(folder)
         _summarise(report.table(folder))
+        _conclude(folder)
     terminal.result(terminal.short(page))
     if show:
         import webbrowser
@@ -285,6 +286,21 @@ def perform(comparison: Comparison, show: bool) -> None:
     rows = [row for row in comparison.rows() if row.kind in ("method", "file")]
     if not any(row.status == "done" for row in rows):
         raise RunError("nothing could be taught or drawn", "the warnings above say why, one by one")
+
+
+def _conclude(folder: Path) -> None:
+    """One line: what to take, or why nothing is."""
+    from likewise.comparison import concluded
+    from likewise.comparison.recommending import Limits, recommend
+    from likewise.comparison.standing import titled
+
+    standings, decisions = concluded.read_verdict(folder)
+    found = recommend(standings, decisions, Limits.parse())
+    titles = titled({one.name: one.title for one in standings})
+    why = found.reasons[0] if found.reasons else "nothing is shown better than the untaught base."
+    told = f"take {titles[found.choice]}" if found.choice else "no recommendation"
+    terminal.say(f"{told}: {why}")
+    terminal.say(f"likewise recommend {terminal.quoted(folder)} says more", "note")
 
 
 def _summarise(rows: Sequence[dict[str, Any]]) -> None:

@@ -196,7 +196,10 @@ def _dominated(case: Case, choice: str, left: Sequence[str]) -> Iterator[str]:
     for name in case.ordered(left):
         over = next((other for other in left if case.dominates(other, name)), None)
         if name != choice and over:
-            yield f"{case.title(over)} equals or beats {case.title(name)} on every axis, cost included."
+            yield (
+                f"{case.title(over)} scores no less than {case.title(name)} overall, in likeness and in prompt following, "
+                "and costs no more."
+            )
 
 
 def _crossings(case: Case, choice: str, tied: Sequence[str]) -> Iterator[str]:

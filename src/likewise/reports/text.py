@@ -176,8 +176,8 @@ def _gates(found: Found) -> Iterator[str]:
     if not fired:
         yield "None of the warnings that were looked for was given."
     for title, gate in fired:
-        remedy = f" To try: {gate.remedy.rstrip('.')}." if gate.remedy else ""
-        yield f"* **{_plain(title)}, {_plain(gate.name)}.** {_plain(gate.sentence)}{_plain(remedy)}"
+        remedy = f"To try: {gate.remedy.rstrip('.')}." if gate.remedy else ""
+        yield f"* **{_plain(title)}, {_plain(gate.name)}.** {_plain(gate.sentence)} {_plain(remedy)}".rstrip()
 
 
 def _metrics(found: Found) -> Iterator[str]:
