@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from likewise import records
 from likewise.cli import terminal
 from likewise.cli.app import app, split
 from likewise.cli.guard import stopping, tracebacks_in
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DEMO = "ink-woman"
 """The example that the demo compares on, which `python -m workshop.candidates` took by its rule."""
+DEMO_TRAININGS = 3
+"""Of each method, so that there is a verdict."""
 _NOTHING = (None, "", "not measured", "no training")
 """What the report's table says where there is no value."""
 Open = Annotated[bool, typer.Option("--open", help="Show the report in the browser.")]
@@ -214,7 +217,11 @@ def demo(
     announce("pocket")
     words = {"noun": example["noun"], "description": example["description"]}
     source = FOLDER / DEMO / "references"
-    comparison = prepare(source, base="pocket", out=out, **words, **_for_all(pairs))
+    if out is None:
+        records.check_writable(Path("comparisons"))
+        out = records.new_folder(Path("comparisons"), DEMO)
+    options = {"replicates": DEMO_TRAININGS} | _for_all(pairs)
+    comparison = prepare(source, base="pocket", out=out, **words, **options)
     comparison.executor = _placed(workers, comparison)
     perform(comparison, show)
 
