@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from likewise.metrics.score import Evidence, Score, likeness, of_pictures
+from likewise.metrics.score import Evidence, Score, rise
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,7 @@ class Binding:
 
     def score(self, evidence: Evidence) -> Score | None:
         """None where nothing was drawn without the word, or no picture was held out."""
-        unnamed, before, real = evidence.unnamed, evidence.unnamed_before, evidence.held_out
-        if unnamed is None or before is None or not len(unnamed) or not len(real):
-            return None
-        pairs = zip(likeness(unnamed, real), likeness(before, real), strict=True)
-        return of_pictures(evidence.unnamed_prompts, [after - was for after, was in pairs], (-2.0, 2.0))
+        return rise(evidence.unnamed_prompts, evidence.unnamed, evidence.unnamed_before, evidence.held_out)
 
 
 METRIC = Binding()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from likewise.metrics.score import Evidence, Score, likeness, of_pictures
+from likewise.metrics.score import Evidence, Score, rise
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,7 @@ class Leak:
 
     def score(self, evidence: Evidence) -> Score | None:
         """None where the class was not drawn before and after, or no picture was held out."""
-        plain, before, real = evidence.plain, evidence.before, evidence.held_out
-        if plain is None or before is None or not len(plain) or not len(real):
-            return None
-        pairs = zip(likeness(plain, real), likeness(before, real), strict=True)
-        return of_pictures(evidence.plain_prompts, [after - was for after, was in pairs], (-2.0, 2.0))
+        return rise(evidence.plain_prompts, evidence.plain, evidence.before, evidence.held_out)
 
 
 METRIC = Leak()

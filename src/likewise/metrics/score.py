@@ -217,3 +217,16 @@ def normalise(score: Score, floor: Score | None, ceiling: Score | None) -> float
 def distinguishable(floor: Score, ceiling: Score) -> bool:
     """Whether the ceiling is above the floor by three standard errors. An anchor without an error counts as exact."""
     return ceiling.mean - floor.mean > max(1e-9, 3 * math.hypot(floor.error or 0.0, ceiling.error or 0.0))
+
+
+def rise(
+    prompts: Sequence[str], after: Reading | None, before: Reading | None, real: Reading
+) -> Score | None:
+    """How much nearer to `real` pictures came from `before` to `after`, of the same prompts and noise.
+
+    None where they were not drawn both times, or `real` is empty.
+    """
+    if after is None or before is None or not len(after) or not len(real):
+        return None
+    pairs = zip(likeness(after, real), likeness(before, real), strict=True)
+    return of_pictures(prompts, [then - was for then, was in pairs], (-2.0, 2.0))
