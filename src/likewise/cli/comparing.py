@@ -307,6 +307,8 @@ def _conclude(folder: Path) -> None:
     why = found.reasons[0] if found.reasons else "nothing is shown better than the untaught base."
     told = f"take {titles[found.choice]}" if found.choice else "no recommendation"
     terminal.say(f"{told}: {why}")
+    if found.choice and found.excluded:
+        terminal.say(f"left out: {', '.join(titles[name] for name in found.excluded)}", "note")
     terminal.say(f"likewise recommend {terminal.quoted(folder)} says more", "note")
 
 
