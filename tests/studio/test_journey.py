@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,3 +249,30 @@ def everything(place: Path) -> set[str]:
     """Files below a folder, without what the browser keeps."""
     every = (path.relative_to(place) for path in place.rglob("*") if path.is_file())
     return {path.as_posix() for path in every if path.parts[0] not in ("profile", "home")}
+
+
+def test_a_late_answer_does_not_replace_a_newer_one(studio: Served, browser: Browser) -> None:
+    pictures(studio.root / "concepts" / "dog", 4)
+    (studio.root / "concepts" / "dog.toml").write_text('noun = "dog"\n')
+    browser.open(studio.start())
+    browser.until("location.search === ''")
+    browser.open(f"{studio.at}/teach?concept=dog")
+    browser.until(f"!!{labelled('Trainings')} && !!{labelled('Steps')}")
+    browser.value(
+        "(() => { const real = window.fetch; window.asked = window.late = 0; window.fetch = async (path, options) => {"
+        "  if (path !== '/api/teach/command' || options.body.includes('77')) return real(path, options);"
+        "  window.asked += 1; const told = await real(path, options);"
+        "  await new Promise((done) => setTimeout(done, 1500)); window.late += 1; return told; }; })()"
+    )
+    write(browser, labelled("Trainings"), "2")
+    browser.until("window.asked > 0")
+    write(browser, labelled("Steps"), "77")
+    browser.until("document.body.textContent.includes('steps=77')")
+    browser.until("window.late > 0")
+    time.sleep(0.2)
+    assert browser.value("document.body.textContent.includes('steps=77')") is True
+    write(browser, labelled("Model to teach"), "no/such model")
+    browser.until("!!document.querySelector('.note[role=alert]')?.textContent.includes('no/such model')")
+    assert browser.value(f"{labelled('Steps')}.value") == "77"
+    write(browser, labelled("Model to teach"), "pocket")
+    browser.until("!document.querySelector('.note[role=alert]')")

@@ -1,21 +1,14 @@
 // Which one to use under limits: asked anew of what was measured, as soon as a limit changes.
-import { ask, at, data, html, mount, size, time, useEffect, useState } from "./studio.js";
+import { at, data, html, mistake, mount, size, time, useAnswer, useRef, useState } from "./studio.js";
 
 const Choose = ({ given }) => {
   const [limits, setLimits] = useState({ at_most: "", within: "", memory: "", pictures: "100" });
   const [loads, setLoads] = useState([]);
-  const [found, setFound] = useState(given.first);
-  const [trouble, setTrouble] = useState("");
-  useEffect(() => {
-    const timer = setTimeout(async () => {
-      try {
-        const told = await ask(`/api/comparisons/${at(given.name)}/choose?${new URLSearchParams({ ...limits, must_load: loads.join(",") })}`);
-        if (told.error) setTrouble([told.error, told.hint].filter(Boolean).join(". "));
-        else { setTrouble(""); setFound(told); }
-      } catch (error) { setTrouble(error.message); }
-    }, 250);
-    return () => clearTimeout(timer);
-  }, [JSON.stringify(limits), loads.join()]);
+  const told = useAnswer(`/api/comparisons/${at(given.name)}/choose?${new URLSearchParams({ ...limits, must_load: loads.join(",") })}`, undefined, { pause: 250, keep: true });
+  const trouble = told?.error && mistake(told);
+  const good = useRef(given.first);
+  if (told && !trouble) good.current = told;
+  const found = good.current;
   const field = (key, title, hint) => html`<label class="field"><span>${title}</span><input type="text" value=${limits[key]} placeholder=${hint} maxlength="20" onInput=${(e) => setLimits({ ...limits, [key]: e.target.value })} /></label>`;
   const list = (title, items) => items?.length > 0 && html`<section class="tight"><h2>${title}</h2><ul class="points" style=${{ marginTop: ".7rem" }}>${items.map((it) => html`<li>${it}</li>`)}</ul></section>`;
   return html`<div class="two" style=${{ marginTop: "1.6rem" }}>

@@ -1,5 +1,5 @@
 // Set a comparison up: tick methods and a size, see how many trainings and pictures and how long, and start.
-import { Button, Command, about, ask, at, data, html, mount, plural, useEffect, useState } from "./studio.js";
+import { Button, Command, about, ask, at, data, html, mount, plural, useAnswer, useState } from "./studio.js";
 import { Way, useEstimate, useMethods } from "./ways.js";
 
 const ANCHORS = 2; // the untaught base, and the base with a description
@@ -12,17 +12,15 @@ const Compare = ({ concept, sizes }) => {
   const [description, setDescription] = useState("");
   const [conditions, setConditions] = useState([]);
   const [tune, setTune] = useState(false);
-  const [command, setCommand] = useState("");
   const methods = found?.methods ?? [];
   const names = ticked ?? methods.map((it) => it.name);
   const estimate = useEstimate({ concept: concept.name, base, methods: methods.map((it) => it.name), given: {} }, methods.length > 0);
   const extra = conditions.filter((it) => it.name.trim() && it.settings.trim()).map((it) => `${it.name.trim()}=${it.method},${it.settings.trim().replace(/\s+/g, ",")}`);
   const asked = { concept: concept.name, base, methods: names, size, description, conditions: extra, tune };
-  useEffect(() => {
-    if (methods.length) ask("/api/compare", { ...asked, only: "command" }).then((told) => setCommand(told.command), () => setCommand(""));
-  }, [JSON.stringify(asked), methods.length]);
+  const command = useAnswer(methods.length ? "/api/compare" : null, { ...asked, only: "command" }, { keep: true })?.command ?? "";
+  const trouble = found?.error ?? estimate?.error;
   if (!found) return html`<p class="soft waiting" role="status">Asking what this machine can do …</p>`;
-  if (found.error) return html`<p class="note">${found.error}</p>`;
+  if (!found.methods) return html`<p class="note">${found.error}</p>`;
   const plan = sizes.find((it) => it.name === size);
   const trained = (name) => methods.find((it) => it.name === name)?.trains;
   const lines = names.length + extra.length;
@@ -50,7 +48,7 @@ const Compare = ({ concept, sizes }) => {
       <details><summary>Copy as command</summary><div style=${{ padding: ".4rem 0 1rem" }}>${command && html`<${Command} text=${command} />`}</div></details></section></div>
     <aside class="panel sum" aria-label="What starts"><h2>${plural(lines, "condition")}</h2>
       <dl><dt>Trainings</dt><dd>${trainings}</dd><dt>Pictures drawn, at most</dt><dd>${pictures.toLocaleString("en")}</dd><dt>Time, about</dt><dd>${whole === null ? "…" : `${tune ? "more than " : ""}${about(whole)}`}</dd></dl>
-      ${estimate?.error && html`<p class="note">${estimate.error}</p>`}
+      ${trouble && html`<p class="note" role="alert">${trouble}</p>`}
       <${Button} class="main wide" disabled=${!lines || concept.count < 4} onClick=${begin}>Start comparing<//>
       <p class="small-print">${plan.replicates === 1 ? "One training each shows what methods can look like. It decides nothing." : "Methods take turns, so an early stop still leaves whole rounds."}</p></aside></section>
   </div>`;

@@ -1,5 +1,5 @@
 // Draw with what was taught: several files with strengths, seeds that stay, and a grid over two settings.
-import { Button, Chip, Command, ask, at, attempt, data, html, mount, plural, say, useEffect, useRef, useState } from "./studio.js";
+import { Button, Chip, Command, ask, at, attempt, data, html, mount, plural, say, useAnswer, useEffect, useRef, useState } from "./studio.js";
 
 const given = data();
 const files = new Map(given.files.map((it) => [it.id, it]));
@@ -31,17 +31,14 @@ const Draw = () => {
   const [facts, setFacts] = useState({ count: "4", seed: "0", steps: "", guidance: "", size: "", negative: "" });
   const [axes, setAxes] = useState([{ name: "", values: "" }, { name: "", values: "" }]);
   const [seen, setSeen] = useState(null);
-  const [commands, setCommands] = useState([]);
   const timer = useRef();
   const chosen = list.map((it) => files.get(it.id)).filter(Boolean);
   const words = prompts.split("\n").map((it) => it.trim()).filter(Boolean);
   const missing = chosen.filter((it) => it.trigger && words.length && !words.some((text) => text.toLowerCase().includes(it.trigger.toLowerCase())));
   const asked = { prompts: words, with: list, axes, ...facts };
   const cells = axes.filter((it) => it.name).reduce((count, it) => count * Math.max(1, it.values.split(/[\s,;]+/).filter(Boolean).length), 1);
-  useEffect(() => {
-    if (!words.length || axes.some((it) => it.name && !it.values.trim())) { setCommands([]); return; }
-    ask("/api/draw", { ...asked, only: "command" }).then((told) => setCommands(told.commands), () => setCommands([]));
-  }, [JSON.stringify(asked)]);
+  const whole = words.length > 0 && !axes.some((it) => it.name && !it.values.trim());
+  const commands = useAnswer(whole ? "/api/draw" : null, { ...asked, only: "command" }, { keep: true })?.commands ?? [];
   const look = (name) => {
     clearTimeout(timer.current);
     const again = async () => {

@@ -1,5 +1,5 @@
 // Teach: tick one way or several, see what they take here, change settings or leave them, and start.
-import { Button, Command, about, ask, at, data, html, mount, plural, size, useEffect, useState } from "./studio.js";
+import { Button, Command, about, ask, at, data, html, mount, plural, size, useAnswer, useState } from "./studio.js";
 import { Settings, Way, useEstimate, useMethods } from "./ways.js";
 
 const LENGTHS = { quick: ["Quick look", 0.4], usual: ["Usual", 1], long: ["Longer", 2] };
@@ -14,7 +14,6 @@ const Teach = ({ concept, start }) => {
   const [find, setFind] = useState("");
   const [previews, setPreviews] = useState("a {}\na {} in the snow");
   const [seeds, setSeeds] = useState("1");
-  const [commands, setCommands] = useState([]);
   const methods = found?.methods ?? [];
   const usual = (method, key) => found?.advice?.[method.name]?.[key] ?? method.settings.find((it) => it.key === key)?.default;
   const settings = Object.fromEntries(methods.filter((it) => ticked.includes(it.name)).map((it) => {
@@ -30,12 +29,10 @@ const Teach = ({ concept, start }) => {
   const second = useEstimate({ concept: concept.name, base, methods: [open?.name], given: changes }, Boolean(first && changed));
   const estimate = changed && first ? (second ? { ...first, ...second } : null) : first;
   const asked = { concept: concept.name, base, methods: ticked, settings, seeds, previews: previews.split("\n").map((it) => it.trim()).filter(Boolean) };
-  useEffect(() => {
-    if (!ticked.length || !methods.length) { setCommands([]); return; }
-    ask("/api/teach/command", asked).then((told) => setCommands(told.commands), () => setCommands([]));
-  }, [JSON.stringify(asked), methods.length]);
+  const commands = useAnswer(ticked.length && methods.length ? "/api/teach/command" : null, asked, { keep: true })?.commands ?? [];
+  const trouble = found?.error ?? estimate?.error;
   if (!found) return html`<p class="soft waiting" role="status">Asking what this machine can do …</p>`;
-  if (found.error) return html`<p class="note">${found.error}</p>`;
+  if (!found.methods) return html`<p class="note">${found.error}</p>`;
   const tick = (name, yes) => setTicked(yes ? [...ticked, name] : ticked.filter((it) => it !== name));
   const begin = async () => {
     const told = await ask("/api/teach", asked);
@@ -48,7 +45,7 @@ const Teach = ({ concept, start }) => {
   return html`<div>
     ${start && html`<p class="lead">${start.why} ${start.method ? html`For ${start.kind}, published tables say to start with <b>${methods.find((it) => it.name === start.method)?.title ?? start.method}</b>.` : ""} Tick several to see them side by side.</p>`}
     <fieldset><legend class="hush">Ways to teach</legend><div class="ways">${methods.map((it) => html`<${Way} key=${it.name} method=${it} ticked=${ticked.includes(it.name)} tick=${(yes) => tick(it.name, yes)} badge=${it.name === start?.method ? "start here" : ""} estimate=${estimate} />`)}</div></fieldset>
-    ${estimate?.error && html`<p class="note" style=${{ marginTop: "1rem" }}>${estimate.error}</p>`}
+    ${trouble && html`<p class="note" role="alert" style=${{ marginTop: "1rem" }}>${trouble}</p>`}
     ${estimate?.busy && html`<p class="small-print" style=${{ marginTop: ".6rem" }}>Other work goes on, so the times were measured on a busy machine; alone it is quicker.</p>`}
     <section class="two"><div>
       <div class="line"><h2>How long</h2></div>

@@ -1,35 +1,19 @@
 // Ways to teach, which teaching and comparing both show: cards that say what each is for and takes here, and their settings.
-import { about, ask, html, size, useEffect, useState } from "./studio.js";
+import { about, html, size, useAnswer, useRef } from "./studio.js";
 
-/** The methods with their settings, and the base's advice. Gives null until they are there, or {error}. */
+/** The methods with their settings, and the base's advice: null until they are there. A base that does not answer leaves what the last one said, with {error}. */
 export const useMethods = (base) => {
-  const [found, setFound] = useState(null);
-  useEffect(() => {
-    setFound(null);
-    ask(`/api/methods?base=${encodeURIComponent(base)}`).then(setFound, (error) => setFound({ error: error.message }));
-  }, [base]);
-  return found;
+  const told = useAnswer(`/api/methods?base=${encodeURIComponent(base)}`, undefined, { keep: true });
+  const good = useRef(null);
+  if (told && !told.error) good.current = told;
+  return told?.error ? { ...good.current, error: told.error } : told;
 };
 
 /** What each method would take on this machine: {method: {...}, picture_seconds}, or {error}; asked anew with a pause. */
 export const useEstimate = (asked, ready) => {
-  const [found, setFound] = useState(null);
-  const key = JSON.stringify(asked);
-  useEffect(() => {
-    if (!ready) return undefined;
-    let wanted = true;
-    setFound(null);
-    const timer = setTimeout(async () => {
-      try {
-        const told = await ask("/api/estimate", asked);
-        if (wanted) setFound(told.error ? { error: told.error } : { ...Object.fromEntries(told.methods.map((it) => [it.method, it])), picture_seconds: told.picture_seconds, busy: told.busy });
-      } catch (error) {
-        if (wanted) setFound({ error: error.message });
-      }
-    }, 500);
-    return () => { wanted = false; clearTimeout(timer); };
-  }, [key, ready]);
-  return found;
+  const told = useAnswer(ready ? "/api/estimate" : null, asked, { pause: 500 });
+  if (!told || told.error) return told;
+  return { ...Object.fromEntries(told.methods.map((it) => [it.method, it])), picture_seconds: told.picture_seconds, busy: told.busy };
 };
 
 const Takes = ({ method, seen, estimate }) => {

@@ -18,6 +18,9 @@ export const mount = (component, selector) => {
 
 const LOST = "The studio does not answer. Start likewise studio again: what is at work goes on, and this page comes back.";
 
+/** What the studio says of a mistake: two sentences, what and what to do. */
+export const mistake = ({ error, hint }) => [error, hint].filter(Boolean).map((it) => it[0].toUpperCase() + it.slice(1)).join(". ");
+
 /** GET, or POST where there is something to send. Throws an Error with the studio's own words. */
 export const ask = async (path, body) => {
   const options = body && {
@@ -26,9 +29,27 @@ export const ask = async (path, body) => {
   let answer;
   try { answer = await fetch(path, options); } catch { throw new Error(LOST); }
   const kind = answer.headers.get("content-type") ?? "";
-  const told = kind.startsWith("application/json") ? await answer.json() : { error: (await answer.text()).trim() };
-  if (!answer.ok) throw new Error([told.error, told.hint].filter(Boolean).join(". ") || `error ${answer.status}`);
-  return told;
+  const said = kind.startsWith("application/json") ? await answer.json() : { error: (await answer.text()).trim() };
+  if (!answer.ok) throw new Error(mistake(said) || `error ${answer.status}`);
+  return said;
+};
+
+/**
+ * What `path` answers: null until it has, {error} where it cannot. It is asked anew when the question changes, `pause` milliseconds
+ * after the last change; an answer to an older question is dropped. `keep` shows the old answer until the new one is there. No path, no question.
+ */
+export const useAnswer = (path, body, { pause = 0, keep = false } = {}) => {
+  const [answer, setAnswer] = useState(null);
+  const question = path && JSON.stringify([path, body]);
+  useEffect(() => {
+    if (!keep || !question) setAnswer(null);
+    if (!question) return undefined;
+    let newest = true;
+    const hear = (told) => { if (newest) setAnswer(told); };
+    const timer = setTimeout(() => ask(path, body).then(hear, (error) => hear({ error: error.message })), pause);
+    return () => { newest = false; clearTimeout(timer); };
+  }, [question]);
+  return answer;
 };
 
 /** Send a file as it is; `onPart` hears from 0 to 1 how much of it has gone. */
@@ -44,7 +65,7 @@ export const send = (path, file, onPart) => new Promise((resolve, reject) => {
     let told = {};
     try { told = JSON.parse(request.responseText); } catch { told = { error: request.responseText.trim() }; }
     if (request.status < 300) resolve(told);
-    else reject(new Error([told.error, told.hint].filter(Boolean).join(". ")));
+    else reject(new Error(mistake(told)));
   };
   request.send(file);
 });
