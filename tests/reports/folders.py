@@ -136,6 +136,7 @@ def verdict(replicates: int) -> dict[str, Any]:
             1_300_000_000,
             0.5 if name != "big" else 0.4,
             name == "big",
+            0.5 if name != "big" else 0.45,
         )
         standings.append(Standing(
             name, TITLES[name], kind_of(name), METHODS.get(name), {}, axes, (fired,) if taught else (),

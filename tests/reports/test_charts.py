@@ -67,8 +67,8 @@ def test_intervals_lie_between_floor_and_ceiling() -> None:
 
 def test_curves_have_a_ring_where_they_cross() -> None:
     known = {
-        "quick": Cost(seconds=0.0, sample_seconds=2.0),
-        "slow": Cost(seconds=99.0, sample_seconds=1.0),
+        "quick": Cost(seconds=0.0, sample_seconds=2.0, sample_slowest=2.1),
+        "slow": Cost(seconds=99.0, sample_seconds=1.0, sample_slowest=1.1),
         "none": Cost(),
     }
     drawn = charts.totals(known, 760, 400)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from likewise import wording
 from likewise.cli import app
+from likewise.comparison import reasons
 from likewise.comparison import votes as people
 from likewise.comparison.verdicts import Decision, sentence
 from likewise.reports import album
@@ -72,7 +73,13 @@ def test_an_abstention_says_what_would_decide(folder: Path) -> None:
 
 def test_a_description_that_is_enough_is_said_to_be(folder: Path) -> None:
     book = verdict(3)
-    book["recommendation"]["choice"] = "description"
+    book["recommendation"] |= {
+        "choice": "description",
+        "reasons": [f"{reasons.PERHAPS}: nothing is shown better yet."],
+    }
+    write(folder / "verdict.json", book)
+    assert "A good description may be enough" in Page(report.build(folder)).words
+    book["recommendation"]["reasons"] = [f"{reasons.ENOUGH}."]
     write(folder / "verdict.json", book)
     assert "A good description is enough" in Page(report.build(folder)).words
 

@@ -327,17 +327,20 @@ def _cost(rows: Sequence[Row]) -> Cost:
     """What was measured alone where any trial was alone, else the shares of what was measured together."""
     alone = [row for row in rows if not row.cost.get("shared")] or list(rows)
 
-    def middle(key: str, among: Sequence[Row]) -> float | None:
-        values = [float(value) for row in among if (value := row.cost.get(key)) is not None]
-        return median(values) if values else None
+    def every(key: str, among: Sequence[Row]) -> list[float]:
+        return [float(value) for row in among if (value := row.cost.get(key)) is not None]
 
-    sizes, peak = middle("bytes", rows), middle("peak_bytes", alone)
+    def middle(key: str, among: Sequence[Row]) -> float | None:
+        return median(values) if (values := every(key, among)) else None
+
+    sizes, peak, drawing = middle("bytes", rows), middle("peak_bytes", alone), every("sample_seconds", rows)
     return Cost(
         None if sizes is None else round(sizes),
         middle("seconds", alone),
         None if peak is None else round(peak),
-        middle("sample_seconds", rows),
+        min(drawing, default=None),
         all(row.cost.get("shared") for row in rows),
+        max(drawing) if len(drawing) > 1 else None,
     )
 
 

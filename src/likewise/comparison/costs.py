@@ -61,7 +61,7 @@ def crossing(first: tuple[str, Cost], second: tuple[str, Cost]) -> Crossing | No
     """Where T of the `first` (name, cost) equals that of the `second`; None where one is cheaper for every N > 0.
 
     With a + N * b and c + N * d the times are equal at N = (c - a) / (b - d). That is no crossing where the lines are
-    parallel or N is not above 0, and none is known where a cost is not.
+    parallel or N is not above 0, and none is known where a cost is not or where the times per picture are not told apart.
     """
     (one, cost), (other, its) = first, second
     if (
@@ -72,7 +72,7 @@ def crossing(first: tuple[str, Cost], second: tuple[str, Cost]) -> Crossing | No
     ):
         return None
     slope = cost.sample_seconds - its.sample_seconds
-    if slope == 0:
+    if slope == 0 or not _apart(cost, its):
         return None
     pictures = (its.seconds - cost.seconds) / slope
     if pictures <= 0:
@@ -119,3 +119,11 @@ def circumstances(rows: Iterable[Row]) -> Iterator[str]:
             f"Times are of trainings that went on {told[0]}; one that has the machine to itself takes another time "
             "(--workers 1 measures that)."
         )
+
+
+def _apart(first: Cost, second: Cost) -> bool:
+    """Whether every time per picture of one is longer than every one of the other. One trial alone tells nothing of that."""
+    slowest, other = first.sample_slowest, second.sample_slowest
+    if slowest is None or other is None:
+        return False
+    return slowest < (second.sample_seconds or 0.0) or other < (first.sample_seconds or 0.0)

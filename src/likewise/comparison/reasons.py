@@ -23,6 +23,7 @@ REPLICATES = (
 RECOMPUTE = "likewise recompute FOLDER concludes anew from what was measured."
 RESCORE = "Score all conditions by one card."
 ENOUGH = "The untaught base with a good description is enough"
+PERHAPS = "The untaught base with a good description may be enough"
 _EXPECTED = ("fidelity", "prompt", "diversity")
 
 
@@ -114,8 +115,10 @@ def _enough(case: Case, choice: str, tied: Sequence[str]) -> Iterator[str]:
     better = [name for name in taught if case.verdict(name, choice) == "better"]
     if better:
         yield f"{ENOUGH}, as what is taught is better by less than the margin of {_margin(case)}."
+    elif any(case.verdict(name, choice) == "undecided" for name in taught):
+        yield f"{PERHAPS}: it costs nothing, and nothing that was taught and can be taken is shown better yet."
     elif taught:
-        yield f"{ENOUGH}: nothing that was taught is shown better."
+        yield f"{ENOUGH}: nothing that was taught and can be taken is better."
     else:
         yield f"{ENOUGH}."
 

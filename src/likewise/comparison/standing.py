@@ -39,9 +39,11 @@ class Cost:
     peak_bytes: int | None = None
     """The most memory that training held at once."""
     sample_seconds: float | None = None
-    """Drawing one picture."""
+    """Drawing one picture, in the fastest of the trials: other work on the machine only slows it."""
     shared: bool = False
     """Whether `seconds` is a share of what several trials cost together."""
+    sample_slowest: float | None = None
+    """The same in the slowest trial; None where there was one."""
 
 
 @dataclass(frozen=True)

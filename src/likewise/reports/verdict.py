@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from likewise.comparison.reasons import ENOUGH
 from likewise.comparison.verdicts import Pair, sentence
 from likewise.reports.folder import AXES, Found
 from likewise.wording import listed, measured_text
@@ -44,10 +45,10 @@ def verdict(found: Found) -> Verdict:
             waiting = "Everything is scored, but nothing was concluded from it: likewise recompute does that."
         return Verdict("waiting", "No verdict yet", (waiting,))
     if told.choice is not None:
-        description = found.standings[told.choice].kind == "description"
-        headline = (
-            "A good description is enough" if description else f"{titles[told.choice]} is the one to take"
-        )
+        headline = f"{titles[told.choice]} is the one to take"
+        if found.standings[told.choice].kind == "description":
+            sure = any(reason.startswith(ENOUGH) for reason in told.reasons)
+            headline = f"A good description {'is' if sure else 'may be'} enough"
         pairs = tuple(sentence(pair, titles) for pair in _about(found, told.choice)[:MOST])
         return Verdict("choice", headline, pairs, told.reasons, told.next, told.choice)
     if found.replicates == 1:
