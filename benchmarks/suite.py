@@ -165,7 +165,10 @@ def main() -> None:
         bench.work(names, given.seeds)
     judge = load("judge")
     found = bench.scored(judge, names, given.seeds)
-    kinds = {kind: [s.name for s in chosen if s.card["kind"] == kind] for kind in ("object", "style")}
+    kinds = {
+        kind: [s.name for s in chosen if (s.card["kind"] == "style") == (kind == "style")]
+        for kind in ("object", "style")
+    }
     trials = (*UNTAUGHT, *names, "references", "true pictures")
     costs = {name: bench.costs(name, given.seeds) for name in names}
     facts = {

@@ -36,7 +36,7 @@ def concepts() -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """All candidates, and the packages that they are drawn from."""
     more = tomllib.loads((ROOT / "workshop" / "candidates.toml").read_text(encoding="utf-8"))
     rows = {row["package"]: row for row in (*sources("suite_sources.toml"), *more["source"])}
-    return [c for c in (*table()["concept"], *more["concept"]) if c["kind"] == "object"], rows
+    return [c for c in (*table()["concept"], *more["concept"]) if c["kind"] != "style"], rows
 
 
 def drawn(base: Base, prompts: list[str]) -> list[Image.Image]:

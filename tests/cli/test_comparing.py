@@ -141,3 +141,23 @@ def test_two_workers_do_a_comparison_as_a_command(tmp_path: Path) -> None:
     done_ones = dict.fromkeys(("base", "lora-0", "textual_inversion-0"), "done")
     assert {name: row.status for name, row in rows.items()} == {**done_ones, "description": "skipped"}
     assert {rows[name].machine["side_by_side"] for name in ("lora-0", "textual_inversion-0")} == {2}
+
+
+@pytest.mark.parametrize("words", ["0", "-1", "two", "foo:abc", ":6379", "foo:0", "foo:70000"])
+def test_workers_that_are_no_number_and_no_address_are_refused(words: str, tmp_path: Path) -> None:
+    pictures(tmp_path / "photos", 8)
+    line = [
+        "compare",
+        str(tmp_path / "photos"),
+        "--noun",
+        "dog",
+        "--base",
+        "tiny:sd",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    result = CliRunner().invoke(app, [*line, f"--workers={words}"], prog_name="likewise")
+    assert result.exit_code == 2
+    assert f"{words!r} is neither a number from 1 on nor ray or a HOST:PORT" in " ".join(
+        result.output.split()
+    )

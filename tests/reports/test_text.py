@@ -29,7 +29,7 @@ def test_csv_has_every_axis_and_cost_as_verdict_json_has_it(mugs: Path) -> None:
     for one in verdict(3)["standings"]:
         for axis, found in one["axes"].items():
             row = next(row for row in rows if (row["condition"], row["axis"]) == (one["name"], axis))
-            assert float(row["value"]) == found["value"]
+            assert float(row["value"]) == pytest.approx(found["value"], abs=1e-9)
             assert row["card"] == found["card"]
             assert (row["low"] == "") == (found["low"] is None)
             assert (row["prompts"], row["replicates"]) == ("8", "3")

@@ -147,7 +147,10 @@ def compare(
 
 def _workers(asked: str | None) -> int | str | None:
     """A number of processes, or the address of a Ray."""
-    if asked is None or asked == "ray" or ":" in asked:
+    if asked is None or asked == "ray":
+        return asked
+    host, _, port = asked.rpartition(":")
+    if host and port.isdecimal() and 0 < int(port) < 65536:
         return asked
     if not asked.isdecimal() or int(asked) < 1:
         raise typer.BadParameter(
@@ -268,7 +271,6 @@ def _lines(file: Path | None) -> list[str] | None:
 
 def perform(comparison: Comparison, show: bool) -> None:
     from likewise.cli.progress import follow_comparison
-    from likewise.reports import comparison as report
 
     folder = comparison.folder
     comparison.command = shlex.join(["likewise", *sys.argv[1:]])
@@ -282,10 +284,7 @@ def perform(comparison: Comparison, show: bool) -> None:
                 raise Interrupted(stopped.message, f"{again} goes on from here") from None
             except StorageError as error:
                 raise error.then(f"{again} goes on from here") from None
-        page = report.build(folder)
-        _summarise(report.table(folder))
-        _conclude(folder)
-    terminal.result(terminal.short(page))
+        page = show_result(folder)
     if show:
         import webbrowser
 
@@ -293,6 +292,17 @@ def perform(comparison: Comparison, show: bool) -> None:
     rows = [row for row in comparison.rows() if row.kind in ("method", "file")]
     if not any(row.status == "done" for row in rows):
         raise RunError("nothing could be taught or drawn", "the warnings above say why, one by one")
+
+
+def show_result(folder: Path) -> Path:
+    """The page of a finished comparison, its table, and one line on what to take."""
+    from likewise.reports import comparison as report
+
+    page = report.build(folder)
+    _summarise(report.table(folder))
+    _conclude(folder)
+    terminal.result(terminal.short(page))
+    return page
 
 
 def _conclude(folder: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import Json, app, find_run
-from likewise.cli.comparing import perform
+from likewise.cli.comparing import perform, show_result
 from likewise.cli.guard import tracebacks_in
 from likewise.cli.teaching import announce, look
 from likewise.errors import RunError
@@ -139,6 +139,10 @@ def recompute(
     """
     folder = expand(folder)
     if judge is not None:
+        if write:
+            raise typer.BadParameter(
+                "--judge keeps its scores by itself, so leave it out", param_hint="--write"
+            )
         return _rejudge(folder, judge, as_json)
     from likewise.comparison import concluding
 
@@ -174,6 +178,5 @@ def _rejudge(folder: Path, judge: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"cards": cards}))
         return
-    for card in cards:
-        terminal.say(card, "note")
-    terminal.say(f"{terminal.short(folder)} is scored anew; likewise recommend says what follows")
+    terminal.say(f"{terminal.short(folder)} is scored anew by {' and '.join(dict.fromkeys(names))}")
+    show_result(folder)

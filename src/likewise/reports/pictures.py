@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from likewise.comparison.banks import UNNAMED
+from likewise.comparison.limits import UNTAUGHT
 from likewise.comparison.results import Row
 from likewise.errors import RunError
 from likewise.reports.album import Album
@@ -42,6 +43,7 @@ class Pictures:
         self._nearest = {name: nearest for name, (_, nearest) in trials.items()}
         self._films = {row.trial: self._film(row) for line in found.lines for row in line.rows}
         self.prompts = self._prompts()
+        self._plain = self._without_the_word()
         self.real = [album.add(str(file)) for file in found.book.get("pictures") or ()]
 
     def _prompts(self) -> list[Json]:
@@ -62,6 +64,19 @@ class Pictures:
             listed.values(), key=lambda one: places.index(one["role"]) if one["role"] in places else 9
         )
 
+    def _without_the_word(self) -> dict[tuple[str, int], tuple[int, str]]:
+        """What the untaught base drew of the prompts that come without the taught word: it never had the word."""
+        rows = [row for line in self.found.lines if line.kind == "floor" for row in line.rows]
+        plain = self._drawn.get(rows[0].trial, {}) if rows else {}
+        others = {
+            key: text
+            for drawn in self._drawn.values()
+            for key, (_, text) in drawn.items()
+            if key[0].endswith(UNNAMED)
+        }
+        found = {(name, turn): plain.get((name.removesuffix(UNNAMED), turn)) for name, turn in others}
+        return {key: one for key, one in found.items() if one is not None and one[1] == others[key]}
+
     def groups(self) -> Iterator[tuple[tuple[str, str], list[Json]]]:
         """(title, meaning) of a role or a part of it, and its prompts with `at`, their place in the page."""
         groups: dict[tuple[str, Any], list[Json]] = {}
@@ -77,6 +92,8 @@ class Pictures:
         """Numbers by prompt and then by seed."""
         row = line.row(replicate)
         drawn = self._drawn.get(row.trial, {}) if row else {}
+        if line.kind in UNTAUGHT:
+            drawn = self._plain | drawn
         return [
             drawn.get((prompt["id"], turn), (None, ""))[0]
             for prompt in self.prompts

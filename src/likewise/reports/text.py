@@ -50,7 +50,9 @@ def table(found: Found) -> str:
             numbers = {
                 key: getattr(one, key) for key in ("value", "low", "high", "prompts", "replicates", "card")
             }
-            lines.append({**who, "axis": axis, "unit": unit, **numbers})
+            lines.append(
+                {**who, "axis": axis, "unit": unit, **{key: _rounded(it) for key, it in numbers.items()}}
+            )
         for key, unit in _COSTS.items():
             value, shared = getattr(line.standing.cost, key), line.standing.cost.shared and key == "seconds"
             if value is not None:
@@ -65,6 +67,11 @@ def table(found: Found) -> str:
         for line in lines
     )
     return out.getvalue()
+
+
+def _rounded(value: Any) -> Any:
+    """A number without the last digits, which are those of the arithmetic: the floor is 0, not -6e-18."""
+    return round(value, 9) + 0.0 if isinstance(value, float) else value
 
 
 def markdown(found: Found, votes: Mapping[str, Any] | None = None) -> str:
