@@ -54,7 +54,7 @@ def test_recommend_names_the_choice_what_it_is_tied_with_and_why(call: Call) -> 
     text = flowing(result.stdout)
     assert re.search(r"^condition +Likeness +Prompt following +Overall +file$", result.stdout, re.MULTILINE)
     assert re.search(r"^LoRA .*0\.62", result.stdout, re.MULTILINE), "titles, as compare has them"
-    assert "Left out - Hypernetwork: Only with fewer steps: 12 % of its pictures" in text
+    assert "Left out - Hypernetwork: 12 % of its pictures" in text
     assert "Not tested - One concept, one base" in text
     assert "What would decide - Compare LoRA against DreamBooth with 12 more training seeds" in text
 

@@ -103,7 +103,7 @@ def test_without_the_best_the_set_is_one_around_the_best_of_the_others() -> None
 
 @pytest.mark.parametrize(
     ("remedy", "wanted"),
-    [("fewer steps", "Only with fewer steps: 12 % of its"), ("", "Not as it is: 12 % of its pictures")],
+    [("fewer steps", "copy a training picture. Try fewer steps."), ("", "copy a training picture.")],
 )
 def test_a_gate_that_fired_keeps_a_condition_from_being_recommended_without_a_word(
     remedy: str, wanted: str
@@ -111,7 +111,7 @@ def test_a_gate_that_fired_keeps_a_condition_from_being_recommended_without_a_wo
     field = [BASE, DREAMBOOTH, standing("lora", 0.62, gates=(gate(remedy=remedy),))]
     found = recommend(field, decided(field))
     assert found.choice == "dreambooth"
-    assert found.excluded["lora"].startswith(wanted)
+    assert found.excluded["lora"].endswith(wanted)
 
 
 def test_the_untaught_base_is_compared_and_never_chosen() -> None:

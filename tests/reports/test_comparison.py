@@ -46,7 +46,7 @@ def test_the_verdict_comes_first_in_the_words_of_verdict_json(folder: Path) -> N
     first = words.index("LoRA is the one to take")
     assert first < words.index("Likeness against prompt following")
     assert all(wording.minus(reason.partition(" (card")[0]) in words[first:] for reason in told["reasons"])
-    assert "DreamBooth. Only with take fewer steps: 9 of 16 pictures are copies." in words
+    assert "DreamBooth. 9 of 16 pictures are copies. Try take fewer steps." in words
     assert all(text in words for text in told["untested"])
 
 

@@ -16,6 +16,7 @@ from likewise.comparison.standing import Gate, Measured
 from likewise.wording import size_text, time_text
 
 SCREEN = "Every method was taught once. That is a screen: taught again, each may do otherwise, so nothing is recommended."
+ONCE = "It was taught once, which is a screen and no evidence on how it does when taught again."
 NONE_LEFT = "No condition that was compared can be taken: each is excluded."
 REPLICATES = (
     "Compare the same conditions with --size standard, which teaches each of them with 3 training seeds."
@@ -34,9 +35,7 @@ def sentence(text: str) -> str:
 
 def gated(gate: Gate) -> str:
     """What a gate that fired means for taking a condition."""
-    if gate.remedy:
-        return f"Only with {gate.remedy.rstrip('.')}: {sentence(gate.sentence)}"
-    return f"Not as it is: {sentence(gate.sentence)}"
+    return sentence(gate.sentence) + (f" Try {gate.remedy.rstrip('.')}." if gate.remedy else "")
 
 
 def not_above(case: Case, name: str, floor: str) -> str:

@@ -66,6 +66,8 @@ def recommend(
     refusal = _refusal(case)
     if refusal:
         said, then = refusal
+        if said == reasons.SCREEN:  # which says it of all
+            common["excluded"] = {name: why for name, why in excluded.items() if why != reasons.ONCE}
         return Recommendation(None, reasons=(said,), next=then, **common)
     if not left:
         return Recommendation(None, reasons=(reasons.NONE_LEFT,), **common)
@@ -92,7 +94,7 @@ def _exclusion(case: Case, one: Standing) -> str | None:
     if measured is None:
         return f"It has no {WORDS[PRIMARY]}."
     if measured.replicates < LEAST_REPLICATES:
-        return "It was taught once, which is a screen and no evidence on how it does when taught again."
+        return reasons.ONCE
     for floor in case.floors:
         if case.verdict(one.name, floor) in ("worse", "same"):
             return reasons.not_above(case, one.name, floor)
