@@ -43,7 +43,7 @@ SIZES = {
             3,
             20,
             4,
-            "Three trainings per method find a difference of about a third of the way from the untaught base to real "
+            "Three trainings per method find a difference of about half of the way from the untaught base to real "
             "pictures.",
         ),
         Size(
@@ -51,7 +51,7 @@ SIZES = {
             5,
             25,
             4,
-            "Five trainings per method find a difference of about a quarter of the way from the untaught base to real "
+            "Five trainings per method find a difference of about a third of the way from the untaught base to real "
             "pictures.",
         ),
     )
