@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from likewise import records
-from likewise.comparison.executing import Told
+from likewise.comparison.executing import Backlog, Told
 from likewise.comparison.results import Row
 from likewise.comparison.tasks import Home, Task, perform
-from likewise.comparison.trial import GO_ON, STOPPED, ended
+from likewise.comparison.trial import GO_ON, STOPPED
 from likewise.comparison.worker import sendable
 from likewise.errors import Interrupted, RunError
-from likewise.events import Noted
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 600.0
 """For saving the states of trainings."""
-TWICE = 2
-"""How often a task may lose its process or its computer."""
 LOCAL = "ray"
 """The address of a Ray that is begun for this comparison and ends with it."""
 _home = Home()
@@ -61,17 +57,15 @@ class Cluster:
         """See `Executor`. What is told of a task comes when it ends."""
         ray = self.ray
         remote = ray.remote(num_cpus=1, max_retries=0)(self.work or work_on)
-        waiting, lost = iter(tasks), deque[Task]()
+        backlog, stopping = Backlog(tasks), False
         going: dict[Any, Task] = {}
-        losses: dict[str, int] = {}
-        stopping = False
         try:
             while True:
                 if not stopping and stop():
                     stopping = True
                     _ask_to_stop(going.values())
                 while not stopping and len(going) < self._room:
-                    task = lost.popleft() if lost else next(waiting, None)
+                    task = backlog.take()
                     if task is None:
                         break
                     going[remote.remote(task)] = task
@@ -79,7 +73,7 @@ class Cluster:
                     break
                 ready, _ = ray.wait(list(going), timeout=POLL_SECONDS)
                 for reference in ready:
-                    yield from self._ended(reference, going.pop(reference), losses, lost)
+                    yield from self._ended(reference, going.pop(reference), backlog)
         finally:
             if going:
                 _ask_to_stop(going.values())
@@ -87,7 +81,7 @@ class Cluster:
         if stopping:
             raise Interrupted(STOPPED, GO_ON)
 
-    def _ended(self, reference: Any, task: Task, losses: dict[str, int], lost: deque[Task]) -> Iterator[Told]:
+    def _ended(self, reference: Any, task: Task, backlog: Backlog) -> Iterator[Told]:
         """What a task told; one whose process or computer was lost is done again, and what it kept is found there."""
         from ray.exceptions import RayError, RayTaskError
 
@@ -96,15 +90,7 @@ class Cluster:
         except RayTaskError:
             raise  # a fault of ours, not of the task
         except RayError as gone:
-            first, why = task.trials[0], f"its process was lost ({type(gone).__name__})"
-            losses[first.name] = losses.get(first.name, 0) + 1
-            if losses[first.name] < TWICE:
-                yield Noted(f"{first.title} is done again: {why}")
-                lost.append(task)
-                return
-            yield ended(first, task.digest(first), "failed", f"{why}, twice")
-            if rest := task.trials[1:]:
-                lost.append(replace(task, trials=rest))
+            yield from backlog.lose(task, task.trials, f"its process was lost ({type(gone).__name__})")
             return
         yield from told
         if error is not None and not isinstance(error, Interrupted):

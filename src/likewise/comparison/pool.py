@@ -16,22 +16,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from likewise.comparison.design import Trial
-from likewise.comparison.executing import Told
+from likewise.comparison.executing import Backlog, Told
 from likewise.comparison.results import Row
 from likewise.comparison.tasks import Task
-from likewise.comparison.trial import GO_ON, STOPPED, ended
+from likewise.comparison.trial import GO_ON, STOPPED
 from likewise.comparison.worker import receive, send
 from likewise.errors import Interrupted
-from likewise.events import Event, Noted
+from likewise.events import Event
 
-TWICE = 2
-"""How often a task may lose its process."""
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 600.0
 """For saving the state of a training before its process is killed."""
@@ -96,9 +93,7 @@ class Pool:
 
     def run(self, tasks: Iterable[Task], stop: Callable[[], bool]) -> Iterator[Told]:
         """See `Executor`."""
-        waiting, lost, size = iter(tasks), deque[Task](), self.beside
-        losses: dict[str, int] = {}
-        stopping = False
+        backlog, size, stopping = Backlog(tasks), self.beside, False
         try:
             while True:
                 if not stopping and stop():
@@ -106,7 +101,7 @@ class Pool:
                     for one in self._crew:
                         one.tell("stop")
                 if not stopping:
-                    self._hand_out(waiting, lost, size)
+                    self._hand_out(backlog, size)
                 if not any(one.task for one in self._crew):
                     break
                 try:
@@ -116,7 +111,8 @@ class Pool:
                 if message is None:
                     if worker.task is not None and not stopping:
                         size = max(1, size - 1)
-                        yield from self._mourn(worker, losses, lost)
+                        why = f"its process was ended{_by(worker.process.wait())}"
+                        yield from backlog.lose(worker.task, worker.left, why, ", in fewer processes at a time")
                     self._crew.remove(worker)
                     worker.task = None
                     worker.end()
@@ -131,36 +127,19 @@ class Pool:
         if stopping:
             raise Interrupted(STOPPED, GO_ON)
 
-    def _hand_out(self, waiting: Iterator[Task], lost: deque[Task], size: int) -> None:
+    def _hand_out(self, backlog: Backlog, size: int) -> None:
         """Give every free process a task, and start processes while there are more tasks than processes."""
         while True:
             free = next((one for one in self._crew if one.task is None), None)
             if free is None and len(self._crew) >= size:
                 return
-            task = lost.popleft() if lost else next(waiting, None)
+            task = backlog.take()
             if task is None:
                 return
             if free is None:
                 free = _Process(self.threads, self._inbox)
                 self._crew.append(free)
             free.give(task)
-
-    def _mourn(self, worker: _Process, losses: dict[str, int], lost: deque[Task]) -> Iterator[Told]:
-        """A process ended amid a task: once that is bad luck, twice it is the trial's own doing."""
-        task, left = worker.task, worker.left
-        assert task is not None
-        if not left:
-            return
-        trial, code = left[0], worker.process.wait()
-        losses[trial.name] = losses.get(trial.name, 0) + 1
-        why = f"its process was ended{_by(code)}"
-        if losses[trial.name] >= TWICE:
-            yield ended(trial, task.digest(trial), "failed", f"{why}, twice")
-            left = left[1:]
-        else:
-            yield Noted(f"{trial.title} is done again, in fewer processes at a time: {why}")
-        if left:
-            lost.append(replace(task, trials=tuple(left)))
 
 
 def _by(code: int) -> str:
