@@ -53,6 +53,7 @@ def test_each_fault_fires_its_own_gate_with_numbers_and_a_remedy(name: str) -> N
     assert any(letter.isdigit() for letter in gate.sentence)
     assert gate.sentence.endswith(".")
     assert gate.remedy
+    assert gate.excludes is (name not in ("drift", "binding"))
 
 
 def test_what_was_not_measured_is_no_gate() -> None:

@@ -145,6 +145,9 @@ def _leak(found: Findings, anchors: Anchors) -> Gate | None:
 
 
 def _drift(found: Findings, anchors: Anchors) -> Gate | None:
+    """It keeps nothing from being recommended: a class that moves may be as good as before, and `leak` says whether it comes
+    to look like the concept. No publication gives a line, so this one only decides what is said.
+    """
     if found.drift is None or not anchors.spread:
         return None
     share = found.drift.value / anchors.spread
@@ -152,7 +155,7 @@ def _drift(found: Findings, anchors: Anchors) -> Gate | None:
         f"Pictures of the class alone move by {found.drift.value:.3f} when the concept is taught, {share:.0%} of what "
         f"another prompt moves them; {DRIFT:.0%} is let pass."
     )
-    return Gate("drift", share > DRIFT, sentence, "a preserved prior or a lower learning rate")
+    return Gate("drift", share > DRIFT, sentence, "a preserved prior or a lower learning rate", excludes=False)
 
 
 def _binding(found: Findings, anchors: Anchors) -> Gate | None:
