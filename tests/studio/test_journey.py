@@ -276,3 +276,34 @@ def test_a_late_answer_does_not_replace_a_newer_one(studio: Served, browser: Bro
     assert browser.value(f"{labelled('Steps')}.value") == "77"
     write(browser, labelled("Model to teach"), "pocket")
     browser.until("!document.querySelector('.note[role=alert]')")
+
+
+def test_masks_are_shown_and_captions_changed_all_at_once(studio: Served, browser: Browser) -> None:
+    folder = studio.root / "concepts" / "dog"
+    pictures(folder, 4)
+    (studio.root / "concepts" / "dog.toml").write_text('noun = "dog"\n')
+    first, second, *rest = sorted(folder.glob("*.png"))
+    Image.new("L", Image.open(first).size, 255).save(folder / f"{first.stem}-masklabel.png")
+    first.with_suffix(".txt").write_text("{} in the old garden")
+    second.with_suffix(".txt").write_text("{} on an old bench")
+    browser.open(studio.start())
+    browser.until("location.search === ''")
+    browser.open(f"{studio.at}/concepts/dog")
+    click(browser, "Subject")
+    assert "1 mask says where the subject is" in browser.value(
+        "document.querySelector('.notes-list').innerText"
+    )
+    browser.until("!!document.querySelector('.sheet .mask')?.naturalWidth")
+    assert (
+        browser.value("[...document.querySelectorAll('.cutmark')].map((it) => it.textContent).join()")
+        == "no mask,no mask,no mask"
+    )
+    write(browser, labelled("Find in all captions"), "old")
+    write(browser, labelled("Put instead"), "new")
+    click(browser, "Change 2 captions")
+    browser.until("document.body.textContent.includes('in the new garden')")
+    assert second.with_suffix(".txt").read_text() == "{} on an new bench\n"
+    write(browser, labelled("A caption for the 2 pictures without one"), "{} at home")
+    click(browser, "Give it to 2 pictures")
+    browser.until("document.body.textContent.includes('at home')")
+    assert [path.with_suffix(".txt").read_text() for path in rest] == ["{} at home\n"] * 2

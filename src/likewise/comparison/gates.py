@@ -155,7 +155,9 @@ def _drift(found: Findings, anchors: Anchors) -> Gate | None:
         f"Pictures of the class alone move by {found.drift.value:.3f} when the concept is taught, {share:.0%} of what "
         f"another prompt moves them; {DRIFT:.0%} is let pass."
     )
-    return Gate("drift", share > DRIFT, sentence, "a preserved prior or a lower learning rate", excludes=False)
+    return Gate(
+        "drift", share > DRIFT, sentence, "a preserved prior or a lower learning rate", excludes=False
+    )
 
 
 def _binding(found: Findings, anchors: Anchors) -> Gate | None:

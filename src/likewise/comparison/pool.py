@@ -112,7 +112,9 @@ class Pool:
                     if worker.task is not None and not stopping:
                         size = max(1, size - 1)
                         why = f"its process was ended{_by(worker.process.wait())}"
-                        yield from backlog.lose(worker.task, worker.left, why, ", in fewer processes at a time")
+                        yield from backlog.lose(
+                            worker.task, worker.left, why, ", in fewer processes at a time"
+                        )
                     self._crew.remove(worker)
                     worker.task = None
                     worker.end()

@@ -8,9 +8,25 @@ const Caption = ({ it, save }) => {
     onInput=${(e) => setText(e.target.value)} onBlur=${() => text !== it.caption && save({ captions: { [it.file]: text } })}></textarea></label>`;
 };
 
-const Picture = ({ it, change, whole, words }) => html`<li>
-  <div class="shown"><a href=${it.large} target="_blank" rel="noopener"><img src=${it.src} alt=${it.file} loading="lazy" /></a>
-    ${it.cut > 0.02 && html`<span class="cutmark">${whole ? "the sides will be cut off" : `${Math.round(100 * it.cut)} % cut off`}</span>`}
+/** A change of every caption at once: words put for others, or one caption for the pictures that have none. */
+const Captions = ({ pictures, save }) => {
+  const [find, setFind] = useState("");
+  const [instead, setInstead] = useState("");
+  const [rest, setRest] = useState("");
+  const hit = find ? pictures.filter((it) => it.caption.includes(find)) : [];
+  const bare = pictures.filter((it) => !it.caption);
+  const each = (list, text) => save({ captions: Object.fromEntries(list.map((it) => [it.file, text(it)])) });
+  return html`<div class="steer" role="group" aria-label="All captions at once">
+    <label class="field"><span>Find in all captions</span><input type="text" value=${find} maxlength="200" onInput=${(e) => setFind(e.target.value)} /></label>
+    <label class="field"><span>Put instead</span><input type="text" value=${instead} maxlength="200" onInput=${(e) => setInstead(e.target.value)} /></label>
+    <${Button} disabled=${!hit.length} onClick=${() => each(hit, (it) => it.caption.replaceAll(find, instead))}>Change ${plural(hit.length, "caption")}<//>
+    ${bare.length > 0 && html`<label class="field" style=${{ gridColumn: "span 2" }}><span>A caption for the ${plural(bare.length, "picture")} without one</span><input type="text" value=${rest} maxlength="1000" onInput=${(e) => setRest(e.target.value)} /></label>
+    <${Button} disabled=${!rest.trim()} onClick=${() => each(bare, () => rest)}>Give it to ${plural(bare.length, "picture")}<//>`}</div>`;
+};
+
+const Picture = ({ it, change, view, words }) => html`<li>
+  <div class="shown"><a href=${it.large} target="_blank" rel="noopener"><img src=${it.src} alt=${it.file} loading="lazy" />${view === "subject" && it.mask && html`<img class="mask" src=${it.mask} alt="where the subject is" />`}</a>
+    ${view === "subject" ? !it.mask && html`<span class="cutmark">no mask</span>` : it.cut > 0.02 && html`<span class="cutmark">${view === "whole" ? "the sides will be cut off" : `${Math.round(100 * it.cut)} % cut off`}</span>`}
     <${Button} class="take" aria-label=${`Take out ${it.file}`} onClick=${() => change({ remove: [it.file] })}>Take out<//></div>
   <div class="words">${words && html`<${Caption} it=${it} save=${change} />`}
     <p class="trained">${it.trained ? html`trained as <b>“${it.trained}”</b>` : "say above what the pictures show"}</p>
@@ -29,7 +45,7 @@ const Concept = ({ first }) => {
   const [seen, setSeen] = useState(first);
   const [noun, setNoun] = useState(first.noun);
   const [token, setToken] = useState(first.token);
-  const [whole, setWhole] = useState(false);
+  const [view, setView] = useState("trained");
   const [words, setWords] = useState(first.pictures.some((it) => it.caption));
   const [part, setPart] = useState(null);
   const [refused, setRefused] = useState(() => JSON.parse(sessionStorage.getItem(`refused:${first.name}`) ?? "[]"));
@@ -56,6 +72,7 @@ const Concept = ({ first }) => {
     location.assign("/");
   };
   const count = seen.pictures.length;
+  const views = [["trained", "As trained"], ["whole", "Whole"], ...(seen.pictures.some((it) => it.mask) ? [["subject", "Subject"]] : [])];
   return html`<div>
     <h1>${seen.noun ? html`The <em>${seen.noun}</em>` : "What do these show?"}</h1>
     <p class="lead">${seen.error || `${plural(count, "picture")} as the model will see ${count === 1 ? "it" : "them"}.`}</p>
@@ -68,9 +85,10 @@ const Concept = ({ first }) => {
     </div>
     <${Cautions} seen=${seen} change=${change} refused=${refused} />
     <section aria-labelledby="sheet-h"><div class="line"><h2 id="sheet-h">Pictures</h2>
-      <div class="actions"><div class="choices" role="group" aria-label="How pictures are shown"><button type="button" aria-pressed=${!whole} onClick=${() => setWhole(false)}>As trained</button><button type="button" aria-pressed=${whole} onClick=${() => setWhole(true)}>Whole</button></div>
+      <div class="actions"><div class="choices" role="group" aria-label="How pictures are shown">${views.map(([key, title]) => html`<button type="button" aria-pressed=${view === key} onClick=${() => setView(key)}>${title}</button>`)}</div>
       <label class="ticks"><span><input type="checkbox" checked=${words} onChange=${(e) => setWords(e.target.checked)} /> edit captions</span></label></div></div>
-      <ul class="sheet ${whole ? "whole" : ""}">${seen.pictures.map((it) => html`<${Picture} key=${it.file} it=${it} change=${change} whole=${whole} words=${words} />`)}
+      ${words && html`<${Captions} pictures=${seen.pictures} save=${change} />`}
+      <ul class="sheet ${view === "whole" ? "whole" : ""}">${seen.pictures.map((it) => html`<${Picture} key=${it.file} it=${it} change=${change} view=${view} words=${words} />`)}
         <li><label class="zone slim" style=${{ height: "100%" }} onDragOver=${(e) => e.preventDefault()} onDrop=${(e) => { e.preventDefault(); attempt(() => add(e.dataTransfer.files)); }}>
           <input ref=${input} type="file" multiple accept="image/*,.zip,.txt" onChange=${(e) => attempt(() => add(e.target.files))} />
           ${part === null ? html`<b>Add more</b><span class="soft">pictures, captions, a zip</span>` : html`<b role="status">Taking them in …</b><span class="upload-bar" style=${{ width: "100%" }}><i style=${{ width: `${100 * part}%` }}></i></span>`}</label></li></ul></section>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -118,6 +119,7 @@ def _row(studio: Studio, folder: Path, found: Intake, number: int, captions: lis
     return {
         "file": name, "width": width, "height": height, "cut": round(1 - min(width, height) / max(width, height), 3),
         "src": studio.pictures.address(example.path, 320), "large": studio.pictures.address(example.path, 1280),
+        "mask": studio.pictures.address(example.mask.path, 320) if example.mask else "",
         "caption": example.caption or "", "trained": captions[number] if captions else "", "repeats": example.repeats,
     }  # fmt: skip
 
@@ -145,10 +147,22 @@ def _cautions(found: Intake, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
         text = f"{which} have sides below {LARGE} pixels: enough for the bundled model, little for Stable Diffusion."
         mend = small if len(small) < len(rows) else []
         cautions.append({"text": text, "mend": mend, "button": "Take these out"})
-    unread = [one.file for one in found.problems]
-    if unread:
-        cautions.append({"text": f"{len(unread)} files cannot be used: {found.problems[0].reason}", "mend": unread,
-                         "button": "Take them out"})  # fmt: skip
+    used = {example.mask.path for example in found.examples if example.mask}
+    unread = defaultdict(list)
+    for one in found.problems:
+        if Path(one.file).name not in {Path(path).name for path in used}:
+            unread[one.reason].append(one.file)
+    for reason, files in unread.items():
+        text = f"{len(files)} file{'s' * (len(files) != 1)} cannot be used: {reason}"
+        cautions.append({"text": text, "mend": files, "button": "Take them out"})
+    if used:
+        count = f"{len(used)} mask{'s say' if len(used) != 1 else ' says'}"
+        cautions.append(
+            {
+                "text": f"{count} where the subject is. A comparison looks there; nothing is taught by it.",
+                "mend": [],
+            }
+        )
     return cautions
 
 
