@@ -25,7 +25,7 @@ import likewise
 from likewise import journal, records
 from likewise.events import Stepped
 from likewise.studio import work
-from tests.bases import pictures
+from tests.bases import lora_run, pictures
 from tests.browser import Browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -307,3 +307,25 @@ def test_masks_are_shown_and_captions_changed_all_at_once(studio: Served, browse
     click(browser, "Give it to 2 pictures")
     browser.until("document.body.textContent.includes('at home')")
     assert [path.with_suffix(".txt").read_text() for path in rest] == ["{} at home\n"] * 2
+
+
+def test_the_steps_of_a_run_are_scored(studio: Served, browser: Browser, tmp_path: Path) -> None:
+    """By pictures that it was not taught; the page of the run leads to the comparison of its steps."""
+    for name in ("dog", "dog-more"):
+        pictures(studio.root / "concepts" / name, 4, seed=len(name))
+        (studio.root / "concepts" / f"{name}.toml").write_text('noun = "dog"\n')
+    run = studio.root / "runs" / "2026-01-02-dog-lora-1"
+    list(lora_run(tmp_path, run, steps=16, keep_checkpoints=3).start())
+    browser.open(studio.start())
+    browser.until("location.search === ''")
+    browser.open(f"{studio.at}/runs/{run.name}")
+    browser.until("document.body.textContent.includes('Which step is the best?')")
+    write(browser, "document.querySelector('select[aria-label]')", "dog-more")
+    click(browser, "Score the steps")
+    browser.until("location.pathname.startsWith('/comparisons/')")
+    (command,) = [work.read(folder)["command"] for folder in (studio.root / "comparisons").iterdir()]
+    assert command[:3] == ["checkpoints", f"runs/{run.name}", "--pictures=concepts/dog-more"]
+    browser.until("!!document.querySelector('.head-line .chip.done, .head-line .chip.failed')")
+    assert browser.value("document.querySelector('.head-line').innerText").startswith("finished"), (
+        browser.value("document.body.innerText")
+    )

@@ -71,6 +71,16 @@ const Gauges = ({ points, total, status, spent }) => {
   return html`<dl class="gauges">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 };
 
+/** The steps that were kept, and who may judge them: pictures that were not taught. */
+const Kept = ({ seen }) => {
+  const [judge, setJudge] = useState(seen.others[0] ?? "");
+  const score = async () => location.assign(`/comparisons/${at((await ask(`/api/runs/${at(seen.run.name)}/steps`, { concept: judge })).name)}/live`);
+  return html`<div class="panel" style=${{ marginTop: "1rem" }}><h2>Which step is the best?</h2>
+    <p>${plural(seen.kept.length, "earlier step")} and the last are drawn and scored by pictures that were not taught.</p>
+    ${seen.others.length ? html`<p class="actions" style=${{ marginTop: "1rem" }}><label class="soft">Pictures of <select aria-label="Pictures that were not taught" value=${judge} onChange=${(e) => setJudge(e.target.value)}>${seen.others.map((name) => html`<option value=${name}>${name}</option>`)}</select></label> <${Button} onClick=${score}>Score the steps<//></p>`
+      : html`<p class="soft">Drop other pictures of it on the first page, as a concept of their own. They can judge.</p>`}</div>`;
+};
+
 const Ended = ({ seen, again }) => {
   const [more, setMore] = useState("100");
   const go = async (body) => { say((await ask(`/api/runs/${at(seen.run.name)}/resume`, body)).said); await again(); };
@@ -80,7 +90,8 @@ const Ended = ({ seen, again }) => {
       <p class="actions" style=${{ marginTop: "1rem" }}>${file && html`<a class="button main" href="/draw?with=${at(file.id)}">Draw with it</a>`}
       ${seen.files.map((it) => html`<a class="button" href="/files/${at(it.id)}" download>Download ${seen.files.length > 1 ? it.name : ""} (${it.size})</a>`)}
       ${seen.concept && html`<a class="button" href="/compare?concept=${at(seen.concept)}">Compare methods</a>`}</p>
-      ${seen.recipe.steps && html`<p class="actions" style=${{ marginTop: "1rem" }}><label class="soft" style=${{ display: "flex", gap: ".5rem", alignItems: "center" }}>Not enough yet? <input type="number" style=${{ width: "5.5rem" }} min="1" value=${more} aria-label="Further steps" onInput=${(e) => setMore(e.target.value)} /></label><${Button} onClick=${() => go({ more })}>Teach so many steps more<//></p>`}</div>`;
+      ${seen.recipe.steps && html`<p class="actions" style=${{ marginTop: "1rem" }}><label class="soft" style=${{ display: "flex", gap: ".5rem", alignItems: "center" }}>Not enough yet? <input type="number" style=${{ width: "5.5rem" }} min="1" value=${more} aria-label="Further steps" onInput=${(e) => setMore(e.target.value)} /></label><${Button} onClick=${() => go({ more })}>Teach so many steps more<//></p>`}</div>
+      ${seen.kept.length > 0 && html`<${Kept} seen=${seen} />`}`;
   }
   return html`<div class="note"><b>${seen.status === "stopped" ? "Stopped." : seen.status === "dead" ? "It ended unexpectedly." : "It failed."}</b> <span style=${{ whiteSpace: "pre-line" }}>${seen.why}</span><p class="actions"><${Button} class="main" onClick=${() => go({})}>Go on<//></p></div>`;
 };

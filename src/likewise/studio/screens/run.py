@@ -11,9 +11,9 @@ from starlette.routing import BaseRoute, Route
 
 from likewise import journal
 from likewise.events import Failed, Stopped
-from likewise.studio import cards, stream, work
-from likewise.studio.app import Studio
-from likewise.studio.root import CONCEPTS, RUNS
+from likewise.studio import cards, commands, stream, work
+from likewise.studio.app import Studio, post
+from likewise.studio.root import COMPARISONS, CONCEPTS, RUNS
 from likewise.wording import size_text, time_text
 
 
@@ -30,10 +30,22 @@ def routes(studio: Studio) -> list[BaseRoute]:
         folder = studio.folder(RUNS, request)
         return stream.answer(request, folder, lambda: str(studio.root.run(folder)["status"]))
 
+    def steps(request: Request, asked: dict[str, Any]) -> Any:
+        """A comparison of the steps that a run kept, by pictures that it was not taught."""
+        root, folder = studio.root, studio.folder(RUNS, request)
+        pictures, noun = commands.concept(root, asked), str(cards.run(studio, folder).get("noun") or "run")
+        target = root.new(COMPARISONS, noun, "steps")
+        out, place = commands.told(root, target), commands.told(root, folder)
+        made = ["checkpoints", place, f"--pictures={commands.told(root, pictures)}", f"--out={out}"]
+        work.ask(target, made, noun=noun, size="checkpoints")
+        work.enqueue(root.folder, target, made, f"Score the steps of {folder.name}")
+        return {"name": target.name}
+
     return [
         Route("/runs/{name}", show),
         Route("/api/runs/{name}", state),
         Route("/runs/{name}/events", events),
+        post("/api/runs/{name}/steps", steps),
     ]
 
 
@@ -77,6 +89,7 @@ def view(studio: Studio, folder: Path) -> dict[str, Any]:
         ],
         "concept": source if studio.root.find(CONCEPTS, source) else "",
         "kept": sorted(path.name for path in (folder / "steps").glob("*")),
+        "others": sorted(name for name in studio.root.listing(CONCEPTS) if name != source),
         "spent": _spent(card),
     }
 
