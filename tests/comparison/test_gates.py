@@ -26,7 +26,7 @@ FAULTS = {
     "leak": {"leak": Value(0.08, 0.05, 0.11)},
     "drift": {"drift": Value(0.15, 0.1, 0.2)},
     "binding": {"binding": Value(0.2, 0.15, 0.25)},
-    "layout": {"layout": Value(0.3, 0.1, 0.5)},
+    "layout": {"layout": Value(0.3, 0.1, 0.45)},
     "background": {"background": Value(0.3, 0.2, 0.4)},
 }
 
@@ -118,3 +118,13 @@ def test_wilson_agrees_with_a_published_table() -> None:
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+
+
+def test_less_variety_by_noise_alone_is_no_lock() -> None:
+    """Red when the interval is not looked at: pictures of one individual differ less than those of any."""
+    assert fired(replace(SOUND, layout=Value(0.42, 0.26, 0.57))) == []
+    assert fired(replace(SOUND, layout=Value(0.42, 0.36, 0.48))) == ["layout"]
+    assert (
+        "42% of the untaught base's variety between seeds is left (36% to 48%)"
+        in named("layout", replace(SOUND, layout=Value(0.42, 0.36, 0.48))).sentence
+    )

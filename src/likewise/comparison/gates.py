@@ -174,13 +174,17 @@ def _binding(found: Findings, anchors: Anchors) -> Gate | None:
 
 
 def _layout(found: Findings) -> Gate | None:
+    """Pictures of one individual differ less than those of any, so a method is locked only where that is beyond noise."""
     if found.layout is None:
         return None
+    value, low, high = found.layout.value, found.layout.low, found.layout.high
+    between = "" if low is None or high is None else f" ({low:.0%} to {high:.0%})"
     sentence = (
-        f"{found.layout.value:.0%} of the untaught base's variety between seeds is left; below {LAYOUT:.0%} a method "
+        f"{value:.0%} of the untaught base's variety between seeds is left{between}; below {LAYOUT:.0%} a method "
         "repeats its layouts."
     )
-    return Gate("layout", found.layout.value < LAYOUT, sentence, "fewer steps, or pictures that differ more")
+    fired = value < LAYOUT and (high is None or high < LAYOUT)
+    return Gate("layout", fired, sentence, "fewer steps, or pictures that differ more")
 
 
 def _background(found: Findings, anchors: Anchors) -> Gate | None:
