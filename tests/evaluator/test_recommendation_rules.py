@@ -39,8 +39,8 @@ def test_row_32_time_to_quality_is_exact_and_what_never_reaches_is_censored() ->
 def test_row_33_totals_cross_where_computed_by_hand() -> None:
     """Red when `crossing` divides by the sum of the times of a picture in place of their difference."""
     cheap_to_teach, dear_to_teach = (
-        Cost(seconds=10.0, sample_seconds=5.0),
-        Cost(seconds=400.0, sample_seconds=2.0),
+        Cost(seconds=10.0, sample_seconds=5.0, sample_slowest=5.5),
+        Cost(seconds=400.0, sample_seconds=2.0, sample_slowest=2.5),
     )
     found = crossing(("aesthetic", cheap_to_teach), ("lora", dear_to_teach))
     assert found is not None

@@ -251,7 +251,9 @@ def test_row_20_one_step_is_practically_the_base(base: Base, judge: Features, pl
     """
     found = Bench.compare(
         base, judge, WOMAN, place / "once", noun=NOUN, methods=[], replicates=2, plain=False,
-        conditions=["once=lora,steps=1,batch_size=1", "still=lora,steps=1,batch_size=1,learning_rate=0"],
+        conditions=[
+            f"{name},rank=8,steps=1,batch_size=1,prior=none" for name in ("once=lora", "still=lora,learning_rate=0")
+        ],
     )  # fmt: skip
     frame = found.frame
     for of in ("fidelity", "prompt", "composite"):
