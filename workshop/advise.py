@@ -7,7 +7,8 @@ on development prompts and on the fold of pictures that no verdict uses, with th
 method, what is advised today among them, taught in full. A setting's score is its mean over the concepts, as the comparison scales it:
 0 is the untaught base, 1 true pictures. It is advised where it is better than today's by more than a standard error of their
 difference over the concepts' prompts; a best value at the edge of its space is flagged. Trainings are kept, so a second start goes on.
-Results go to `results/advice.jsonl`; what is advised stands in the model's `likewise.toml`, which a person edits.
+Results go to `results/advice.jsonl`; what is advised stands in `workshop/likewise.toml`,
+which a person edits and `export` copies into the model.
 """
 
 from __future__ import annotations

@@ -1,0 +1,122 @@
+"""Why Textual Inversion loses a thing that the base draws in a way of its own: a vague word has the least error.
+
+    python -m workshop.hedging [--model FOLDER]
+
+The error is that of the denoiser on the bundled cat's pictures, whose captions say where the cat is, for words in the place of the
+concept: the noun, its description, another thing, no thing at all, and vectors that are taught from each start, with steps of several
+sizes. All share pictures, noise and levels. Results go to `results/hedging.jsonl`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from likewise import methods
+from likewise.base import Base
+from likewise.concept import Concept
+from likewise.families import load as load_base
+from likewise.materials import square
+from likewise.planning import settle as settled
+from likewise.run import Run
+from likewise.sampling import artifacts
+from likewise.stack import Job
+from workshop.common import POCKET, log_line, options, settle
+
+CAT = POCKET / "concepts" / "cat"
+PLACES = (
+    "in a garden", "on a white background", "in a room", "on a blue background", "on a road", "on a yellow background",
+    "in a garden", "on a green background", "in a room",
+)  # fmt: skip
+"""Where the cat is, picture by picture."""
+WORDS = ("cat", "orange cat", "dog", "thing")
+TAUGHT: dict[str, dict[str, Any]] = {
+    "from the noun": {"learning_rate": 7.5e-4, "vectors": 4, "steps": 125},
+    "from the noun, small steps": {"learning_rate": 3e-4, "vectors": 1, "steps": 250, "norm_pull": False},
+    "from nothing": {
+        "initialiser": "zeros",
+        "norm_pull": False,
+        "learning_rate": 1.5e-3,
+        "vectors": 2,
+        "steps": 250,
+    },
+    "from orange": {
+        "initialiser": "orange",
+        "norm_pull": False,
+        "learning_rate": 3e-4,
+        "vectors": 1,
+        "steps": 125,
+    },
+}
+SEED, BATCH = 1, 64
+
+
+class Ruler:
+    """The error of the denoiser on some pictures for whatever stands in the place of the concept."""
+
+    def __init__(self, base: Base, pictures: list[Image.Image], draws: int) -> None:
+        """Each picture is looked at `draws` times, every time with noise and a level of its own."""
+        self.base = base
+        clean, _ = base.encode_images(torch.stack([square(picture, base.resolution) for picture in pictures]))
+        random = torch.Generator().manual_seed(SEED)
+        self.rows = torch.arange(len(pictures)).repeat(draws)
+        self.clean = clean[self.rows]
+        self.noise = torch.randn(self.clean.shape, generator=random)
+        self.levels = base.objective.draw_levels(len(self.rows), random, base.tokens(self.clean.shape))
+
+    @torch.no_grad()
+    def error(self, words: str) -> dict[str, float]:
+        """The mean squared error, of all and of the noisier half."""
+        given = self.base.encode_prompts([f"a {words} {place}" for place in PLACES])
+        parts: list[Tensor] = []
+        for rows in torch.arange(len(self.rows)).split(BATCH):
+            clean, noise, levels = self.clean[rows], self.noise[rows], self.levels[rows]
+            objective = self.base.objective
+            answer = self.base.denoise(
+                objective.corrupt(clean, noise, levels), levels, given.pick(self.rows[rows])
+            )
+            parts.append(
+                (answer.float() - objective.target(clean, noise, levels)).square().flatten(1).mean(1)
+            )
+        every, noisier = torch.cat(parts), self.levels >= self.levels.median()
+        return {"error": float(every.mean()), "noisier half": float(every[noisier].mean())}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure words, teach vectors and measure them."""
+    parser = options(__doc__, smoke="two draws of each picture, two steps")
+    parser.add_argument("--model", type=Path, default=POCKET / "model")
+    args = settle(parser, argv)
+    base = load_base(str(args.model))
+    noun = tomllib.loads((CAT / "concept.toml").read_text(encoding="utf-8"))["noun"]
+    cat = Concept.read(CAT, token="sks", noun=noun)
+    cat = replace(
+        cat,
+        examples=tuple(
+            replace(one, caption=f"a {{}} {place}") for one, place in zip(cat.examples, PLACES, strict=True)
+        ),
+    )
+    ruler = Ruler(base, [one.open() for one in cat.examples], 2 if args.smoke else 64)
+    place = args.folder / "hedging.jsonl"
+    for words in WORDS:
+        log_line(place, words=words, **ruler.error(words))
+    method = methods.get("textual_inversion")
+    for title, settings in TAUGHT.items():
+        given = settings | ({"steps": 2} if args.smoke else {})
+        with tempfile.TemporaryDirectory() as folder:
+            recipe = settled(base, method.name, given)
+            for _ in Run(base.name, method.name, (Job(cat, recipe),), Path(folder) / "run").start(base=base):
+                pass
+            with method.restore(base, artifacts(Path(folder) / "run")):
+                log_line(place, words=f"taught {title}", **ruler.error(cat.prompt().removeprefix("a ")))
+
+
+if __name__ == "__main__":
+    main()
