@@ -171,14 +171,6 @@ def test_everything_runs_once_and_goes_on_where_it_stopped(
         build_all(["--smoke", "--hold-out"])
 
 
-@pytest.mark.parametrize("name", ["likewise.toml", "prompts.toml"])
-def test_the_model_ships_with_what_the_workshop_advises(name: str) -> None:
-    """Red when one of the two is edited alone: the next export would take it back."""
-    from workshop.common import POCKET, ROOT
-
-    assert (POCKET / "model" / name).read_bytes() == (ROOT / "workshop" / name).read_bytes()
-
-
 def test_words_and_taught_vectors_are_measured_alike(made: Path) -> None:
     from workshop import hedging
 
