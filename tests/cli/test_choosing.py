@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from likewise.cli import app
+from likewise.cli import app, comparing
 from tests.comparison.situations import decided, gate, standing, write_verdict
 
 Call = Callable[..., Result]
@@ -146,3 +146,19 @@ def test_neither_needs_torch(words: list[str], call: Call) -> None:
     code = f"import sys; sys.modules['torch'] = None; from likewise.cli import app; app({words!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_comparison_ends_with_what_to_take_and_what_is_as_good(
+    call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Red when the terminal names a choice and not those that cannot be told from it."""
+    comparing._conclude(Path("compared"))
+    told = flowing(capsys.readouterr().err)
+    assert re.match(
+        r"take LoRA: The overall score of LoRA is 0\.62 [^(]*\. It cannot be told from DreamBooth\. Of what",
+        told,
+    ), told
+    assert "left out: Hypernetwork" in told
+    write_verdict(Path("compared"), FIELD[:1], decided(FIELD[:1]))
+    comparing._conclude(Path("compared"))
+    assert flowing(capsys.readouterr().err).startswith("no recommendation: ")
