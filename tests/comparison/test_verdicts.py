@@ -106,7 +106,7 @@ def pair(
     ("found", "text"),
     [
         (pair("better", 0.21, 0.1, 0.32, beyond=True),
-         "LoRA is better than Textual Inversion by 0.21 (0.10 to 0.32), which is more than the margin."),
+         "LoRA is better than Textual Inversion by 0.21 (0.10 to 0.32); the whole interval is beyond the margin."),
         (pair("worse", -0.21, -0.42, -0.001), "Textual Inversion is better than LoRA by 0.21 (0.00 to 0.42)."),
         (pair("same", 0.01, -0.03, 0.05), "LoRA and Textual Inversion are practically the same: they differ by 0.01 "
          "(-0.03 to 0.05), which is inside the margin."),

@@ -10,6 +10,7 @@ import typer
 
 from likewise.cli import terminal
 from likewise.cli.app import Json, app
+from likewise.wording import listed
 
 if TYPE_CHECKING:
     from likewise.comparison.answering import Answer, Option, Sentence
@@ -40,8 +41,9 @@ def recommend(
 ) -> None:
     """Say which method of a comparison to use.
 
-    COMPARISON is the folder of a comparison. Of what keeps your limits and cannot be told from the best, the cheapest
-    is named, with its reasons. Where the evidence decides nothing, nothing is recommended. Nothing is taught again.
+    COMPARISON is the folder of a comparison. Of what keeps your limits, is not shown worse than the best and is shown
+    better than the untaught base, the cheapest is named, with its reasons. Where the evidence decides nothing, nothing
+    is recommended. Nothing is taught again.
 
     \b
     Example:
@@ -72,9 +74,9 @@ def recommend(
 def _show_recommendation(found: Recommendation, titles: dict[str, str]) -> None:
     chosen = f"Take {titles[found.choice]} ({found.choice})." if found.choice else "No recommendation."
     terminal.result(chosen)
-    if found.tied:
+    if found.tied and (found.choice or len(found.tied) > 1):
         told = "It cannot be told from" if found.choice else "These cannot be told apart:"
-        terminal.paragraph(f"{told} {', '.join(titles[name] for name in found.tied)}.")
+        terminal.paragraph(f"{told} {listed([titles[name] for name in found.tied])}.")
     _section("Why" if found.choice else "Why none", found.reasons)
     _section("Left out", (f"{titles[name]}: {why}" for name, why in found.excluded.items()))
     _section("Not tested", found.untested)

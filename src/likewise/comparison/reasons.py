@@ -25,6 +25,8 @@ RECOMPUTE = "likewise recompute FOLDER concludes anew from what was measured."
 RESCORE = "Score all conditions by one card."
 ENOUGH = "The untaught base with a good description is enough"
 PERHAPS = "The untaught base with a good description may be enough"
+MANY = 20
+"""From so many further training seeds on nobody trains them."""
 _EXPECTED = ("fidelity", "prompt", "diversity")
 
 
@@ -73,19 +75,25 @@ def abstaining(case: Case, group: Sequence[str]) -> tuple[str, ...]:
 
 
 def deciding(case: Case, group: Sequence[str]) -> str | None:
-    """The run that would decide what is open about the cheapest of a set, else about another; None where nothing is."""
-    pairs = [*combinations(group, 2), *((group[0], floor) for floor in case.floors)]
-    for first, second in pairs:
-        gap = case.gap(first, second)
-        if gap is None or gap.verdict != "undecided":
+    """The run that would decide what is open about the first of a set by the fewest trainings, else about the others.
+
+    None where nothing is open.
+    """
+    first = [(group[0], other) for other in (*group[1:], *case.floors)]
+    for pairs in (first, list(combinations(group[1:], 2))):
+        open_ = [(pair, gap) for pair in pairs if (gap := case.gap(*pair)) and gap.verdict == "undecided"]
+        if not open_:
             continue
-        names = f"{case.title(first)} against {case.title(second)}"
-        if gap.more_seeds is None:
+        (one, other), gap = min(open_, key=lambda it: MANY if it[1].more_seeds is None else it[1].more_seeds)
+        names = f"{case.title(one)} against {case.title(other)}"
+        if gap.more_seeds is None or gap.more_seeds >= MANY:
             return (
                 f"More training seeds alone are not expected to settle {names}. "
                 "More prompts may: --size thorough, or --prompts with a longer list."
             )
-        seeds = f"{gap.more_seeds} more training seed{'s' * (gap.more_seeds != 1)} of each"
+        taught = [case.title(name) for name in (one, other) if case.standings[name].kind not in UNTAUGHT]
+        of = "each" if len(taught) == 2 else "".join(taught)
+        seeds = f"{gap.more_seeds} more training seed{'s' * (gap.more_seeds != 1)} of {of}"
         return (
             f"Compare {names} with {seeds}, which is expected to settle it; {gap.replicates} were compared."
         )
@@ -104,7 +112,7 @@ def untested(case: Case) -> tuple[str, ...]:
     said += [f"Not measured: {WORDS[axis]}." for axis in _EXPECTED if axis not in axes]
     programs = ", ".join(case.limits.must_load)
     said += [f"No file was loaded in {programs}: what loads is told from the layout."] * bool(programs)
-    return (*said, "A file taught on all pictures, with none held out, cannot be scored on unseen ones.")
+    return tuple(said)
 
 
 def _enough(case: Case, choice: str, tied: Sequence[str]) -> Iterator[str]:
@@ -173,8 +181,12 @@ def _cheapest(case: Case, choice: str, tied: Sequence[str]) -> Iterator[str]:
         yield f"It costs {_price(case, choice)}."
         return
     others = "; ".join(f"{case.title(name)} {_price(case, name)}" for name in tied)
-    rank = "is the cheapest of these" if choice == case.cheapest([choice, *tied])[0] else "costs"
+    order = case.cheapest([choice, *tied])
+    rank = "is the cheapest of these" if choice == order[0] else "costs"
     yield f"{case.title(choice)} {rank}: {_price(case, choice)}, against {others}."
+    for name in order[: order.index(choice)]:
+        if not case.above_floor(name):
+            yield f"{case.title(name)} costs less and is not shown better than the untaught base."
 
 
 def _price(case: Case, name: str) -> str:
@@ -200,7 +212,7 @@ def _dominated(case: Case, choice: str, left: Sequence[str]) -> Iterator[str]:
         if name != choice and over:
             yield (
                 f"{case.title(over)} scores no less than {case.title(name)} overall, in likeness and in prompt following, "
-                "and costs no more."
+                f"and costs no more for {case.limits.pictures} pictures."
             )
 
 

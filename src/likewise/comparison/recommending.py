@@ -72,14 +72,16 @@ def recommend(
     if not left:
         return Recommendation(None, reasons=(reasons.NONE_LEFT,), **common)
     group, front = case.cheapest(_group(case, left)), _front(case, left)
-    common |= {"front": tuple(front), "next": reasons.deciding(case, group)}
+    common["front"] = tuple(front)
     usable = [name for name in group if name in front and case.above_floor(name)]
     if not usable or not (
         case.floors or _decided(case, left)
     ):  # what is shown better than the floor is decided
-        return Recommendation(None, tuple(group), reasons=reasons.abstaining(case, group), **common)
+        why, run = reasons.abstaining(case, group), reasons.deciding(case, group)
+        return Recommendation(None, tuple(group), reasons=why, next=run, **common)
     choice, tied = usable[0], tuple(name for name in group if name != usable[0])
-    return Recommendation(choice, tied, reasons=reasons.choosing(case, choice, tied, left), **common)
+    why, run = reasons.choosing(case, choice, tied, left), reasons.deciding(case, [choice, *tied])
+    return Recommendation(choice, tied, reasons=why, next=run, **common)
 
 
 def _exclusion(case: Case, one: Standing) -> str | None:

@@ -138,7 +138,7 @@ def sentence(pair: Pair, titles: Mapping[str, str]) -> str:
         first, second, value, low, high = second, first, -value, -high, -low
     range_ = f"({_number(low)} to {_number(high)})"
     if pair.verdict in ("better", "worse"):
-        more = ", which is more than the margin" if pair.beyond_margin else ""
+        more = "; the whole interval is beyond the margin" if pair.beyond_margin else ""
         return f"{first} is better than {second} by {_number(value)} {range_}{more}."
     if pair.verdict == "same":
         return (
