@@ -127,9 +127,11 @@ class Bench:
         return found
 
     def costs(self, name: str, seeds: Sequence[int]) -> dict[str, Any]:
-        """Mean bytes and seconds of one concept; in a stack each has its share of the seconds."""
-        done = [(read_result(run.folder), len(group)) for run, group, _ in self.trials(name, seeds)]
-        known = [(result, count) for result, count in done if result]
+        """Mean bytes and seconds of one concept; each job of a stack has its share of the seconds."""
+        folders = [run.folder for run, _, _ in self.trials(name, seeds)]
+        known = [
+            (result, len(Run.open(folder).jobs)) for folder in folders if (result := read_result(folder))
+        ]
         if not known:
             return {}
         return {

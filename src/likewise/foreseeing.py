@@ -103,7 +103,7 @@ def _weighed(method: str, adapter: Adapter, stack: Stack) -> Foreseen:
 
 
 def _seconds(base: Base, adapter: Adapter, stack: Stack) -> float:
-    """Of all steps, and of the class pictures that are still to be drawn; the prior's rows double a step."""
+    """Seconds of all steps and of the class pictures that are still to be drawn; the prior's rows double a step."""
     recipes = stack.recipes
     plain = Stack(tuple(_alone(job) for job in stack.jobs))
     training = Training(base, adapter, plain)

@@ -147,10 +147,10 @@ def _cautions(found: Intake, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
         text = f"{which} have sides below {LARGE} pixels: enough for the bundled model, little for Stable Diffusion."
         mend = small if len(small) < len(rows) else []
         cautions.append({"text": text, "mend": mend, "button": "Take these out"})
-    used = {example.mask.path for example in found.examples if example.mask}
+    used = [Path(example.mask.path).as_posix() for example in found.examples if example.mask]
     unread = defaultdict(list)
     for one in found.problems:
-        if Path(one.file).name not in {Path(path).name for path in used}:
+        if not any(mask.endswith(f"/{one.file}") for mask in used):
             unread[one.reason].append(one.file)
     for reason, files in unread.items():
         text = f"{len(files)} file{'s' * (len(files) != 1)} cannot be used: {reason}"
