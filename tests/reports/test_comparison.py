@@ -322,3 +322,15 @@ def test_support_is_a_fact_beside_the_cost_and_enters_nothing(folder: Path, tmp_
     assert json.loads(told.stdout)["summary"]["common"]["kinds"]["lora"]["low"] > 0
     lost = CliRunner().invoke(app, ["report", str(folder), "--survey", str(tmp_path / "none.duckdb")])
     assert (lost.exit_code, "there is no" in lost.stderr) == (3, True)
+
+
+def test_the_lead_names_what_the_choice_cannot_be_told_from(folder: Path) -> None:
+    """Red when a page takes one condition and is silent on another that stands above it."""
+    book = verdict(3)
+    book["recommendation"] |= {"choice": "lora", "tied": ["dreambooth"]}
+    write(folder / "verdict.json", book)
+    words = Page(report.build(folder)).words
+    assert (
+        "It cannot be told from DreamBooth. Of what is shown better than the untaught base it costs least."
+        in words
+    )

@@ -308,10 +308,9 @@ def show_result(folder: Path) -> Path:
 def _conclude(folder: Path) -> None:
     """What to take and beside what it stands, or why nothing is taken."""
     from likewise.comparison import concluded
-    from likewise.comparison.reasons import sentence
+    from likewise.comparison.reasons import beside, sentence
     from likewise.comparison.recommending import Limits, recommend
     from likewise.comparison.standing import titled
-    from likewise.wording import listed
 
     standings, decisions = concluded.read_verdict(folder)
     found = recommend(standings, decisions, Limits.parse())
@@ -320,10 +319,8 @@ def _conclude(folder: Path) -> None:
     told = f"take {titles[found.choice]}" if found.choice else "no recommendation"
     terminal.say(f"{told}: {sentence(why.partition(' (card ')[0])}")
     if found.choice and found.tied:
-        others = listed([titles[name] for name in found.tied])
-        words = next(one.kind for one in standings if one.name == found.choice) == "description"
-        least = "" if words else " Of what is shown better than the untaught base it costs least."
-        terminal.say(f"It cannot be told from {others}.{least}")
+        kinds = {one.name: one.kind for one in standings}
+        terminal.say(beside([titles[name] for name in found.tied], kinds[found.choice]))
     if found.choice and found.excluded:
         terminal.say(f"left out: {', '.join(titles[name] for name in found.excluded)}", "note")
     terminal.say(f"likewise recommend {terminal.quoted(folder)} says more", "note")

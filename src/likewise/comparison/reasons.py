@@ -13,7 +13,7 @@ from likewise.comparison import costs
 from likewise.comparison.case import PRIMARY, WORDS, Case, Gap
 from likewise.comparison.limits import UNTAUGHT
 from likewise.comparison.standing import Gate, Measured
-from likewise.wording import size_text, time_text
+from likewise.wording import listed, size_text, time_text
 
 SCREEN = "Every method was taught once. That is a screen: taught again, each may do otherwise, so nothing is recommended."
 ONCE = "It was taught once, which is a screen and no evidence on how it does when taught again."
@@ -33,6 +33,12 @@ _EXPECTED = ("fidelity", "prompt", "diversity")
 def sentence(text: str) -> str:
     """`text` with a capital and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def beside(others: Sequence[str], kind: str) -> str:
+    """What a choice of this kind cannot be told from, by titles, and why it is taken all the same."""
+    least = "" if kind in UNTAUGHT else " Of what is shown better than the untaught base it costs least."
+    return f"It cannot be told from {listed(others)}.{least}"
 
 
 def gated(gate: Gate) -> str:

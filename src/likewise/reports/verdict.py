@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from likewise.comparison.reasons import ENOUGH
+from likewise.comparison.reasons import ENOUGH, beside
 from likewise.comparison.verdicts import Pair, sentence
 from likewise.reports.folder import AXES, Found
 from likewise.wording import listed, measured_text
@@ -49,8 +49,10 @@ def verdict(found: Found) -> Verdict:
         if found.standings[told.choice].kind == "description":
             sure = any(reason.startswith(ENOUGH) for reason in told.reasons)
             headline = f"A good description {'is' if sure else 'may be'} enough"
+        tied = [titles[name] for name in told.tied]
+        alike = (beside(tied, found.standings[told.choice].kind),) if tied else ()
         pairs = tuple(sentence(pair, titles) for pair in _about(found, told.choice)[:MOST])
-        return Verdict("choice", headline, pairs, told.reasons, told.next, told.choice)
+        return Verdict("choice", headline, alike + pairs, told.reasons, told.next, told.choice)
     if found.replicates == 1:
         lead = "Each method was taught once. Taught again, each may do otherwise, so this page shows and does not decide."
         return Verdict("screen", "A screen, not a verdict", (lead,), told.reasons, told.next)
