@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,35 @@ def test_placeholders_are_filled_anywhere(before: str, place: str) -> None:
     line = concept("zwx").caption(Example(Path("a.png"), f"{before}{place} after"))
     assert place not in line
     assert line.endswith("zwx dog after")
+
+
+@pytest.mark.parametrize(
+    ("caption", "of_class"),
+    [
+        ("a sks apple in a garden", "an apple in a garden"),
+        ("a photo of an SKS Apple", "a photo of an apple"),
+        ("sks apple, on a sofa", "apple, on a sofa"),
+        ("two sks on a sofa", "two apple on a sofa"),
+        ("a tree beside asks apple", "a tree beside asks apple"),
+        ("a sks apple and a sks apple", "an apple and an apple"),
+        ("sks applesauce", "apple applesauce"),
+    ],
+)
+def test_a_caption_of_the_class_says_all_but_the_concept(caption: str, of_class: str) -> None:
+    assert concept(noun="apple").of_class(caption) == of_class
+
+
+def test_the_class_prompts_are_those_of_the_captions() -> None:
+    told = [
+        Example(Path(f"{n}.png"), text)
+        for n, text in enumerate(["a {} in a garden", "a {} at night", "a {} at night", None])
+    ]
+    assert replace(concept(), examples=tuple(told)).class_prompts() == (
+        "a dog in a garden",
+        "a dog at night",
+        "a dog",
+    )
+    assert concept().class_prompts() == ("a dog",)
 
 
 def test_prompts_and_articles() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import likewise
-from likewise import prior
+from likewise import methods, prior
 from likewise.cache import Cache
 from likewise.cli import app
 from likewise.comparison.preparing import prepare
@@ -21,6 +22,8 @@ from likewise.methods.aesthetic import AestheticRecipe
 from likewise.methods.dreambooth import DreamBoothRecipe
 from likewise.methods.lora import LoRARecipe
 from likewise.run import Run
+from likewise.stack import Job, Stack
+from likewise.train import Training
 from tests.bases import pictures, tiny
 
 QUICK = [
@@ -122,6 +125,36 @@ def test_own_class_pictures_are_what_the_prior_draws_from(tmp_path: Path) -> Non
     )
     drawn = of_class(tiny(), concept, [concept.examples[0].open()] * 2, recipe, Cache(tmp_path / "cache"))
     assert drawn.names[5:] == ("class picture 0", "class picture 1")
+
+
+def test_drawn_class_pictures_show_the_class_where_the_captions_have_the_concept(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos", 3)
+    for number, text in enumerate(["a {} in a garden", "a {} at night"]):
+        (folder / f"{number}.txt").write_text(text)
+    concept = Concept.read(folder, token="sks", noun="dog")
+    recipe = LoRARecipe(steps=1, prior="pictures", prior_count=4, resolution=64)
+    run = Run("tiny:sd", "lora", (Job(concept, recipe),), tmp_path / "run", cache=Cache(tmp_path / "cache"))
+    base = tiny()
+    assert len(list(run.class_pictures(base, run.jobs[0]))) == 4
+    (listed,) = (tmp_path / "cache").rglob("gallery.json")
+    prompts = [picture["prompt"] for picture in json.loads(listed.read_text(encoding="utf-8"))]
+    assert prompts == ["a dog in a garden", "a dog at night", "a dog", "a dog in a garden"]
+    drawn = of_class(base, concept, [concept.examples[0].open()] * 4, recipe, Cache(tmp_path / "cache"))
+    assert list(drawn.captions) == prompts
+
+
+def test_a_predicted_prior_asks_of_the_class_what_is_said_of_the_concept(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos", 2)
+    for number, text in enumerate(["a {} in a garden", "a {} at night"]):
+        (folder / f"{number}.txt").write_text(text)
+    concept = Concept.read(folder, token="sks", noun="dog")
+    recipe = LoRARecipe(steps=1, prior="predicted", batch_size=2, resolution=64)
+    stack, base = Stack((Job(concept, recipe),)), tiny()
+    with methods.get("lora").attach(base, stack) as adapter:
+        (batch,) = Training(base, adapter, stack, cache=Cache(tmp_path / "cache"))._batches()
+    own, prior_rows = batch.captions[:2], batch.captions[2:]
+    assert set(own) <= {"a sks dog in a garden", "a sks dog at night"}
+    assert prior_rows == tuple(text.replace("sks ", "") for text in own)
 
 
 def test_how_many_are_drawn(tmp_path: Path) -> None:

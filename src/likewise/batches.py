@@ -115,7 +115,7 @@ class Batches:
             if mode == "pictures":
                 prior = self.prior[slot].draw(self.base, recipe, number, "prior")
             elif mode == "predicted":
-                prior = own.called(job.concept.class_prompt())
+                prior = own.called(job.concept.of_class)
             for n, batch in enumerate(found):
                 part = own.part(n, count)
                 batch.append(part.then(prior.part(n, count)) if prior else part)

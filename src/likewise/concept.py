@@ -19,7 +19,7 @@ from PIL import ImageColor
 from likewise import intake
 from likewise.errors import ConceptError
 from likewise.picture import Example
-from likewise.prompt import says, spelled
+from likewise.prompt import says, spelled, whole
 
 _PLACES = r"\[(?:trigger|name|filewords)\]|\{\}"
 """Where ai-toolkit, the web UI and likewise itself put the concept into a caption."""
@@ -96,6 +96,20 @@ class Concept:
         if not text:
             return self.prompt()
         return spelled(self.token, text) if says(self.token, text) else f"{called}, {text}"
+
+    def of_class(self, caption: str) -> str:
+        """A trained caption, said of any of the class: `a dog in a garden` for `a sks dog in a garden`."""
+        called = rf"(?:(?<!\w)an?\s+)?{whole(self.token)}(?:\s+{re.escape(self.noun)}(?!\w))?"
+
+        def any_of_them(found: re.Match[str]) -> str:
+            return self.class_prompt() if found[0].lower().startswith(("a ", "an ")) else self.noun
+
+        return re.sub(called, any_of_them, caption, flags=re.IGNORECASE)
+
+    def class_prompts(self) -> tuple[str, ...]:
+        """What drawn class pictures show: the class wherever the captions have the concept; `a dog` where there are none."""
+        found = dict.fromkeys(self.of_class(self.caption(example)) for example in self.examples)
+        return tuple(found) or (self.class_prompt(),)
 
     def class_caption(self, example: Example) -> str:
         """The caption of a class picture; `a dog` where it has none, or one that would call the concept."""

@@ -7,7 +7,7 @@ sample would change the data. Each step's rows follow from (job seed, step) alon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -55,9 +55,9 @@ class Draw:
         tensors = (self.clean[rows], self.noise[rows], self.levels[rows], self.frames[rows])
         return Draw(*tensors, self.captions[rows], self.names[rows])
 
-    def called(self, caption: str) -> Draw:
-        """The same rows, each with this caption."""
-        return replace(self, captions=[caption] * len(self.names))
+    def called(self, caption: Callable[[str], str]) -> Draw:
+        """The same rows, each with what `caption` makes of its caption."""
+        return replace(self, captions=[caption(text) for text in self.captions])
 
     def then(self, other: Draw) -> Draw:
         """`other`'s rows behind these."""
@@ -125,7 +125,7 @@ def of_concept(base: Base, concept: Concept, recipe: TrainingRecipe, cache: Cach
 def of_class(
     base: Base, concept: Concept, pictures: Sequence[Image.Image], recipe: TrainingRecipe, cache: Cache
 ) -> Materials:
-    """Pictures of the class noun, for the prior: the concept's own, then `pictures`, which the base drew."""
+    """Pictures of the class, for the prior: the concept's own, then `pictures`, which the base drew of `class_prompts`."""
     own, count = concept.class_pictures, len(pictures)
     if not own and not pictures:
         raise TrainingError("there are no class pictures", "draw some, give some, or set prior=predicted")
@@ -134,13 +134,19 @@ def of_class(
     found = of_pictures(
         base,
         [*(example.open() for example in own), *pictures],
-        captions + [concept.class_prompt()] * count,
+        captions + class_prompts(base, concept, count),
         [example.name for example in own] + [f"class picture {n}" for n in range(count)],
         recipe,
         cache,
         [example.repeats for example in own] + [1] * count,
     )
     return replace(found, notes=notes)
+
+
+def class_prompts(base: Base, concept: Concept, count: int) -> list[str]:
+    """What so many drawn class pictures show, the concept's class prompts in turns, as the base reads them whole."""
+    prompts = [base.fit(prompt, (concept.noun,)) for prompt in concept.class_prompts()]
+    return [prompts[number % len(prompts)] for number in range(count)]
 
 
 MOST_NOTES = 8

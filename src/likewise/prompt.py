@@ -25,17 +25,18 @@ WEIGHTS = (
 
 def says(word: str, text: str) -> bool:
     """Whether `text` holds `word` as a word of its own. The case does not matter, as towers read in lower case."""
-    return bool(_whole(word).search(text))
+    return bool(re.search(whole(word), text, re.IGNORECASE))
 
 
 def spelled(word: str, text: str) -> str:
     """`text` with every `word` in the case that it has there."""
-    return _whole(word).sub(lambda _: word, text)
+    return re.sub(whole(word), lambda _: word, text, flags=re.IGNORECASE)
 
 
-def _whole(word: str) -> re.Pattern[str]:
+def whole(word: str) -> str:
+    """The pattern of `word` as a word of its own, whatever blanks are in it."""
     inner = r"\s+".join(map(re.escape, word.split()))
-    return re.compile(rf"(?<!\w){inner}(?!\w)", re.IGNORECASE)
+    return rf"(?<!\w){inner}(?!\w)"
 
 
 def shorten(text: str, keep: Sequence[str], fits: Callable[[str], bool]) -> str:
@@ -64,7 +65,7 @@ def _segments(text: str, keep: Sequence[str]) -> list[tuple[str, bool]]:
     """The text in pieces, and whether each is kept. Each wish is granted where it is met first."""
     kept = [False] * len(text)
     for word in keep:
-        if word and (found := _whole(word).search(text)):
+        if word and (found := re.search(whole(word), text, re.IGNORECASE)):
             kept[found.start() : found.end()] = [True] * (found.end() - found.start())
     pieces: list[tuple[str, bool]] = []
     for letter, stays in zip(text, kept, strict=True):

@@ -33,6 +33,7 @@ from likewise.files import expand
 from likewise.gallery import Gallery
 from likewise.kinds import USUAL
 from likewise.lengthening import is_finished, lengthened, refuse_lengthening, remarks, take_up
+from likewise.materials import class_prompts
 from likewise.meter import Meter, machine
 from likewise.method import Adapter
 from likewise.planning import Subject, Way, asked, check, jobs, look
@@ -270,16 +271,16 @@ class Run:
         yield Sampled(step, str(folder))
 
     def class_pictures(self, base: Base, job: Job) -> Iterator[Any]:
-        """Pictures of the class noun, drawn once by the untouched base and kept in the cache; own ones count as well."""
+        """Pictures of the class, drawn once by the untouched base and kept in the cache; own ones count as well."""
         recipe, count = job.recipe, prior.missing(job.recipe, job.concept)
         if not isinstance(recipe, TrainingRecipe) or not count:
             return
-        prompt = job.concept.class_prompt()
+        prompts = class_prompts(base, job.concept, count)
         sampler = Sampler(steps=20, guidance=recipe.prior_guidance, size=recipe.resolution)
-        name = key("class pictures", base.fingerprint(), prompt, sampler, recipe.seed, count)
+        name = key("class pictures", base.fingerprint(), prompts, sampler, recipe.seed)
         gallery = Gallery(self.cache.folder_for(name))
         seeds = [recipe.seed * 1_000_003 + 500_000 + n for n in range(count)]
-        draw(base, [prompt] * count, seeds, sampler, gallery, stop=self._stop_asked)
+        draw(base, prompts, seeds, sampler, gallery, stop=self._stop_asked)
         if len(gallery) < count:
             raise self._interrupted(f"stopped after {len(gallery)} of {count} class pictures, which are kept")
         yield from gallery.images()

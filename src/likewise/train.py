@@ -260,10 +260,11 @@ class Training:
 
     @torch.no_grad()
     def _expect_prior(self, batch: Batch) -> Tensor:
-        """For the second half of each slot's rows the frozen base's own answer to the class prompt is the target."""
+        """The target of each slot's second half of rows is the frozen base's own answer to their captions of the class."""
         slots = len(self.stack)
-        half = len(batch.noisy) // slots // 2
-        classes = [self._texts[job.concept.class_prompt()] for job in self.stack.jobs for _ in range(half)]
+        each = len(batch.noisy) // slots
+        half = each // 2
+        classes = [self._texts[text] for row, text in enumerate(batch.captions) if row % each >= half]
         with self.adapter.disabled(), self.base.autocast():
             noisy, levels, frames = (
                 by_slot(x, slots)[:, half:].flatten(0, 1) for x in (batch.noisy, batch.levels, batch.frames)
@@ -284,7 +285,8 @@ class Training:
         """
         if self.adapter.trains_text and self.recipes[0].prior != "predicted":
             return {}, None
-        captions = dict.fromkeys(job.concept.class_prompt() for job in self.stack.jobs)
+        jobs = zip(self.stack.jobs, self.own, strict=True)
+        captions = dict.fromkeys(job.concept.of_class(text) for job, own in jobs for text in own.captions)
         if not self.adapter.trains_text:
             captions = dict.fromkeys([c for m in (*self.own, *self.prior) for c in m.captions]) | captions
         slots = self.base.towers[
