@@ -66,6 +66,15 @@ def test_captions_are_shown_as_they_will_be_trained(check: Call) -> None:
     assert "ohwx cat" in check(kohya).stdout
 
 
+def test_pictures_without_any_caption_are_told_what_one_is_for(check: Call) -> None:
+    folder = pictures(Path("photos"))
+    assert "No picture has a caption. One such as `a {} in a garden`" in " ".join(
+        check(folder).stdout.split()
+    )
+    (folder / "0.txt").write_text("on a sofa")
+    assert "No picture has a caption" not in check(folder).stdout
+
+
 def test_a_caption_that_is_too_long_is_shown_as_cut(check: Call) -> None:
     folder = pictures(Path("photos"))
     (folder / "0.txt").write_text("green grass and blue sky, " * 20 + "sks dog")

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 POCKET_TOKEN = "sks"
 """The word that the bundled base keeps free; `teach` takes it where nobody names one."""
 MOST_ROWS = 24
+UNCAPTIONED = (
+    "No picture has a caption. One such as `a {} in a garden`, in a text file beside it, "
+    "keeps the place out of what is learned."
+)
 
 
 @app.command()
@@ -147,8 +151,8 @@ def _verdict(found: Intake) -> str:
         parts.append(f"{_count(groups, 'group')} of near-duplicates")
     text = ", ".join(parts) + "."
     described = sum(bool(example.caption) for example in found.examples)
-    if 0 < described < count:
-        text += f" {described} of {count} have a caption."
+    if described < count:
+        text += f" {described} of {count} have a caption." if described else f" {UNCAPTIONED}"
     if found.noun:
         text += f" The folder's name says: --token {found.token} --noun {found.noun!r}."
     if count < 4:

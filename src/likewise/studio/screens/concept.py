@@ -141,6 +141,11 @@ def _cautions(found: Intake, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
         rest = [name for name in group if name != keep]
         cautions.append({"text": f"{len(group)} pictures are nearly the same: {', '.join(group[:3])}.", "mend": rest,
                          "button": f"Keep {keep}, take out {len(rest)}"})  # fmt: skip
+    if not any(row["caption"] for row in rows):
+        text = (
+            "No picture has a caption. One such as `a {} in a garden` keeps the place out of what is learned."
+        )
+        cautions.append({"text": text, "mend": []})
     small = [row["file"] for row in rows if min(row["width"], row["height"]) < LARGE]
     if small:
         which = "All pictures" if len(small) == len(rows) else f"{len(small)} of {len(rows)} pictures"
