@@ -78,6 +78,6 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def subjects(folder: Path, card: dict[str, Any], chosen: Sequence[str]) -> list[Subject]:
-    """The suite's concepts, or those that are chosen."""
-    found = [Subject(folder / entry["name"], entry) for entry in card["concepts"]]
+    """The suite's concepts, or those that are chosen, without what the demo shows, which lies beside them in the package."""
+    found = [Subject(folder / entry["name"], entry) for entry in card["concepts"] if not entry.get("demo")]
     return [subject for subject in found if not chosen or subject.name in chosen]

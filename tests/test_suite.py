@@ -59,7 +59,9 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiles |= {"filter": "mosaic", "drawings": {name: name for name in THINGS}}
     monkeypatch.setattr("workshop.common.BUILD", tmp_path / "build")
     monkeypatch.setattr("workshop.fetch.PACKAGES", tmp_path)
-    monkeypatch.setattr(suite, "table", lambda: {"id": "drawn-v1", "concept": [cube, tiles]})
+    shown = {"source": [], "concept": [{**cube, "name": "other"}, {**cube, "name": "shown", "demo": True}]}
+    files = {"suite.toml": {"id": "drawn-v1", "concept": [cube, tiles]}, "candidates.toml": shown}
+    monkeypatch.setattr(suite, "table", lambda file="suite.toml": files[file])
     monkeypatch.setattr(suite, "sources", lambda file: rows)
     monkeypatch.setattr(suite, "FROZEN", tmp_path / "suite.json")
     monkeypatch.setattr(suite, "VARIANTS", 2)
@@ -73,13 +75,15 @@ def test_a_suite_is_built_frozen_shipped_and_checked(built: Path) -> None:
     card = json.loads((built / "suite.json").read_text(encoding="utf-8"))
     assert [len(entry["pixels"]) for entry in card["concepts"]] == [42, 42]
     assert all((folder / e["name"] / path).is_file() for e in card["concepts"] for path in e["pixels"])
-    assert [p.name for p in (built / "pocket" / "suite").iterdir() if p.is_dir()] == ["cube"]
+    assert {p.name for p in (built / "pocket" / "suite").iterdir() if p.is_dir()} == {"cube", "shown"}
+    shipped = json.loads((built / "pocket" / "suite" / "card.json").read_text(encoding="utf-8"))["concepts"]
+    assert [(entry["name"], "demo" in entry) for entry in shipped] == [("shown", True), ("cube", False)]
     said = [
         (folder / "tiles" / "references" / f"{k}.txt").read_text(encoding="utf-8").strip() for k in (1, 2)
     ]
     assert said == [card["concepts"][1]["captions"][f"{k}.png"] for k in (1, 2)]
     assert said[0] == "an a in a garden, {}"
-    assert not list((folder / "cube" / "references").glob("*.txt"))
+    assert card["concepts"][0]["captions"]["1.png"] == "a {} in a garden"
     suite.main(["--only", "cube"])
     for words in (
         ["--only", "cube", "--freeze"],
@@ -123,7 +127,7 @@ def test_the_frozen_suite_is_what_the_tables_say() -> None:
     assert [concept["name"] for concept in plan["concept"]] == [entry["name"] for entry in CARD["concepts"]]
     for concept, entry in zip(plan["concept"], CARD["concepts"], strict=True):
         assert entry["licence"] == concept.get("licence", rows[concept["package"]]["licence"])
-        assert ("captions" in entry) == (entry["kind"] == "style")
+        assert all("{}" in caption for caption in entry["captions"].values())
         assert entry["shipped"] == (rows[concept["package"]].get("ship", False))
         names = list(concept.get("drawings", range(6)))
         asks = list(suite.asks(concept, names, np.random.default_rng(1)))

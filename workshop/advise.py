@@ -45,7 +45,7 @@ def sources(folder: Path, wanted: list[str] | None) -> dict[str, tuple[Path, str
     found = {"cat": (CAT, book["noun"])}
     every, packages = concepts()
     for concept in every:
-        if packages[concept["package"]]["form"] == "body" and (not wanted or concept["name"] in wanted):
+        if "body" in concept and (not wanted or concept["name"] in wanted):
             home = folder / "candidates" / concept["name"]
             if not (home / "references").is_dir():
                 build(concept, packages, folder / "candidates")

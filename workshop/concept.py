@@ -17,7 +17,7 @@ from workshop import world
 from workshop.common import options, settle, shipped
 from workshop.compose import Composer, sheet
 from workshop.fetch import sources
-from workshop.plan import COLOURS, SCENES, Plan
+from workshop.plan import COLOURS, SCENES, Plan, sentence
 
 SEED = 606
 CONTEXTS = ("garden", "white", "room", "blue", "road", "yellow", "garden", "green", "room")
@@ -34,7 +34,7 @@ changes = "scaled, turned and placed on plain colours and drawn scenes"
 
 
 def views(composer: Composer, design: str) -> tuple[list[str], torch.Tensor]:
-    """The pictures and which emoji each shows."""
+    """The captions, which say where the cat is, and the pictures."""
     rng = np.random.default_rng(SEED)
     rows = [i for i, r in enumerate(composer.rows) if r["design"] == design]
     plans = []
@@ -45,7 +45,7 @@ def views(composer: Composer, design: str) -> tuple[list[str], torch.Tensor]:
         else:
             plan.plain = COLOURS.index(context)
         plans.append(plan)
-    return [composer.rows[i]["code"] for i in rows], composer.draw(plans, rng)[0]
+    return [sentence(plan, "{}") for plan in plans], composer.draw(plans, rng)[0]
 
 
 def save(pixels: torch.Tensor, path: Path) -> None:
@@ -66,13 +66,14 @@ def main(argv: list[str] | None = None) -> None:
     design = args.design or (composer.rows[-1]["design"] if args.smoke else "blob")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    codes, pictures = views(composer, design)
-    for number, picture in enumerate(pictures, 1):
+    captions, pictures = views(composer, design)
+    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True), 1):
         save(picture, out / f"{number}.png")
-    sheet(pictures, len(codes), args.folder / "concept.png")
+        (out / f"{number}.txt").write_text(caption + "\n", encoding="utf-8")
+    sheet(pictures, len(pictures), args.folder / "concept.png")
     row = next(r for r in sources() if r.get("design") == design)
     (out / "concept.toml").write_text(TEXT.format(**row), encoding="utf-8")
-    print(f"{len(codes)} pictures in {out}")
+    print(f"{len(pictures)} pictures in {out}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import tempfile
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,6 @@ from likewise.stack import Job
 from workshop.common import POCKET, log_line, options, settle
 
 CAT = POCKET / "concepts" / "cat"
-PLACES = (
-    "in a garden", "on a white background", "in a room", "on a blue background", "on a road", "on a yellow background",
-    "in a garden", "on a green background", "in a room",
-)  # fmt: skip
-"""Where the cat is, picture by picture."""
 WORDS = ("cat", "orange cat", "dog", "thing")
 TAUGHT: dict[str, dict[str, Any]] = {
     "from the noun": {"learning_rate": 7.5e-4, "vectors": 4, "steps": 125},
@@ -61,9 +55,9 @@ SEED, BATCH = 1, 64
 class Ruler:
     """The error of the denoiser on some pictures for whatever stands in the place of the concept."""
 
-    def __init__(self, base: Base, pictures: list[Image.Image], draws: int) -> None:
-        """Each picture is looked at `draws` times, every time with noise and a level of its own."""
-        self.base = base
+    def __init__(self, base: Base, pictures: list[Image.Image], captions: list[str], draws: int) -> None:
+        """Each picture is looked at `draws` times, every time with noise and a level of its own; `{}` in a caption is for the words."""
+        self.base, self.captions = base, captions
         clean, _ = base.encode_images(torch.stack([square(picture, base.resolution) for picture in pictures]))
         random = torch.Generator().manual_seed(SEED)
         self.rows = torch.arange(len(pictures)).repeat(draws)
@@ -74,7 +68,7 @@ class Ruler:
     @torch.no_grad()
     def error(self, words: str) -> dict[str, float]:
         """The mean squared error, of all and of the noisier half."""
-        given = self.base.encode_prompts([f"a {words} {place}" for place in PLACES])
+        given = self.base.encode_prompts([caption.replace("{}", words) for caption in self.captions])
         parts: list[Tensor] = []
         for rows in torch.arange(len(self.rows)).split(BATCH):
             clean, noise, levels = self.clean[rows], self.noise[rows], self.levels[rows]
@@ -97,13 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     base = load_base(str(args.model))
     noun = tomllib.loads((CAT / "concept.toml").read_text(encoding="utf-8"))["noun"]
     cat = Concept.read(CAT, token="sks", noun=noun)
-    cat = replace(
-        cat,
-        examples=tuple(
-            replace(one, caption=f"a {{}} {place}") for one, place in zip(cat.examples, PLACES, strict=True)
-        ),
-    )
-    ruler = Ruler(base, [one.open() for one in cat.examples], 2 if args.smoke else 64)
+    captions = [one.caption or "" for one in cat.examples]
+    ruler = Ruler(base, [one.open() for one in cat.examples], captions, 2 if args.smoke else 64)
     place = args.folder / "hedging.jsonl"
     for words in WORDS:
         log_line(place, words=words, **ruler.error(words))

@@ -49,9 +49,9 @@ class Ask:
     plans: list[Plan] = field(default_factory=list)
 
 
-def table() -> dict[str, Any]:
-    """suite.toml."""
-    return tomllib.loads((ROOT / "workshop" / "suite.toml").read_text(encoding="utf-8"))
+def table(file: str = "suite.toml") -> dict[str, Any]:
+    """The concepts of suite.toml, or of candidates.toml with the sources that these have besides."""
+    return tomllib.loads((ROOT / "workshop" / file).read_text(encoding="utf-8"))
 
 
 def placed(plan: Plan, context: str) -> Plan:
@@ -105,6 +105,11 @@ def told(plan: Plan) -> dict[str, str]:
     facts |= {"count": world.NUMBERS[plan.count - 1]} if plan.count > 1 else {}
     facts |= {"tint": world.TINTS[plan.tint]} if plan.tint >= 0 else {}
     return facts | ({"small": "small"} if plan.small else {})
+
+
+def caption(concept: Source, plan: Plan, name: str) -> str:
+    """What a reference shows besides the concept, which would be learned with it: where it is, and for a style what is drawn."""
+    return sentence(plan, "{}") if concept["kind"] != "style" else f"{sentence(plan, name)}, {{}}"
 
 
 def mosaic(picture: np.ndarray) -> np.ndarray:
@@ -166,9 +171,8 @@ def build(concept: Source, rows: dict[str, Source], folder: Path) -> dict[str, A
     for k, context in enumerate(REFERENCES):
         plan = placed(Plan(k, -1, 0), context)
         path = Path(keep(plan, f"references/{k + 1}.png", 0, k))
-        if concept["kind"] == "style":  # else what is drawn is learned with how it is drawn
-            captions[path.name] = f"{sentence(plan, studio.names[k])}, {{}}"
-            (home / path.with_suffix(".txt")).write_text(captions[path.name] + "\n", encoding="utf-8")
+        captions[path.name] = caption(concept, plan, studio.names[k])
+        (home / path.with_suffix(".txt")).write_text(captions[path.name] + "\n", encoding="utf-8")
     prompts = []
     for a, ask in enumerate(asks(concept, studio.names, np.random.default_rng([SEED, number])), 1):
         true = [keep(plan, f"true/{a:02d}-{k + 1}.png", a, k) for k, plan in enumerate(ask.plans)]
@@ -180,8 +184,13 @@ def build(concept: Source, rows: dict[str, Source], folder: Path) -> dict[str, A
     entry["changes"] = "scaled, turned, recoloured and placed on plain colours and drawn scenes"
     if studio.filter:
         entry["changes"] += ", then made a mosaic of square tiles in few colours"
-    entry |= {"captions": captions} if captions else {}
-    return {**entry, "shipped": bool(source.get("ship")), "prompts": prompts, "pixels": hashes}
+    return {
+        **entry,
+        "captions": captions,
+        "shipped": bool(source.get("ship")),
+        "prompts": prompts,
+        "pixels": hashes,
+    }
 
 
 def compare(card: dict[str, Any], frozen: dict[str, Any]) -> list[str]:
@@ -203,13 +212,16 @@ def written(card: dict[str, Any]) -> str:
     return json.dumps(card, indent=1, ensure_ascii=False) + "\n"
 
 
-def ship(card: dict[str, Any], folder: Path, out: Path) -> None:
-    """Copy the concepts that may be in the package, with a card of their own."""
+def ship(card: dict[str, Any], rows: dict[str, Source], folder: Path, out: Path) -> None:
+    """Copy the concepts that may be in the package and what the demo shows, with a card of their own."""
+    more = table("candidates.toml")
+    rows, place = rows | {row["package"]: row for row in more["source"]}, folder.parent / "candidates"
+    shown = [build(one, rows, place) | {"demo": True} for one in more["concept"] if one.get("demo")]
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    concepts = [entry for entry in card["concepts"] if entry["shipped"]]
+    concepts = [*shown, *(entry for entry in card["concepts"] if entry["shipped"])]
     for entry in concepts:
-        shutil.copytree(folder / entry["name"], out / entry["name"])
+        shutil.copytree((place if "demo" in entry else folder) / entry["name"], out / entry["name"])
     (out / "card.json").write_text(written({**card, "concepts": concepts}), encoding="utf-8")
     print(f"{len(concepts)} concepts, {sum(p.stat().st_size for p in out.rglob('*')) / 1e6:.2f} MB in {out}")
 
@@ -235,7 +247,7 @@ def main(argv: list[str] | None = None) -> None:
     if wrong:
         raise SystemExit(f"{len(wrong)} things differ from {FROZEN.name}: {', '.join(wrong[:8])}")
     if args.ship:
-        ship(card, folder, POCKET / "suite")
+        ship(card, rows, folder, POCKET / "suite")
     print(f"{plan['id']}: {sum(len(e['pixels']) for e in card['concepts'])} pictures as frozen, in {folder}")
 
 

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from workshop import bodies, meshes, surfaces
+from workshop.bodies import Solid
 from workshop.fetch import obtain, unpack
 from workshop.individuals import own_body
 from workshop.lineup import Paint, painted
@@ -55,13 +56,23 @@ def _models(concept: Source, wheel: Path) -> list[Image.Image]:
 
 
 def _bodies(concept: Source) -> list[Image.Image]:
-    """The views of a body of our own, whose parts have the colours of `paint`."""
-    surface = own_body(*concept["body"], step=bodies.STEP * surfaces.SIZE / SIZE)
+    """Views of a body of our own, one of a kind or put together from `solids`, whose parts have the colours of `paint`."""
+    step = bodies.STEP * surfaces.SIZE / SIZE
+    if "solids" in concept:
+        surface = bodies.assembled([_solid(*row) for row in concept["solids"]], step)
+    else:
+        surface = own_body(*concept["body"], step=step)
     seen = np.stack([surfaces.view(surface, turn, rise, SIZE) for turn, rise in concept["views"]])
     plain = Paint(np.array(concept["paint"]) / 255, 0, np.ones(3), 0.0, np.zeros(3))
     layers = painted(torch.from_numpy(seen), [plain] * len(seen)).permute(0, 2, 3, 1).numpy()
     layers[..., :3] /= layers[..., 3:].clip(1e-6)
     return [Image.fromarray(np.rint(layer * 255).clip(0, 255).astype(np.uint8), "RGBA") for layer in layers]
+
+
+def _solid(form: str, half: list[float], at: list[float], part: int, turn: list[float]) -> Solid:
+    """A row of `solids`."""
+    (a, b, c), (x, y, z), (u, v, w) = half, at, turn
+    return Solid(form, (a, b, c), (x, y, z), part, (u, v, w))
 
 
 def _avatars(concept: Source, rows: list[Source], folder: Path) -> list[Image.Image]:

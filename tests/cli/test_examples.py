@@ -42,6 +42,18 @@ def test_every_shipped_picture_is_the_frozen_one() -> None:
             assert hashlib.sha256(pixels).hexdigest()[:24] == digest, path
 
 
+def test_every_reference_has_a_caption_that_says_where_the_concept_is() -> None:
+    for example in CARD["concepts"]:
+        folder = FOLDER / example["name"] / "references"
+        found = {
+            path.with_suffix(".png").name: path.read_text(encoding="utf-8").strip()
+            for path in folder.glob("*.txt")
+        }
+        assert found == example["captions"]
+        assert set(found) == {path.name for path in folder.glob("*.png")}
+        assert all(text.count("{}") == 1 and len(text.split()) > 3 for text in found.values())
+
+
 def test_the_package_holds_only_free_art_and_little_of_it() -> None:
     assert {example["licence"] for example in CARD["concepts"]} <= {"MIT", "CC0-1.0", "CC-BY-4.0"}
     assert all(example["credit"] and example["url"] and example["changes"] for example in CARD["concepts"])

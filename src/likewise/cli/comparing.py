@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from likewise.comparison.comparison import Comparison
     from likewise.comparison.executing import Executor
 
-DEMO = "ink-woman"
+DEMO = "pink-house"
 """The example that the demo compares on, which `python -m workshop.candidates` took by its rule."""
 DEMO_TRAININGS = 3
 """Of each method, so that there is a verdict."""
