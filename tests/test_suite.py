@@ -16,7 +16,8 @@ from PIL import Image
 
 pytest.importorskip("resvg_py", reason="the workshop draws its artwork with resvg")
 
-from workshop import meshes, suite, world
+from likewise import methods
+from workshop import meshes, styling, suite, world
 from workshop.plan import COLOURS, SCENES
 
 CARD = json.loads(suite.FROZEN.read_text(encoding="utf-8"))
@@ -99,6 +100,30 @@ def test_a_suite_is_built_frozen_shipped_and_checked(built: Path) -> None:
     (built / "suite.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(SystemExit, match=r"cube/true/01-1\.png"):
         suite.main(["--only", "cube"])
+
+
+def test_a_style_is_taught_by_six_by_more_or_by_what_is_asked_for(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(styling.Atelier, "_others", lambda self: {"mug": "c"})
+    (tiles,) = [one for one in suite.table()["concept"] if one["kind"] == "style"]
+    rows = {one["package"]: one for one in suite.sources("")}
+    atelier = styling.Atelier(tiles, rows, built / "styles")
+    names = {
+        kind: {p.stem[3:] for p in atelier.references(kind).glob("*.png")}
+        for kind in ("six", "more", "asked")
+    }
+    assert names == {"six": set("abcdef"), "more": {*"abcdef", "mug"}, "asked": set(THINGS)}
+    for kind in names:
+        texts = [path.read_text(encoding="utf-8") for path in atelier.references(kind).glob("*.txt")]
+        assert len(texts) == len(names[kind])
+        assert all(text.endswith(", {}") for text in texts)
+
+
+@pytest.mark.parametrize("title", styling.CASES)
+def test_every_case_of_the_style_experiment_can_be_taught(title: str) -> None:
+    case = styling.CASES[title]
+    methods.get(case.method).recipe().override(case.settings)
 
 
 def test_a_mosaic_has_even_tiles_in_few_colours() -> None:

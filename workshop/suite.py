@@ -168,7 +168,7 @@ def build(concept: Source, rows: dict[str, Source], folder: Path) -> dict[str, A
         return path
 
     captions: dict[str, str] = {}
-    for k, context in enumerate(REFERENCES):
+    for k, context in enumerate(concept.get("references", REFERENCES)):
         plan = placed(Plan(k, -1, 0), context)
         path = Path(keep(plan, f"references/{k + 1}.png", 0, k))
         captions[path.name] = caption(concept, plan, studio.names[k])

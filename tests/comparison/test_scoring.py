@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
@@ -144,6 +145,24 @@ def test_every_scored_picture_knows_its_nearest_training_picture(found: Path) ->
     """Red when the index is that among the training pictures of the fold, and not of all."""
     assert book(found, "copies")["nearest"] == [0, 1, 2, 3]
     assert set(book(found, "real")["nearest"]) <= {0, 1, 2, 3}
+
+
+def test_a_prompt_that_asks_for_what_a_training_picture_shows_is_not_looked_at_for_copies(
+    tmp_path: Path,
+) -> None:
+    scene, rows = made(tmp_path)
+    said = [TEMPLATES["one"].replace("{}", "Mouse").upper(), *[""] * 6]
+
+    def looked_at(captions: Sequence[str]) -> set[str]:
+        for kept in tmp_path.rglob("scores.json"):
+            kept.unlink()
+        score(replace(scene, captions=captions), rows, Panel(Colours(), Colours()))
+        return set(book(tmp_path, "copies")["folds"]["0"].get("copying", {}).get("pictures", {}))
+
+    assert looked_at(()) == {"one", "two"}
+    assert looked_at(said) == {"two"}
+    assert looked_at([""] * 4 + said[:1] + [""] * 2) == {"one", "two"}, "that picture was held out"
+    assert looked_at([said[0], "two mice there", *[""] * 5]) == set()
 
 
 def test_copies_are_flagged_and_new_pictures_are_not(found: Path) -> None:

@@ -303,6 +303,9 @@ class Comparison:
             **self.protocol.to_json(),
             "conditions": [_described(condition) for condition in self.conditions],
             "pictures": self._copy(),
+            "captions": [
+                concept.of_class(concept.caption(one)) if one.caption else "" for one in concept.examples
+            ],
             "folds": [
                 {"number": fold.number, "train": list(fold.train), "held_out": list(fold.held_out)}
                 for fold in self.folds
@@ -334,7 +337,9 @@ class Comparison:
         release()
         book = self._described()
         prompts = {role: self.protocol.of_role(role) for role in ("use", "class")}
-        scene = Scene(self.folder, book["pictures"], book["folds"], prompts, self.concept.noun)
+        scene = Scene(
+            self.folder, book["pictures"], book["folds"], prompts, self.concept.noun, book["captions"]
+        )
         table = score(scene, self._results.rows(), judges or self._judges())
         self._write(book | {"metrics": list(table), "finished": True})
 

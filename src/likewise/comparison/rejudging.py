@@ -35,7 +35,9 @@ def rejudge(folder: Path, judges: Panel) -> tuple[str, ...]:
     records.check_writable(folder)
     with records.locked(folder):
         prompts = {role: _of_role(book, role) for role in ROLES}
-        scene = Scene(folder, book["pictures"], book["folds"], prompts, book["noun"])
+        scene = Scene(
+            folder, book["pictures"], book["folds"], prompts, book["noun"], book.get("captions", ())
+        )
         table = score(scene, Results(folder).rows(), judges)
         write_text(path, json.dumps(book | {"metrics": list(table)}, indent=1, ensure_ascii=False))
         concluding.write(folder)

@@ -46,6 +46,8 @@ class Scene:
     prompts: Mapping[str, Mapping[str, str]]
     """Role -> prompt id -> text with `{}`."""
     noun: str
+    captions: Sequence[str] = ()
+    """For each real picture what its caption says, with the class in the concept's place; empty where it has none."""
 
 
 def score(scene: Scene, rows: Sequence[Row], panel: Panel) -> tuple[dict[str, str], ...]:
@@ -152,6 +154,8 @@ class _View:
         self.parts = parts(features, (_picture(scene.folder / name) for name in scene.pictures), masks)
         self.folds = {int(fold["number"]): fold for fold in scene.folds}
         self.floor: _Seen | None = None
+        self.captions = [" ".join(text.lower().split()) for text in scene.captions]
+        self.asked = {name: fill(text, scene.noun).lower() for name, text in self.templates.items()}
         self.wordings = {}
         if features.reads_text:
             texts = features.texts([fill(text, scene.noun) for text in self.templates.values()])
@@ -182,6 +186,11 @@ class _View:
         fold = self.folds[number]
         return self.real.pick(fold["train"]), self.real.pick(fold["held_out"])
 
+    def shown(self, number: int) -> frozenset[str]:
+        """Prompts that ask for what the caption of a training picture says."""
+        said = {self.captions[row] for row in self.folds[number]["train"]} if self.captions else set()
+        return frozenset(name for name, text in self.asked.items() if text in said)
+
     def evidence(self, seen: _Seen, number: int) -> Evidence:
         """What a metric is given of a gallery."""
         train, held_out = self.of_fold(number)
@@ -194,6 +203,7 @@ class _View:
             held_out,
             self.features.phrases,
             self.wordings,
+            shown=self.shown(number),
             plain=seen.plain if len(seen.plain) else None,
             plain_prompts=seen.plain_prompts,
             **self._of_masks(seen, number),

@@ -3,6 +3,8 @@
 A fixed threshold is wrong on a set of like pictures, so the line comes from the person's own, by leave-one-out: it stands
 halfway between the nearest that two real pictures come and the same picture. Two looks are taken, the features' view of the
 whole picture and the pictures as such (`descriptor`), mirrored and cropped as well. From few pictures the line is coarse.
+
+A prompt that asks for what a training picture's caption says is left out: its right answer is near that picture.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ class Copying:
 
     def card(self, features: str) -> str:
         """See `Metric`."""
-        return f"copying-nearest-calibrated-descriptor-v2/{features}"
+        return f"copying-nearest-calibrated-descriptor-v3/{features}"
 
     def score(self, evidence: Evidence) -> Score | None:
         """None where there are too few real pictures to say what is near, or pictures were not kept in miniature."""
-        drawn, line = evidence.drawn, calibrate(evidence.train, evidence.held_out)
+        asked = [row for row, prompt in enumerate(evidence.prompts) if prompt not in evidence.shown]
+        drawn, prompts = evidence.drawn.pick(asked), [evidence.prompts[row] for row in asked]
+        line = calibrate(evidence.train, evidence.held_out)
         if line is None or not len(drawn) or drawn.miniatures is None:
             return None
         flagged = zip(*(n.amax(1).tolist() for n in _near(drawn, evidence.train)), drawn.failed, strict=True)
@@ -42,7 +46,8 @@ class Copying:
             float((seen > line.appearance or same > line.descriptor) and not bad)
             for seen, same, bad in flagged
         ]
-        return of_pictures(evidence.prompts, values, (0.0, 1.0))
+        left_out = len(set(evidence.prompts) - set(prompts))
+        return of_pictures(prompts, values, (0.0, 1.0), left_out)
 
 
 METRIC = Copying()

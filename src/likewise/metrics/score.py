@@ -135,6 +135,8 @@ class Evidence:
     """`floor` without the subject."""
     train_rest: Reading | None = None
     """`train` without the subject."""
+    shown: frozenset[str] = frozenset()
+    """Ids of prompts that ask for what a training picture's caption says, so that a right answer is near that picture."""
 
 
 class Metric(Protocol):
