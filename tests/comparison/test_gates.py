@@ -75,6 +75,8 @@ def test_copies_are_counted_beyond_chance() -> None:
     assert fired(replace(SOUND, copied=1, pictures=4)) == [], "one of four is no evidence"
     assert fired(replace(SOUND, copied=10, pictures=40)) == ["copying"]
     assert fired(replace(SOUND, copied=10, pictures=40), replace(ANCHORS, copied=0.25)) == [], "as the base"
+    assert fired(replace(SOUND, copied=10, pictures=40, asked=10)) == ["copying"]
+    assert fired(replace(SOUND, copied=4, pictures=40, asked=10)) == [], "all of one prompt of ten"
     assert "coarse" in named("copying", SOUND).sentence
     assert "coarse" not in named("copying", SOUND, replace(ANCHORS, real=60)).sentence
 

@@ -1,6 +1,7 @@
 """The command that lists and copies example concepts: pictures to teach, and what prompts should then show.
 
-They are the freely licensed part of the pocket model's benchmark suite; nothing here makes or judges pictures.
+They are the freely licensed part of the pocket model's benchmark suite, and what the demo teaches. Nothing here makes or
+judges pictures.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def list_examples(
     \b
     Example:
       likewise examples
-      likewise examples ink-woman --out ink-woman
-      likewise teach ink-woman/references --noun woman
+      likewise examples pink-house --out house
+      likewise teach house/references --noun house
     """
     if name is None:
         if out is not None:

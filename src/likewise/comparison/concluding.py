@@ -236,11 +236,13 @@ class Frame:
     def gates(self, condition: str) -> tuple[Gate, ...]:
         """What keeps a condition from being recommended without a word."""
         copied = self._pictures("copying", condition)
-        base = self._pictures("copying", self.floor) if self.floor else []
+        flagged = [value for one in copied for value in one]
+        base = [value for one in self._pictures("copying", self.floor) for value in one] if self.floor else []
         likeness = self.scale()["fidelity"]
         return gates.gates(
             gates.Findings(
-                round(sum(copied)) if copied else None,
+                round(sum(flagged)) if flagged else None,
+                len(flagged),
                 len(copied),
                 **{
                     name: self.measured(name, condition)
@@ -257,14 +259,10 @@ class Frame:
             ),
         )
 
-    def _pictures(self, metric: str, condition: str) -> list[float]:
-        """The values of every single picture."""
-        return [
-            value
-            for one in self.scores.values.get(condition, ())
-            for values in one.get(metric, {}).values()
-            for value in values
-        ]
+    def _pictures(self, metric: str, condition: str) -> list[Sequence[float]]:
+        """The values of every single picture, by training and prompt."""
+        trainings = self.scores.values.get(condition, ())
+        return [values for one in trainings for values in one.get(metric, {}).values()]
 
     def scale(self) -> dict[str, Any]:
         """The anchors in raw units, for people who want to see them."""

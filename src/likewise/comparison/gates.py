@@ -82,6 +82,8 @@ class Findings:
     """Pictures beyond the line of copies."""
     pictures: int = 0
     """The number of pictures that were looked at for copies."""
+    asked: int | None = None
+    """How often a training drew a prompt, whose pictures are alike and no evidence apart. None: as many as pictures."""
     gap: Interval | None = None
     leak: Interval | None = None
     drift: Interval | None = None
@@ -107,7 +109,8 @@ def gates(found: Findings, anchors: Anchors) -> tuple[Gate, ...]:
 def _copying(found: Findings, anchors: Anchors) -> Gate | None:
     if found.copied is None or not found.pictures:
         return None
-    low, _ = wilson(found.copied, found.pictures)
+    apart = found.asked or found.pictures
+    low, _ = wilson(found.copied / found.pictures * apart, apart)
     allowed = max(COPIES, anchors.copied)
     sentence = (
         f"{found.copied} of {found.pictures} pictures are nearer to a training picture than your own pictures are to each "
@@ -199,7 +202,7 @@ def _background(found: Findings, anchors: Anchors) -> Gate | None:
     return Gate("background", fired, sentence, "pictures in other places, or captions that name the place")
 
 
-def wilson(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(count: float, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's interval of a share (Wilson 1927): two-sided, from 0 to 1."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share, squared = count / total, z * z
