@@ -46,10 +46,15 @@ def judge(kind: type[Judge] = Contrast) -> Judge:
     return made
 
 
-def thing(ground: tuple[int, int, int], place: int = 0, size: tuple[int, int] = (64, 64)) -> Image.Image:
-    """A red disc on a ground, in the middle but for `place`."""
+def thing(
+    ground: tuple[int, int, int],
+    place: int = 0,
+    size: tuple[int, int] = (64, 64),
+    half: tuple[int, int] = (12, 12),
+) -> Image.Image:
+    """A red ellipse on a ground, in the middle but for `place`."""
     page, centre = Image.new("RGB", size, ground), (size[0] // 2 + place, size[1] // 2)
-    box = (centre[0] - 12, centre[1] - 12, centre[0] + 12, centre[1] + 12)
+    box = (centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1])
     ImageDraw.Draw(page).ellipse(box, fill=RED)
     return page
 
@@ -83,17 +88,22 @@ def test_a_mask_is_of_the_middle_square_and_the_owners_own_comes_first() -> None
     assert nothing.subject.failed == (True,), "nobody is found"
 
 
-def told(finding: Judge, drawn: Sequence[Image.Image], train: Sequence[Image.Image]) -> Evidence:
-    base = parts(finding, [thing(GREEN, n) for n in range(len(drawn))])
-    own, kept = parts(finding, drawn), parts(finding, train)
-    assert base is not None
+def told(
+    finding: Judge,
+    drawn: Sequence[Image.Image],
+    train: Sequence[Image.Image],
+    base: Sequence[Image.Image] = (),
+) -> Evidence:
+    """The untaught base draws `base`, or else the thing on green ground."""
+    own = parts(finding, drawn, beside=base or [thing(GREEN, n) for n in range(len(drawn))])
+    kept = parts(finding, train)
     assert own is not None
     assert kept is not None
     seen, real = read(finding, drawn), read(finding, train)
     prompts = tuple(f"p{n}" for n in range(len(drawn)))
     plain = Evidence(seen, prompts, {}, real, real)
     return replace(
-        plain, drawn_subject=own.subject, held_out_subject=kept.subject, drawn_rest=own.rest, floor_rest=base.rest,
+        plain, drawn_subject=own.subject, held_out_subject=kept.subject, drawn_rest=own.rest, floor_rest=own.beside,
         train_rest=kept.rest,
     )  # fmt: skip
 
@@ -110,6 +120,15 @@ def test_surroundings_that_were_learned_by_heart_are_told_from_those_of_the_prom
     alike = metrics.get("masked").score(told(finding, [thing(GREEN, n) for n in (0, 1)], train))
     assert alike is not None
     assert alike.mean > 0.95, "the thing itself is the same"
+
+
+def test_a_subject_of_the_right_form_does_not_bring_its_surroundings() -> None:
+    """Red when each picture is greyed by its own mask alone, and the grey is then of the training pictures' form."""
+    finding, train = judge(), [thing(BLUE, n, half=(24, 8)) for n in (-3, 0, 3)]
+    drawn = [thing(GREEN, n, half=(24, 8)) for n in (0, 1)]
+    score = metrics.get("background").score(told(finding, drawn, train, [thing(GREEN, half=(6, 22))] * 2))
+    assert score is not None
+    assert score.mean == pytest.approx(0, abs=0.01)
 
 
 def test_surroundings_that_differ_leave_nothing_to_learn() -> None:

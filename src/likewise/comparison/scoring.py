@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from likewise.comparison.protocol import fill
 from likewise.comparison.results import Row
 from likewise.errors import RunError
 from likewise.files import write_text
-from likewise.gallery import Gallery
+from likewise.gallery import Gallery, Picture
 from likewise.metrics import drift, prompt, subject
 from likewise.metrics.features import Features, Panel, read
 from likewise.metrics.masked import Parts, parts
@@ -154,6 +154,7 @@ class _View:
         self.parts = parts(features, (_picture(scene.folder / name) for name in scene.pictures), masks)
         self.folds = {int(fold["number"]): fold for fold in scene.folds}
         self.floor: _Seen | None = None
+        self.untaught: Gallery | None = None
         self.captions = [" ".join(text.lower().split()) for text in scene.captions]
         self.asked = {name: fill(text, scene.noun).lower() for name, text in self.templates.items()}
         self.wordings = {}
@@ -175,11 +176,18 @@ class _View:
             read(self.features, map(gallery.open, unnamed)),
             tuple((one.role, one.seed) for one in use),
             tuple((one.role.removesuffix(UNNAMED), one.seed) for one in unnamed),
-            parts(self.features, map(gallery.open, use)),
+            parts(self.features, map(gallery.open, use), beside=self._beside(use)),
         )
         if floor:
-            self.floor = seen
+            self.floor, self.untaught = seen, gallery
         return seen
+
+    def _beside(self, use: Sequence[Picture]) -> Iterator[Image.Image] | None:
+        """What the untaught base drew for the same prompts from the same noise, row by row."""
+        if self.untaught is None:
+            return None
+        drawn = {(one.role, one.seed): one for one in self.untaught}
+        return map(self.untaught.open, [drawn[one.role, one.seed] for one in use])
 
     def of_fold(self, number: int) -> tuple[Reading, Reading]:
         """The real pictures that were trained on, and those that were held out."""
@@ -226,7 +234,7 @@ class _View:
             "drawn_subject": seen.parts.subject,
             "held_out_subject": self.parts.subject.pick(fold["held_out"]),
             "drawn_rest": seen.parts.rest,
-            "floor_rest": floor.parts.rest,
+            "floor_rest": seen.parts.rest if seen.parts.beside is None else seen.parts.beside,
             "train_rest": self.parts.rest.pick(fold["train"]),
         }
 

@@ -1,8 +1,12 @@
 """Background: whether what stands around the subject was learned with it.
 
-The subject is taken out of every picture (grey in its place), and the rest is held against that of the training pictures: 0
-is what the untaught base draws for the same prompt from the same noise, 1 the training pictures' surroundings among
-themselves. Where your own surroundings differ as much as the base's do from them, there is nothing to be learned by heart.
+The subject is taken out of every picture, with grey in its place, and the rest is held against that of the training
+pictures: 0 is what the untaught base draws for the same prompt from the same noise, 1 the training pictures' surroundings
+among themselves. Where your own surroundings differ as much as the base's do from them, there is nothing to be learned by
+heart.
+
+The grey has the subject's form, which the features see. So what a method and the base drew for one prompt have the same
+grey, in which both subjects are; else a method that draws the thing right seems to bring its surroundings.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ class Background:
 
     def card(self, features: str) -> str:
         """See `Metric`."""
-        return f"background-train-rest-grey-v1/{features}"
+        return f"background-train-rest-grey-v2/{features}"
 
     def score(self, evidence: Evidence) -> Score | None:
         """None without masks, or where the training pictures' surroundings have nothing in common."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 
 from likewise.metrics.features import BATCH, Features, read, upright
 from likewise.metrics.score import Evidence, Reading, Score, likeness, of_pictures
@@ -87,28 +87,48 @@ class Parts:
 
     subject: Reading
     rest: Reading
+    beside: Reading | None = None
+    """The rest of the picture beside each, with the same grey: both subjects are out of both."""
 
 
 def parts(
-    features: Features, pictures: Iterable[Image.Image], own: Sequence[Image.Image | None] = ()
+    features: Features,
+    pictures: Iterable[Image.Image],
+    own: Sequence[Image.Image | None] = (),
+    beside: Iterable[Image.Image] | None = None,
 ) -> Parts | None:
     """Subject and rest of each picture, by its `own` mask where it has one, else by that of the features.
 
-    None where the features give no masks. No more than a batch of pictures is held at once.
+    `beside` are other pictures to compare the rests with, one for each and of its size. The grey of a rest has a form, which
+    features see as well, so both subjects are taken out of both. None where the features give no masks. No more than a
+    batch of pictures is held at once.
     """
     subject, others, rows, masks = list[Reading](), list[Reading](), iter(pictures), iter(own)
+    further, compared = iter(beside or ()), list[Reading]()
     while batch := list(islice(rows, BATCH)):
-        made = features.masks([upright(picture) for picture in batch])
+        made = _masks(features, batch)
         if made is None:
             return None
-        theirs = [next(masks, None) for _ in batch]
-        found = [
-            mine or _whole(mask, upright(picture).size)
-            for mine, mask, picture in zip(theirs, made, batch, strict=True)
-        ]
+        found = [next(masks, None) or mask for mask in made]
         subject.append(subjects(features, batch, found))
+        if beside is not None:
+            two = list(islice(further, len(batch)))
+            found = [
+                ImageChops.lighter(a, b) for a, b in zip(found, _masks(features, two) or [], strict=True)
+            ]
+            compared.append(read(features, map(rest, two, found)))
         others.append(read(features, map(rest, batch, found)))
-    return Parts(Reading.joined(subject), Reading.joined(others)) if subject else None
+    if not subject:
+        return None
+    joined = Reading.joined(compared) if compared else None
+    return Parts(Reading.joined(subject), Reading.joined(others), joined)
+
+
+def _masks(features: Features, pictures: Sequence[Image.Image]) -> list[Image.Image] | None:
+    made = features.masks([upright(picture) for picture in pictures])
+    if made is None:
+        return None
+    return [_whole(mask, upright(picture).size) for mask, picture in zip(made, pictures, strict=True)]
 
 
 def _whole(mask: torch.Tensor, size: tuple[int, int]) -> Image.Image:

@@ -130,9 +130,9 @@ class Evidence:
     held_out_subject: Reading | None = None
     """`held_out`, cut out by `masked.cut_out`."""
     drawn_rest: Reading | None = None
-    """`drawn` without the subject, by `masked.rest`."""
+    """`drawn` without its subject and that of `floor`, by `masked.rest`."""
     floor_rest: Reading | None = None
-    """`floor` without the subject."""
+    """`floor` with the grey of `drawn_rest`, so that the two differ in what is around it alone."""
     train_rest: Reading | None = None
     """`train` without the subject."""
     shown: frozenset[str] = frozenset()
