@@ -81,7 +81,9 @@ def test_a_copy_can_be_taught_and_judged(call: Call, tmp_path: Path) -> None:
     result = call("ink-woman", "--out", "mine")
     assert result.exit_code == 0
     assert result.stdout.strip() == "mine"
-    assert len(intake.read(tmp_path / "mine" / "references").examples) == 6
+    found = intake.read(tmp_path / "mine" / "references")
+    assert len(found.examples) == 6
+    assert found.title == "mine", "what is taught is not called references"
     card = json.loads((tmp_path / "mine" / "card.json").read_text(encoding="utf-8"))
     true = [path for ask in card["prompts"] for path in ask["true"]]
     assert len(true) == 36

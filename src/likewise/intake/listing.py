@@ -115,6 +115,11 @@ def some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def _called(folder: Path) -> str:
+    """The folder's name. An example's `references` says nothing, and is called as the example is."""
+    return folder.absolute().parent.name if folder.name == "references" else folder.name
+
+
 def list_files(source: Source) -> Listing:
     """Every file of a folder, zip, picture or list of these. Raises ConceptError where there is nothing to list."""
     if not isinstance(source, str | Path) and len(source) == 1:
@@ -122,7 +127,7 @@ def list_files(source: Source) -> Listing:
     if isinstance(source, str | Path):
         path = _existing(source)
         layout = "folder" if path.is_dir() else "zip" if _is_zip(path) else "files"
-        title = {"folder": path.name, "zip": path.stem, "files": ""}[layout]
+        title = {"folder": _called(path), "zip": path.stem, "files": ""}[layout]
         listing = Listing(str(source), title, layout, place=path if layout == "folder" else None)
         _gather(path, path.name if layout == "files" else "", listing)
         return listing
