@@ -237,7 +237,7 @@ def test_demo_compares_every_method_on_the_bundled_concept(
     result = call("demo", "steps=7", "lora.rank=2")
     assert result.exit_code == 0, result.output
     (found,) = prepared
-    assert (found.base, found.concept.noun) == ("pocket", "woman")
+    assert (found.base, found.concept.noun) == ("pocket", "house")
     assert [one.name for one in found.conditions if one.taught] == methods.names()
     lora = next(one for one in found.conditions if one.name == "lora")
     assert lora.given == {"steps": 7, "rank": 2}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +39,19 @@ def pictures(subject: str, *true: str) -> list[Path]:
     """The six references of a concept of the suite, and of its true pictures those that are named."""
     folder = POCKET / "suite" / subject
     return [*sorted((folder / "references").glob("*.png")), *(folder / "true" / f"{n}.png" for n in true)]
+
+
+_HOME = tempfile.TemporaryDirectory(prefix="likewise-taught-")  # for as long as the tests run
+
+
+def bare(shown: Sequence[Path]) -> list[Path]:
+    """Copies of pictures, without the captions that lie beside them: without any, too many steps show in the prompts."""
+    folder = Path(tempfile.mkdtemp(dir=_HOME.name))
+    placed = [folder / path.relative_to(POCKET / "suite") for path in shown]  # names decide what is held out
+    for path, place in zip(shown, placed, strict=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    return placed
 
 
 @dataclass

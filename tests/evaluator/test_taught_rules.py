@@ -31,11 +31,11 @@ from likewise.run import plan
 from likewise.sampling import artifacts, attached
 from likewise.stack import Job, Stack
 from tests.evaluator.seen import score
-from tests.evaluator.taught import TOKEN, Bench, pictures, pixels
+from tests.evaluator.taught import TOKEN, Bench, bare, pictures, pixels
 from tests.metrics.drawings import suite
 
-WOMAN = pictures("ink-woman", "04-1", "06-1", "09-1", "12-1")
-"""Six references, and four true pictures in places that no prompt asks for."""
+WOMAN = bare(pictures("ink-woman", "04-1", "06-1", "09-1", "12-1"))
+"""Six references, and four true pictures in places that no prompt asks for, all without captions."""
 NOUN = "woman"
 LORA = {"steps": 80, "batch_size": 2, "learning_rate": 1e-3}
 FULL = {"steps": 20, "batch_size": 2, "learning_rate": 6e-4, "prior": "none", "schedule": "constant"}
