@@ -98,13 +98,24 @@ class Concept:
         return spelled(self.token, text) if says(self.token, text) else f"{called}, {text}"
 
     def of_class(self, caption: str) -> str:
-        """A trained caption, said of any of the class: `a dog in a garden` for `a sks dog in a garden`."""
-        called = rf"(?:(?<!\w)an?\s+)?{whole(self.token)}(?:\s+{re.escape(self.noun)}(?!\w))?"
+        """A trained caption, said of any of the class: `a dog in a garden` for `a sks dog in a garden`.
+
+        A token that stands alone becomes the noun, unless the noun is said elsewhere: `a sks toy dog` becomes `a toy dog`.
+        """
+        one, many = (rf"{re.escape(word)}(?!\w)" for word in (self.noun, plural(self.noun)))
+        called = rf"((?<!\w)an?\s+)?{whole(self.token)}(?:\s+(?:({many})|({one})))?"
+        said = bool(re.search(rf"(?<!\w)(?:{many}|{one})", caption, re.IGNORECASE))
 
         def any_of_them(found: re.Match[str]) -> str:
-            return self.class_prompt() if found[0].lower().startswith(("a ", "an ")) else self.noun
+            before, several, single = found.groups()
+            if several or not (single or not said):
+                return f"{before or ''}{several or ''}"
+            noun = single or self.noun
+            if before is None:
+                return noun
+            return f"{before[0]}{article(noun)[1:]} {noun}"
 
-        return re.sub(called, any_of_them, caption, flags=re.IGNORECASE)
+        return " ".join(re.sub(called, any_of_them, caption, flags=re.IGNORECASE).split())
 
     def class_prompts(self) -> tuple[str, ...]:
         """What drawn class pictures show: the class wherever the captions have the concept; `a dog` where there are none."""

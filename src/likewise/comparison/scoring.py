@@ -155,8 +155,8 @@ class _View:
         self.folds = {int(fold["number"]): fold for fold in scene.folds}
         self.floor: _Seen | None = None
         self.untaught: Gallery | None = None
-        self.captions = [" ".join(text.lower().split()) for text in scene.captions]
-        self.asked = {name: fill(text, scene.noun).lower() for name, text in self.templates.items()}
+        self.captions = [_plain(text) for text in scene.captions]
+        self.asked = {name: _plain(fill(text, scene.noun)) for name, text in self.templates.items()}
         self.wordings = {}
         if features.reads_text:
             texts = features.texts([fill(text, scene.noun) for text in self.templates.values()])
@@ -187,6 +187,10 @@ class _View:
         if self.untaught is None:
             return None
         drawn = {(one.role, one.seed): one for one in self.untaught}
+        for one in use:
+            if (one.role, one.seed) not in drawn:
+                lost = f"the untaught base has no picture of {one.role} with seed {one.seed}"
+                raise RunError(lost, "delete trials/base/gallery, and give the comparison's command again")
         return map(self.untaught.open, [drawn[one.role, one.seed] for one in use])
 
     def of_fold(self, number: int) -> tuple[Reading, Reading]:
@@ -196,7 +200,7 @@ class _View:
 
     def shown(self, number: int) -> frozenset[str]:
         """Prompts that ask for what the caption of a training picture says."""
-        said = {self.captions[row] for row in self.folds[number]["train"]} if self.captions else set()
+        said = {self.captions[row] for row in self.folds[number]["train"]} - {""} if self.captions else set()
         return frozenset(name for name, text in self.asked.items() if text in said)
 
     def evidence(self, seen: _Seen, number: int) -> Evidence:
@@ -262,6 +266,11 @@ class _View:
         )
         found = prompt.METRIC.score(evidence)
         return None if found is None else found.mean
+
+
+def _plain(text: str) -> str:
+    """Without what makes no difference to what is asked for."""
+    return " ".join(text.lower().split()).rstrip(" .")
 
 
 def _picture(path: Path) -> Image.Image:

@@ -117,7 +117,7 @@ def some(names: Sequence[str], most: int = 3) -> str:
 
 def _called(folder: Path) -> str:
     """The folder's name. An example's `references` says nothing, and is called as the example is."""
-    return folder.absolute().parent.name if folder.name == "references" else folder.name
+    return (folder.absolute().parent.name if folder.name == "references" else "") or folder.name
 
 
 def list_files(source: Source) -> Listing:

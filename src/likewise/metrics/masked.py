@@ -99,7 +99,7 @@ def parts(
 ) -> Parts | None:
     """Subject and rest of each picture, by its `own` mask where it has one, else by that of the features.
 
-    `beside` are other pictures to compare the rests with, one for each and of its size. The grey of a rest has a form, which
+    `beside` are other pictures to compare the rests with, one for each. The grey of a rest has a form, which
     features see as well, so both subjects are taken out of both. None where the features give no masks. No more than a
     batch of pictures is held at once.
     """
@@ -114,7 +114,8 @@ def parts(
         if beside is not None:
             two = list(islice(further, len(batch)))
             found = [
-                ImageChops.lighter(a, b) for a, b in zip(found, _masks(features, two) or [], strict=True)
+                ImageChops.lighter(a, b.resize(a.size))
+                for a, b in zip(found, _masks(features, two) or [], strict=True)
             ]
             compared.append(read(features, map(rest, two, found)))
         others.append(read(features, map(rest, batch, found)))
