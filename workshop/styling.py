@@ -53,7 +53,7 @@ class Case:
     pictures: str = "six"
     """`six`: the suite's references. `more`: with all other things of the world that the style has. `asked`: with the answers."""
     things: bool = False
-    """Whether the class pictures show things in places, with captions, in place of what the base makes of "a style"."""
+    """Whether the class pictures show many things in places, in place of the references' own things."""
     targets: dict[str, str] | None = None
 
 
