@@ -66,6 +66,14 @@ def own(folder: Path, **more: str) -> Concept:
     return Concept.read(both(folder), token="sks", noun="dog", **more)  # type: ignore[arg-type]
 
 
+def captioned(folder: Path, count: int) -> Concept:
+    """A concept of so many pictures, of which the first two have captions."""
+    pictures(folder, count)
+    for number, text in enumerate(["a {} in a garden", "a {} at night"]):
+        (folder / f"{number}.txt").write_text(text)
+    return Concept.read(folder, token="sks", noun="dog")
+
+
 @pytest.mark.parametrize("method", ["lora", "dreambooth", "textual_inversion", "hypernetwork"])
 def test_every_method_learns_own_class_pictures_as_its_prior(call: Call, method: str) -> None:
     result = call("teach", both(Path("mixed")), "--method", method, *QUICK)
@@ -128,10 +136,7 @@ def test_own_class_pictures_are_what_the_prior_draws_from(tmp_path: Path) -> Non
 
 
 def test_drawn_class_pictures_show_the_class_where_the_captions_have_the_concept(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "photos", 3)
-    for number, text in enumerate(["a {} in a garden", "a {} at night"]):
-        (folder / f"{number}.txt").write_text(text)
-    concept = Concept.read(folder, token="sks", noun="dog")
+    concept = captioned(tmp_path / "photos", 3)
     recipe = LoRARecipe(steps=1, prior="pictures", prior_count=4, resolution=64)
     run = Run("tiny:sd", "lora", (Job(concept, recipe),), tmp_path / "run", cache=Cache(tmp_path / "cache"))
     base = tiny()
@@ -144,10 +149,7 @@ def test_drawn_class_pictures_show_the_class_where_the_captions_have_the_concept
 
 
 def test_a_predicted_prior_asks_of_the_class_what_is_said_of_the_concept(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "photos", 2)
-    for number, text in enumerate(["a {} in a garden", "a {} at night"]):
-        (folder / f"{number}.txt").write_text(text)
-    concept = Concept.read(folder, token="sks", noun="dog")
+    concept = captioned(tmp_path / "photos", 2)
     recipe = LoRARecipe(steps=1, prior="predicted", batch_size=2, resolution=64)
     stack, base = Stack((Job(concept, recipe),)), tiny()
     with methods.get("lora").attach(base, stack) as adapter:

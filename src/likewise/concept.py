@@ -108,7 +108,7 @@ class Concept:
 
         def any_of_them(found: re.Match[str]) -> str:
             before, several, single = found.groups()
-            if several or not (single or not said):
+            if several or (said and not single):
                 return f"{before or ''}{several or ''}"
             noun = single or self.noun
             if before is None:

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from likewise import intake
+from likewise.cli.checking import UNCAPTIONED
 from likewise.local.guard import RAW
 from likewise.studio import uploads
+from likewise.studio.screens import concept
+from tests.bases import pictures
 from tests.local.served import Answer, Site
 
 
@@ -166,3 +170,17 @@ def test_captions_and_pictures_change_by_names_that_are_there(site: Site, root: 
     assert (root / "concepts" / "dog.toml").exists()
     assert [path.name.endswith("1.png") for path in (root / "trash").iterdir()] == [True]
     assert seen["noun"] == "puppy"
+
+
+@pytest.mark.parametrize(("caption", "said"), [("", True), ("a {} in a garden", False)])
+def test_a_concept_without_any_caption_is_told_what_one_is_for(
+    tmp_path: Path, caption: str, said: bool
+) -> None:
+    folder = pictures(tmp_path / "photos", 4)
+    (folder / "0.txt").write_text(caption)
+    found = intake.read(folder)
+    rows = [
+        {"file": name, "width": 800, "height": 800, "caption": example.caption or ""}
+        for name, example in zip(found.names, found.examples, strict=True)
+    ]
+    assert (UNCAPTIONED in [one["text"] for one in concept._cautions(found, rows)]) == said

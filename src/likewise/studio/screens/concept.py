@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from likewise import intake
-from likewise.cli.checking import POCKET_TOKEN, trained
+from likewise.cli.checking import POCKET_TOKEN, UNCAPTIONED, trained
 from likewise.concept import check_token
 from likewise.errors import ConceptError, RunError
 from likewise.intake import Intake
@@ -142,10 +142,7 @@ def _cautions(found: Intake, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
         cautions.append({"text": f"{len(group)} pictures are nearly the same: {', '.join(group[:3])}.", "mend": rest,
                          "button": f"Keep {keep}, take out {len(rest)}"})  # fmt: skip
     if not any(row["caption"] for row in rows):
-        text = (
-            "No picture has a caption. One such as `a {} in a garden` keeps the place out of what is learned."
-        )
-        cautions.append({"text": text, "mend": []})
+        cautions.append({"text": UNCAPTIONED, "mend": []})
     small = [row["file"] for row in rows if min(row["width"], row["height"]) < LARGE]
     if small:
         which = "All pictures" if len(small) == len(rows) else f"{len(small)} of {len(rows)} pictures"
