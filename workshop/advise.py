@@ -45,11 +45,16 @@ def sources(folder: Path, wanted: list[str] | None) -> dict[str, tuple[Path, str
     found = {"cat": (CAT, book["noun"])}
     every, packages = concepts()
     for concept in every:
-        if "body" in concept and (not wanted or concept["name"] in wanted):
+        ours = concept["package"] == "bodies" and not concept.get("demo")
+        if ours and (not wanted or concept["name"] in wanted):
             home = folder / "candidates" / concept["name"]
             if not (home / "references").is_dir():
                 build(concept, packages, folder / "candidates")
             found[concept["name"]] = (home / "references", concept["noun"])
+    if unknown := set(wanted or ()) - found.keys():
+        raise SystemExit(
+            f"no development concept is called {', '.join(sorted(unknown))}: there are {', '.join(sorted(found))}"
+        )
     return {name: one for name, one in found.items() if not wanted or name in wanted}
 
 
