@@ -11,6 +11,7 @@ import importlib
 import math
 import pkgutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -41,8 +42,14 @@ __all__ = [
 
 def names() -> list[str]:
     """Every layout's name, sorted."""
+    return [*_listed()]
+
+
+@cache
+def _listed() -> tuple[str, ...]:
+    """The folder's listing, taken once: a library of files asks for it hundreds of times."""
     here = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in here if not name.startswith("_") and name != "layout")
+    return tuple(sorted(name for name in here if not name.startswith("_") and name != "layout"))
 
 
 def get(name: str) -> Layout:

@@ -93,6 +93,11 @@ class Root:
         row = _run(folder) if busy else self.kept("run", folder, signature, lambda: _run(folder))
         return {**row, "name": folder.name, "when": when(folder, MARKS[RUNS])}
 
+    def settled(self, folder: Path) -> bool:
+        """Whether a glance shows that a run is done: nobody holds it, and its result is newer than what was asked for."""
+        plan, result = _stamp(folder / "run.toml"), _stamp(folder / "result.json")
+        return plan is not None and result is not None and result >= plan and not (folder / "lock").exists()
+
     def concept(self, folder: Path) -> dict[str, Any]:
         """What a concept is called: noun, token and title."""
         facts = {"noun": "", "token": "", **_toml(folder.with_name(f"{folder.name}.toml"))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,7 +20,7 @@ from likewise.local.pictures import confined
 from likewise.studio import cards, commands, facts
 from likewise.studio.app import Studio, number, post, rows, text
 from likewise.studio.root import LIBRARY, RUNS
-from likewise.studio.taught import matching, taught
+from likewise.studio.taught import look, matching
 
 PAGE = 48
 
@@ -29,17 +30,14 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     def show(request: Request) -> Response:
         search, start = request.query_params.get("find", "")[:100], _start(request)
-        files = taught(studio, most=PAGE, start=start, search=search)
-        every = sum(1 for _ in matching(studio, search))
-        # What was taught but left no file: at work, stopped or failed.
-        rest = (
-            [cards.run(studio, folder) for folder in list(studio.root.listing(RUNS).values())[:200]]
-            if not start and not search
-            else []
-        )
-        unfinished = [one for one in rest if one["status"] != "done"][:24]
+        found = list(matching(studio, search))
+        files = [look(studio, known, path) for known, path in found[start : start + PAGE]]
         shown = [{key: value for key, value in one.items() if key != "path"} for one in files]
-        return studio.page("library.html.j2", "library", "library.js", files=shown, every=every, start=start, search=search,
+        # What was taught but left no file: at work, stopped or failed.
+        newest = list(studio.root.listing(RUNS).values())[:200] if not start and not search else []
+        rest = (cards.run(studio, folder) for folder in newest if not studio.root.settled(folder))
+        unfinished = list(islice((one for one in rest if one["status"] != "done"), 24))
+        return studio.page("library.html.j2", "library", "library.js", files=shown, every=len(found), start=start, search=search,
                            size=PAGE, unfinished=unfinished, layouts=_layouts())  # fmt: skip
 
     def download(request: Request) -> Response:
