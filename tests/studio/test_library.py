@@ -30,6 +30,8 @@ def test_what_is_not_finished_is_told_and_what_is_done_is_not_read(
     monkeypatch.setattr(records, "read_plan", lambda folder: read.append(Path(folder).name) or own(folder))
     page = site.ask("/library").body.decode()
     rest = page.partition("Not finished")[2]
-    assert "/runs/broken" in rest and "/runs/longer" in rest and "/runs/done-0" not in rest
+    assert "/runs/broken" in rest
+    assert "/runs/longer" in rest
+    assert "/runs/done-0" not in rest
     assert set(read) == {"broken", "longer"}
     assert "7 files" in page, "one of every run with a result"

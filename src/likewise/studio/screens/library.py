@@ -37,8 +37,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
         newest = list(studio.root.listing(RUNS).values())[:200] if not start and not search else []
         rest = (cards.run(studio, folder) for folder in newest if not studio.root.settled(folder))
         unfinished = list(islice((one for one in rest if one["status"] != "done"), 24))
-        return studio.page("library.html.j2", "library", "library.js", files=shown, every=len(found), start=start, search=search,
-                           size=PAGE, unfinished=unfinished, layouts=_layouts())  # fmt: skip
+        return studio.page("library.html.j2", "library", "library.js", files=shown, every=len(found), start=start,
+                           search=search, size=PAGE, unfinished=unfinished, layouts=_layouts())  # fmt: skip
 
     def download(request: Request) -> Response:
         path = _file(studio, request.path_params["known"])
