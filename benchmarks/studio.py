@@ -35,7 +35,7 @@ PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime 
 SCROLL = """
 window.ended = false; window.began = performance.now();
 (function further() {
-  scrollBy(0, 120);
+  scrollBy({top: 120, behavior: 'instant'});
   if (scrollY + innerHeight < document.documentElement.scrollHeight - 1) requestAnimationFrame(further);
   else setTimeout(() => { window.ended = true; }, 500);
 })(); 0

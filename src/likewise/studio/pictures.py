@@ -96,5 +96,8 @@ def _webp(path: Path, width: int) -> bytes | None:
     picture.thumbnail((width, width), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small = max(picture.size) <= 128
-    picture.save(buffer, "WEBP", lossless=small, quality=50 if small else 84, method=2)
+    if small:  # exact; the least effort takes a fifth of the time, for some more bytes that stay on this machine
+        picture.save(buffer, "WEBP", lossless=True, quality=0, method=0)
+    else:
+        picture.save(buffer, "WEBP", quality=84, method=2)
     return buffer.getvalue()

@@ -47,17 +47,23 @@ class Root:
     def listing(self, kind: str) -> dict[str, Path]:
         """Folders of this kind by name, the newest first."""
         found: dict[str, tuple[int, Path]] = {}
-        for place in (self.folder / kind, *([self.folder] if kind in (RUNS, COMPARISONS) else ())):
-            for entry in _folders(place):
-                when = _changed(entry, MARKS[kind])
-                if when is not None:
-                    found.setdefault(entry.name, (when, Path(entry.path)))
+        for entry in self._entries(kind):
+            when = _changed(entry, MARKS[kind])
+            if when is not None:
+                found.setdefault(entry.name, (when, Path(entry.path)))
         ordered = sorted(found.items(), key=lambda one: one[1][0], reverse=True)
         return {name: path for name, (_, path) in ordered}
 
     def find(self, kind: str, name: str) -> Path | None:
         """The folder of this name, None where the listing has none."""
-        return self.listing(kind).get(name)
+        named = (entry for entry in self._entries(kind) if entry.name == name)
+        found = next((entry for entry in named if _changed(entry, MARKS[kind]) is not None), None)
+        return Path(found.path) if found else None
+
+    def _entries(self, kind: str) -> Iterator[os.DirEntry[str]]:
+        """The folders that may be of this kind."""
+        for place in (self.folder / kind, *([self.folder] if kind in (RUNS, COMPARISONS) else ())):
+            yield from (entry for entry in _entries(place) if entry.is_dir())
 
     def new(self, kind: str, *words: str) -> Path:
         """A new folder named by `words`, and by the day where it is no concept, whose name its files will have."""
@@ -157,10 +163,6 @@ def _entries(place: Path) -> Iterator[os.DirEntry[str]]:
             )
     except OSError:
         return
-
-
-def _folders(place: Path) -> Iterator[os.DirEntry[str]]:
-    return (entry for entry in _entries(place) if entry.is_dir())
 
 
 def _changed(entry: os.DirEntry[str], marks: tuple[str, ...]) -> int | None:
