@@ -39,9 +39,17 @@ def test_what_shows_without_its_word_is_said_and_left_out_of_nothing() -> None:
     field = [BASE, DREAMBOOTH, standing("lora", 0.62, title="LoRA", gates=(loose,))]
     found = recommend(field, decided(field))
     assert (found.choice, found.excluded) == ("lora", {})
-    assert "To know: Without the taught word pictures come +0.20 closer." in found.reasons
+    assert "To know of LoRA: Without the taught word pictures come +0.20 closer." in found.reasons
     field[-1] = replace(field[-1], gates=(replace(loose, fired=False),))
     assert not any(text.startswith("To know") for text in recommend(field, decided(field)).reasons)
+
+
+def test_it_is_said_where_nothing_was_looked_at_for_copies() -> None:
+    """Red when a page is silent on a gate that could not be judged."""
+    silent = "No picture was looked at for copies of the training pictures."
+    assert silent in recommend(FIELD, decided(FIELD)).untested
+    seen = [replace(one, gates=(Gate("copying", False, "0 of 40 pictures"),)) for one in FIELD]
+    assert silent not in recommend(seen, decided(seen)).untested
 
 
 def test_reasons_cite_number_interval_n_and_card() -> None:

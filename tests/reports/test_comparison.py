@@ -331,6 +331,6 @@ def test_the_lead_names_what_the_choice_cannot_be_told_from(folder: Path) -> Non
     write(folder / "verdict.json", book)
     words = Page(report.build(folder)).words
     assert (
-        "It cannot be told from DreamBooth. Of what is shown better than the untaught base it costs least."
-        in words
+        "It cannot be told from DreamBooth. Of what is shown better than the untaught base it costs least, "
+        "by the size of its file first and by time second." in words
     )

@@ -199,7 +199,12 @@ def _background(found: Findings, anchors: Anchors) -> Gate | None:
         f"What is drawn around the subject has gone {found.background.value:+.2f} of the way from what the untaught base "
         f"draws there to what was around it in the training pictures; {anchors.margin:.2f} is let pass."
     )
-    return Gate("background", fired, sentence, "pictures in other places, or captions that name the place")
+    return Gate(
+        "background",
+        fired,
+        sentence,
+        "pictures in other places, or captions that name the place where they do not",
+    )
 
 
 def wilson(count: float, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -25,6 +25,7 @@ RECOMPUTE = "likewise recompute FOLDER concludes anew from what was measured."
 RESCORE = "Score all conditions by one card."
 ENOUGH = "The untaught base with a good description is enough"
 PERHAPS = "The untaught base with a good description may be enough"
+ORDER = "by the size of its file first and by time second"
 MANY = 20
 """From so many further training seeds on nobody trains them."""
 _EXPECTED = ("fidelity", "prompt", "diversity")
@@ -37,7 +38,11 @@ def sentence(text: str) -> str:
 
 def beside(others: Sequence[str], kind: str) -> str:
     """What a choice of this kind cannot be told from, by titles, and why it is taken all the same."""
-    least = "" if kind in UNTAUGHT else " Of what is shown better than the untaught base it costs least."
+    least = (
+        ""
+        if kind in UNTAUGHT
+        else f" Of what is shown better than the untaught base it costs least, {ORDER}."
+    )
     return f"It cannot be told from {listed(others)}.{least}"
 
 
@@ -116,6 +121,8 @@ def untested(case: Case) -> tuple[str, ...]:
     said += [f"Not compared: {', '.join(missing)}."] * bool(missing)
     axes = {axis for one in case.standings.values() for axis in one.axes}
     said += [f"Not measured: {WORDS[axis]}." for axis in _EXPECTED if axis not in axes]
+    looked = any(gate.name == "copying" for one in case.standings.values() for gate in one.gates)
+    said += ["No picture was looked at for copies of the training pictures."] * (not looked)
     programs = ", ".join(case.limits.must_load)
     said += [f"No file was loaded in {programs}: what loads is told from the layout."] * bool(programs)
     return tuple(said)
@@ -188,7 +195,7 @@ def _cheapest(case: Case, choice: str, tied: Sequence[str]) -> Iterator[str]:
         return
     others = "; ".join(f"{case.title(name)} {_price(case, name)}" for name in tied)
     order = case.cheapest([choice, *tied])
-    rank = "is the cheapest of these" if choice == order[0] else "costs"
+    rank = f"is the cheapest of these, {ORDER}" if choice == order[0] else "costs"
     yield f"{case.title(choice)} {rank}: {_price(case, choice)}, against {others}."
     for name in order[: order.index(choice)]:
         if not case.above_floor(name):
@@ -242,4 +249,4 @@ def _to_know(case: Case, name: str) -> Iterator[str]:
     """What a gate found that keeps nobody from taking it."""
     for gate in case.standings[name].gates:
         if gate.fired and not gate.excludes:
-            yield f"To know: {sentence(gate.sentence)}"
+            yield f"To know of {case.title(name)}: {sentence(gate.sentence)}"

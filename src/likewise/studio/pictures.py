@@ -96,7 +96,9 @@ def _webp(path: Path, width: int) -> bytes | None:
     picture.thumbnail((width, width), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small = max(picture.size) <= 128
-    if small:  # exact; the least effort takes a fifth of the time, for some more bytes that stay on this machine
+    if (
+        small
+    ):  # exact; the least effort takes a fifth of the time, for some more bytes that stay on this machine
         picture.save(buffer, "WEBP", lossless=True, quality=0, method=0)
     else:
         picture.save(buffer, "WEBP", quality=84, method=2)
