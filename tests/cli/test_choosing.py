@@ -114,12 +114,15 @@ def test_which_says_where_to_start_when_each_method_and_what_tables_say(call: Ca
     ]
     assert [line for line in text.splitlines() if line.startswith("When ")] == wanted
     assert "contradict each other" in flowing(text)
+    first = flowing(text.partition("\n\n")[0])
+    assert "Before you teach, draw with a good description alone" in first, "as the red mug recommends it"
     assert "Your pictures\n" in text
     assert "Sources\n" in text
 
 
 def test_which_keeps_limits(call: Call) -> None:
     text = call("which", "--kind", "style", "--at-most", "1kB").stdout
+    assert "Before you teach" not in text, "no comparison of a style was recorded"
     assert "no method that tables have keeps your limits" in text
     assert "LoRA: the size of its file is 3.2 MB, above 1 kB." in text
 

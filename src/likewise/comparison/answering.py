@@ -83,6 +83,8 @@ class Own:
     """What was compared, judged by whom, when and where."""
     chosen: str | None
     """The title of what is recommended."""
+    described: bool
+    """Whether that is the untaught base with a description."""
     recommendation: Recommendation
 
 
@@ -149,7 +151,8 @@ def _above(weighed: Weighed, method: str) -> list[str]:
 def _own(one: evidence.Recorded, limits: Limits) -> Own:
     titles = titled({standing.name: standing.title for standing in one.standings})
     found = recommend(one.standings, one.decisions, limits)
-    return Own(one.source(), titles.get(found.choice or ""), found)
+    described = any(s.name == found.choice and s.kind == "description" for s in one.standings)
+    return Own(one.source(), titles.get(found.choice or ""), described, found)
 
 
 def _option(method: str, kind: str, weighed: Weighed, shape: Shape, limits: Limits) -> Option:
