@@ -176,9 +176,12 @@ def test_words_and_taught_vectors_are_measured_alike(made: Path) -> None:
 
     hedging.main(["--smoke"])
     rows = [json.loads(line) for line in (made / "hedging.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [row["words"] for row in rows] == [
+    cat, toy = ([row for row in rows if row.get("concept") == name] for name in (None, "purple-duck"))
+    assert [row["words"] for row in cat] == [
         *hedging.WORDS,
         *(f"taught {title}" for title in hedging.TAUGHT),
     ]
-    error = {row["words"]: row["error"] for row in rows}
+    error = {row["words"]: row["error"] for row in cat}
     assert error["orange cat"] < error["cat"] < error["dog"]
+    assert all(row["guided"] > row["error"] for row in toy), "guidance goes beyond the answer"
+    assert next(row["likeness"] for row in toy if row["words"] == "duck") == pytest.approx(0, abs=1e-6)
