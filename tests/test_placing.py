@@ -45,8 +45,13 @@ def test_many_trainings_get_processes(
     ("facts", "gain", "threads", "said"),
     [
         (Facts(2, 0.0), 1.6, 2, "Teaching uses 2 threads: 1.6 times as fast as one here."),
-        (Facts(2, 0.0), 1.02, 1, "Teaching uses one thread: 2 would hardly be faster (1 times in a short probe)."),
-        (Facts(2, 0.0), 0.3, 1, "(0.3 times)"),
+        (
+            Facts(2, 0.0),
+            1.02,
+            1,
+            "Teaching uses one thread: 2 would hardly be faster (1 times in a short probe).",
+        ),
+        (Facts(2, 0.0), 0.3, 1, "(0.3 times in a short probe)"),
         (Facts(8, 0.0), None, 8, "Teaching uses 8 threads: 8 cores."),
         (Facts(4, 1.0), 2.5, 3, "3 threads"),
     ],
