@@ -21,8 +21,8 @@ WATCH_SECONDS = 0.3
 """How long other programs are watched."""
 WORTH = 1.4
 """More threads must be so many times as fast as one in the probe. A step gains less, as its layers are laid out for the
-processor: where two threads were 1.35 times as fast in the probe, a LoRA's step took as long with two as with one; where they
-were 1.5 times as fast, it was 1.4 times as fast."""
+processor: where two threads were 1.35 times as fast in the probe, a LoRA's step took as long with two as with one; where
+they were 1.5 times as fast, it was 1.4 times as fast."""
 LARGE_SECONDS = 1.0
 """Layers that take longer than this for a batch are large, and large ones gain from threads: no probe is made."""
 SPARE = 0.9
