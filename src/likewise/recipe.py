@@ -85,7 +85,7 @@ class Recipe(BaseModel):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass. `auto`: bf16 where the hardware computes it natively, else fp32."""
     keep: Literal["fp16", "fp32"] = "fp16"
-    """Precision of the saved file. Half is what people share, and what a comparison scores."""
+    """Precision of the saved file, which a comparison scores as it is saved. Half is what people share."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Everything random in the job follows from this number."""
 

@@ -59,7 +59,8 @@ def test_what_the_maker_of_a_base_advises_is_shown_with_its_origin(call: Call, t
     }
     text = call("explain", "lora", "--base", "pocket").stdout
     assert (
-        f"  steps={advised['steps']}\n      likewise.toml of pocket says so; the method's default is" in text
+        f"  steps={advised['steps']}\n      likewise.toml of pocket says so; what follows speaks of the method's"
+        in text
     )
     Path("mine.toml").write_text("[recipe.lora]\nrank = 3\n", encoding="utf-8")
     Path("mine.safetensors").touch()

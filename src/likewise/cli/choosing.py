@@ -157,10 +157,10 @@ def _show_answer(found: Answer) -> None:
     subject, start = SUBJECTS[found.kind], found.start
     start_with = f"start with {TITLES[start]}." if start else "no method that tables have keeps your limits."
     terminal.result(f"For {subject}, {start_with}")
-    if any(own.described for own in found.recorded):
+    if enough := sum(own.described for own in found.recorded):
         terminal.paragraph(
-            "Before you teach, draw with a good description alone: in a comparison of our own, below, nothing that was "
-            "taught and can be taken is shown better."
+            f"Before you teach, draw with a good description alone: in {enough} of our {len(found.recorded)} comparisons "
+            "below nothing that was taught and can be taken is shown better."
         )
     terminal.result("")
     rows = [(one.title, size_text(one.bytes), _within(one), ", ".join(one.programs)) for one in found.options]

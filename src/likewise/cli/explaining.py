@@ -80,7 +80,8 @@ def explain(
         terminal.result(f"  {setting['key']}={_written(setting.get('advised', setting['default']))}")
         if "advised" in setting:
             terminal.paragraph(
-                f"{setting['origin']} of {base} says so; the method's default is {_written(setting['default']) or 'empty'}.",
+                f"{setting['origin']} of {base} says so; what follows speaks of the method's default, "
+                f"{_written(setting['default']) or 'empty'}.",
                 indent="      ",
             )
         terminal.paragraph(setting["meaning"] + _choices(setting), indent="      ")

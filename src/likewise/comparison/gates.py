@@ -142,7 +142,7 @@ def _leak(found: Findings, anchors: Anchors) -> Gate | None:
     fired = _above(found.leak, anchors.margin * anchors.scale)
     sentence = (
         f"Pictures of the class alone come {_signed(found.leak.value, anchors)} closer to the concept than before"
-        f"{_between(found.leak, anchors)}; {anchors.margin:.2f} is let pass."
+        f"{_between(found.leak, anchors)}; up to {anchors.margin:.2f} gives no warning."
     )
     return Gate("leak", fired, sentence, "class pictures that preserve the prior, or fewer steps")
 
@@ -155,8 +155,8 @@ def _drift(found: Findings, anchors: Anchors) -> Gate | None:
         return None
     share = found.drift.value / anchors.spread
     sentence = (
-        f"Pictures of the class alone move by {found.drift.value:.3f} when the concept is taught, {share:.0%} of what "
-        f"another prompt moves them; {DRIFT:.0%} is let pass."
+        f"Pictures of the class alone change by {found.drift.value:.3f} when the concept is taught. That is "
+        f"{share:.0%} of the change that another prompt makes; up to {DRIFT:.0%} gives no warning."
     )
     return Gate(
         "drift", share > DRIFT, sentence, "a preserved prior or a lower learning rate", excludes=False
@@ -171,7 +171,8 @@ def _binding(found: Findings, anchors: Anchors) -> Gate | None:
     tied = "shows without its word as well" if fired else "shows with its word alone"
     sentence = (
         f"Without the taught word pictures come {_signed(found.binding.value, anchors)} closer to the concept than the "
-        f"untaught base's{_between(found.binding, anchors)}; {anchors.margin:.2f} is let pass. What was taught {tied}."
+        f"untaught base's{_between(found.binding, anchors)}; up to {anchors.margin:.2f} gives no warning. "
+        f"What was taught {tied}."
     )
     return Gate("binding", fired, sentence, "a preserved prior", excludes=False)
 
@@ -197,7 +198,7 @@ def _background(found: Findings, anchors: Anchors) -> Gate | None:
     fired = _above(found.background, anchors.margin)
     sentence = (
         f"What is drawn around the subject has gone {found.background.value:+.2f} of the way from what the untaught base "
-        f"draws there to what was around it in the training pictures; {anchors.margin:.2f} is let pass."
+        f"draws there to what was around it in the training pictures; up to {anchors.margin:.2f} gives no warning."
     )
     return Gate(
         "background",

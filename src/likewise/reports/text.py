@@ -215,7 +215,9 @@ def _reading(found: Found) -> Iterator[str]:
     yield from ["## How to read this", ""]
     size = SIZES.get(str(found.book.get("size")))
     if size:
-        yield from _list([f"Size: {size.name}. {size.decides}"])
+        own = found.replicates == size.replicates
+        other = f"It has {found.replicates} trainings of each method in place of {size.replicates}."
+        yield from _list([f"Size: {size.name}. {size.decides if own else other}"])
     if found.book.get("kind"):
         yield from _list([f"Kind: {found.book['kind']}. {found.book.get('kind_reason') or ''}"])
     yield from _list(found.notes)
