@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,8 +26,9 @@ import numpy as np
 
 from likewise import methods
 from likewise.comparison import tuning
+from likewise.comparison.case import PRIMARY
 from likewise.comparison.comparison import Comparison
-from likewise.comparison.concluded import read_verdict
+from likewise.comparison.concluding import Array, frame
 from likewise.comparison.design import Condition
 from likewise.comparison.preparing import prepare
 from likewise.families import load as load_base
@@ -77,21 +79,30 @@ def _tried(plain: Condition, one: tuning.Try, short: bool) -> Condition:
     return replace(plain, name=one.name, title=title, recipe=recipe, given=dict(one.settings))
 
 
-def measured(folder: Path) -> dict[str, tuple[float, float]]:
-    """Overall score and its error over prompts, by the name of the try."""
-    axes = {one.name: one.axes.get("composite") for one in read_verdict(folder)[0]}
-    return {name: (one.value, one.error or 0.0) for name, one in axes.items() if one is not None}
+def measured(folder: Path) -> dict[str, Array]:
+    """Overall score of each prompt, [prompts], by the name of the try; all have the same prompts."""
+    found = frame(folder)
+    names = [name for name in found.complete if name != found.floor]
+    prompts = found.prompts(PRIMARY, names)
+    arrays = {name: found.array(PRIMARY, name, prompts) for name in names}
+    return {name: array.mean(0) for name, array in arrays.items() if array is not None}
 
 
-def advised(
-    tries: list[tuning.Try], found: Mapping[str, Mapping[str, tuple[float, float]]]
-) -> dict[str, Any]:
-    """The table of one method, and the setting that its rule takes; `found` is by concept, then by try."""
-    values = np.array([[found[c].get(one.name, (np.nan, 0.0))[0] for c in found] for one in tries])
-    errors = np.array([[found[c].get(one.name, (np.nan, 0.0))[1] for c in found] for one in tries])
+def advised(tries: list[tuning.Try], found: Mapping[str, Mapping[str, Array]]) -> dict[str, Any]:
+    """The table of one method, and the setting that its rule takes; `found` is by concept, then by try.
+
+    All tries are asked the same prompts with the same noise, so the error is that of their differences, prompt by prompt.
+    """
+    values = np.array(
+        [
+            [float(some[one.name].mean()) if one.name in some else np.nan for some in found.values()]
+            for one in tries
+        ]
+    )
     means = np.where(np.isnan(values).any(1), -np.inf, values.mean(1))
     first = int(means.argmax())
-    error = float(np.sqrt((errors[first] ** 2 + errors[0] ** 2).sum()) / len(found))
+    apart = [some[tries[first].name] - some[tries[0].name] for some in found.values()]
+    error = math.sqrt(sum(one.var(ddof=1) / len(one) for one in apart)) / len(apart)
     better = bool(means[first] - means[0] > error)
     rows = [
         {"settings": dict(one.settings), "mean": round(float(mean), 3), "concepts": [round(float(v), 3) for v in row]}
@@ -118,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
     base, names = load_base(str(args.model)), args.methods.split(",")
     wanted = args.concepts.split(",") if args.concepts else None
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    found: dict[str, dict[str, Array]] = {}
     asked: dict[str, list[tuning.Try]] = {}
     for concept, (source, noun) in list(sources(args.folder, wanted).items())[: 1 if args.smoke else None]:
         for name in names:  # apart, so that a further method teaches no other again
@@ -130,7 +141,11 @@ def main(argv: list[str] | None = None) -> None:
             found.setdefault(concept, {}).update(measured(one.folder))
             plain = prepare(source, noun=noun, base=base, out=out, methods=[name]).conditions
             asked[name] = tuning.tries(next(c for c in plain if c.taught))
-            print(concept, name, json.dumps({k: round(v[0], 3) for k, v in measured(one.folder).items()}))
+            print(
+                concept,
+                name,
+                json.dumps({k: round(float(v.mean()), 3) for k, v in measured(one.folder).items()}),
+            )
     for name in names:
         row = advised(asked[name], found)
         title = methods.get(name).title
