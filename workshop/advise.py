@@ -105,9 +105,9 @@ def advised(tries: list[tuning.Try], found: Mapping[str, Mapping[str, Array]]) -
     error = math.sqrt(sum(one.var(ddof=1) / len(one) for one in apart)) / len(apart)
     better = bool(means[first] - means[0] > error)
     rows = [
-        {"settings": dict(one.settings), "mean": round(float(mean), 3), "concepts": [round(float(v), 3) for v in row]}
+        {"settings": dict(one.settings), "mean": _rounded(mean), "concepts": [_rounded(v) for v in row]}
         for one, mean, row in zip(tries, means, values, strict=True)
-    ]  # fmt: skip
+    ]
     taken = dict(tries[first].settings) if better else {}
     return {
         "take": taken,
@@ -115,6 +115,11 @@ def advised(tries: list[tuning.Try], found: Mapping[str, Mapping[str, Array]]) -
         "error": round(error, 3),
         "tries": rows,
     }
+
+
+def _rounded(value: float) -> float | None:
+    """None for a try without a result, as JSON has no word for it."""
+    return round(float(value), 3) if math.isfinite(value) else None
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
