@@ -131,6 +131,14 @@ def test_an_embedding_has_the_number_that_the_web_ui_shows(tmp_path):
     assert len(found.hashes["checksum"]) == 4
 
 
+def test_a_file_for_the_bundled_base_promises_nothing_of_programs_that_do_not_have_it(tmp_path):
+    save_file(
+        {"emb_params": torch.full((3, 256), 0.125)}, tmp_path / "sks.safetensors", {"likewise.base": "pocket"}
+    )
+    found = inspect(tmp_path / "sks.safetensors")
+    assert any("have no model for it" in note for note in found.notes)
+
+
 @pytest.mark.parametrize("layout", ["webui_embedding", "embedding_card"])
 def test_files_without_a_header_are_opened(tmp_path, layout):
     artifact = Artifact("textual_inversion", "sd", "sks", "", {"vectors": torch.rand(2, 768)})

@@ -45,6 +45,9 @@ PROGRAMS = ("likewise", "AUTOMATIC1111", "Forge", "ComfyUI", "diffusers", "kohya
 SMALL = frozenset({"pickled", "picture"})
 """Forms of files that are read whole: what is taught in them has a few megabytes."""
 _HINT = "files and folders of weights are inspected"
+CONVERT = "`likewise convert` writes it as other programs read it"
+OWN = "pocket"
+"""The bundled base, which no program but this one has."""
 UNREAD = "whether all of its numbers are finite is not checked without --hash"
 RANKED = ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
 """Factors whose first side is the rank."""
@@ -162,7 +165,10 @@ def _look(
         base=base_of(shown.metadata) or shown.metadata.get("likewise.base", ""),
         metadata=dict(shown.metadata),
         portability=_portability(contents, layout, refusal),
-        notes=_notes(contents, identity, refusal),
+        notes=[
+            *_notes(contents, identity, refusal),
+            *([CONVERT] if layout and layout.name == "native" else []),
+        ],
     )
 
 
@@ -251,6 +257,10 @@ def _notes(contents: Contents, identity: Identity | None, refusal: FormatError |
         [f"{averaged} of its tensors are moving averages, which drawing does not need"] if averaged else []
     )
     notes += [f"marked {' and '.join(marks)}: it predicts velocity"] if marks else []
+    if contents.metadata.get("likewise.base") == OWN:
+        notes.append(
+            f"it fits {OWN}, which comes with likewise: other programs can read it and have no model for it"
+        )
     if contents.scaled:
         notes.append(
             f"{len(contents.scaled)} of its weights are codes of 8 bits with a scale, which is applied"
