@@ -136,7 +136,7 @@ def test_a_file_for_the_bundled_base_promises_nothing_of_programs_that_do_not_ha
         {"emb_params": torch.full((3, 256), 0.125)}, tmp_path / "sks.safetensors", {"likewise.base": "pocket"}
     )
     found = inspect(tmp_path / "sks.safetensors")
-    assert any("have no model for it" in note for note in found.notes)
+    assert any("no other program has a model" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("layout", ["webui_embedding", "embedding_card"])

@@ -259,7 +259,7 @@ def _notes(contents: Contents, identity: Identity | None, refusal: FormatError |
     notes += [f"marked {' and '.join(marks)}: it predicts velocity"] if marks else []
     if contents.metadata.get("likewise.base") == OWN:
         notes.append(
-            f"it fits {OWN}, which comes with likewise: other programs can read it and have no model for it"
+            f"it fits {OWN}, which comes with likewise: no other program has a model for it"
         )
     if contents.scaled:
         notes.append(
