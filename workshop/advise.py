@@ -5,9 +5,9 @@
 The concepts are the bundled cat and what `candidates.toml` renders, which neither the suite nor the demo holds. Each is a comparison
 on development prompts and on the fold of pictures that no verdict uses, with the settings that `compare --tune` would try: eight of each
 method, what is advised today among them, taught in full. A setting's score is its mean over the concepts, as the comparison scales it:
-0 is the untaught base, 1 true pictures. It is advised where it is better than today's by more than two standard errors of their
-difference over the concepts' prompts, as the best of eight is often better by one through luck alone. Trainings are kept, so a
-second start goes on. Results go to `results/advice.jsonl`; what is advised stands in `workshop/likewise.toml`,
+0 is the untaught base, 1 true pictures. It is advised where it is better than today's by more than a standard error of their
+difference over the concepts' prompts; a best value at the edge of its space is flagged. Trainings are kept, so a second start goes on.
+Results go to `results/advice.jsonl`; what is advised stands in `workshop/likewise.toml`,
 which a person edits and `export` copies into the model.
 """
 
@@ -37,8 +37,6 @@ from workshop.common import POCKET, log_line, options, settle
 from workshop.suite import build
 
 CAT = POCKET / "concepts" / "cat"
-ERRORS = 2
-"""By how many standard errors a setting must be better than today's."""
 SHORT = 4
 """By what `--smoke` divides the steps."""
 
@@ -105,7 +103,7 @@ def advised(tries: list[tuning.Try], found: Mapping[str, Mapping[str, Array]]) -
     first = int(means.argmax())
     apart = [some[tries[first].name] - some[tries[0].name] for some in found.values()]
     error = math.sqrt(sum(one.var(ddof=1) / len(one) for one in apart)) / len(apart)
-    better = bool(means[first] - means[0] > ERRORS * error)
+    better = bool(means[first] - means[0] > error)
     rows = [
         {"settings": dict(one.settings), "mean": _rounded(mean), "concepts": [_rounded(v) for v in row]}
         for one, mean, row in zip(tries, means, values, strict=True)
