@@ -258,9 +258,7 @@ def _notes(contents: Contents, identity: Identity | None, refusal: FormatError |
     )
     notes += [f"marked {' and '.join(marks)}: it predicts velocity"] if marks else []
     if contents.metadata.get("likewise.base") == OWN:
-        notes.append(
-            f"it fits {OWN}, which comes with likewise: no other program has a model for it"
-        )
+        notes.append(f"it fits {OWN}, which comes with likewise: no other program has a model for it")
     if contents.scaled:
         notes.append(
             f"{len(contents.scaled)} of its weights are codes of 8 bits with a scale, which is applied"

@@ -18,7 +18,7 @@ from likewise.comparison.standing import Cost, Standing, titled
 from likewise.comparison.support import programs
 from likewise.comparison.weighing import AXES, Axis, Finding, Weighed, flips, verdict
 from likewise.errors import RecipeError
-from likewise.wording import size_text, time_text
+from likewise.wording import listed, size_text, time_text
 
 SUBJECTS = {"object": "an object", "live": "an animal", "person": "a person", "style": "a style"}
 TITLES = {
@@ -191,10 +191,12 @@ def _when(method: str, weighed: Weighed, shape: Shape) -> Sentence:
     size, above = size_text(file_bytes(method, shape)), _above(weighed, method)
     level = [one for one in DECIDING if not _above(weighed, one)]
     smallest = min(level, key=lambda one: file_bytes(one, shape) or 0)
-    below = [TITLES[other] for other in DECIDING if weighed.beats(method, other)]
+    below = [
+        f"{TITLES[one]} in {_where(weighed, method, one)}" for one in DECIDING if weighed.beats(method, one)
+    ]
     if above:
-        others = " and ".join(TITLES[other] for other in above)
-        text = f"Take it where the file must be tiny: it has {size}. Tables put {others} above it."
+        others = " and ".join(f"{TITLES[one]} above it in {_where(weighed, one, method)}" for one in above)
+        text = f"Take it where the file must be tiny: it has {size}. Tables put {others}."
     elif method == smallest:
         text = (
             f"Take it first: the tables put no method that is taught here clearly above it, and of such methods its file "
@@ -210,6 +212,11 @@ def _when(method: str, weighed: Weighed, shape: Shape) -> Sentence:
     found = [one for findings, _ in told for one in findings]
     carried = all(carried for findings, carried in told if findings)
     return _cited(text, found, SUBJECTS[weighed.kind] if carried else "")
+
+
+def _where(weighed: Weighed, first: str, second: str) -> str:
+    """On which axes the tables put the first above the second."""
+    return listed([_NOUNS[axis] for axis in AXES if weighed.verdict(first, second, axis) == "above"])
 
 
 def _pair(weighed: Weighed, first: str, second: str) -> Iterator[Sentence]:
