@@ -6,7 +6,8 @@ The concepts are the bundled cat and what `candidates.toml` renders, which neith
 on development prompts and on the fold of pictures that no verdict uses, with the settings that `compare --tune` would try: eight of each
 method, what is advised today among them, taught in full. A setting's score is its mean over the concepts, as the comparison scales it:
 0 is the untaught base, 1 true pictures. It is advised where it is better than today's by more than a standard error of their
-difference over the concepts' prompts; a best value at the edge of its space is flagged. Trainings are kept, so a second start goes on.
+difference over the concepts' prompts, and where no gate (copies, layouts that repeat) keeps it out on more concepts than today's.
+Trainings are kept, so a second start goes on.
 Results go to `results/advice.jsonl`; what is advised stands in `workshop/likewise.toml`,
 which a person edits and `export` copies into the model.
 """
@@ -17,9 +18,10 @@ import argparse
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from likewise import methods
 from likewise.comparison import tuning
 from likewise.comparison.case import PRIMARY
 from likewise.comparison.comparison import Comparison
+from likewise.comparison.concluded import read_verdict
 from likewise.comparison.concluding import Array, frame
 from likewise.comparison.design import Condition
 from likewise.comparison.preparing import prepare
@@ -88,11 +91,22 @@ def measured(folder: Path) -> dict[str, Array]:
     return {name: array.mean(0) for name, array in arrays.items() if array is not None}
 
 
-def advised(tries: list[tuning.Try], found: Mapping[str, Mapping[str, Array]]) -> dict[str, Any]:
+def refused(folder: Path) -> set[str]:
+    """The tries that a gate keeps from being recommended: they copy, say, or repeat their layouts."""
+    return {one.name for one in read_verdict(folder)[0] if any(g.fired and g.excludes for g in one.gates)}
+
+
+def advised(
+    tries: list[tuning.Try],
+    found: Mapping[str, Mapping[str, Array]],
+    kept_out: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> dict[str, Any]:
     """The table of one method, and the setting that its rule takes; `found` is by concept, then by try.
 
-    All tries are asked the same prompts with the same noise, so the error is that of their differences, prompt by prompt.
+    All tries are asked the same prompts with the same noise, so the error is that of their differences, prompt by prompt. A
+    try that a gate keeps out on more concepts than today's settings (`kept_out`, by concept) is not taken.
     """
+    out = [sum(one.name in some for some in kept_out.values()) for one in tries]
     values = np.array(
         [
             [float(some[one.name].mean()) if one.name in some else np.nan for some in found.values()]
@@ -100,13 +114,18 @@ def advised(tries: list[tuning.Try], found: Mapping[str, Mapping[str, Array]]) -
         ]
     )
     means = np.where(np.isnan(values).any(1), -np.inf, values.mean(1))
-    first = int(means.argmax())
+    first = int(np.where(np.array(out) <= out[0], means, -np.inf).argmax())
     apart = [some[tries[first].name] - some[tries[0].name] for some in found.values()]
     error = math.sqrt(sum(one.var(ddof=1) / len(one) for one in apart)) / len(apart)
     better = bool(means[first] - means[0] > error)
     rows = [
-        {"settings": dict(one.settings), "mean": _rounded(mean), "concepts": [_rounded(v) for v in row]}
-        for one, mean, row in zip(tries, means, values, strict=True)
+        {
+            "settings": dict(one.settings),
+            "mean": _rounded(mean),
+            "concepts": [_rounded(v) for v in row],
+            "kept out on": count,
+        }
+        for one, mean, row, count in zip(tries, means, values, out, strict=True)
     ]
     taken = dict(tries[first].settings) if better else {}
     return {
@@ -135,6 +154,7 @@ def main(argv: list[str] | None = None) -> None:
     base, names = load_base(str(args.model)), args.methods.split(",")
     wanted = args.concepts.split(",") if args.concepts else None
     found: dict[str, dict[str, Array]] = {}
+    kept_out: dict[str, set[str]] = {}
     asked: dict[str, list[tuning.Try]] = {}
     for concept, (source, noun) in list(sources(args.folder, wanted).items())[: 1 if args.smoke else None]:
         for name in names:  # apart, so that a further method teaches no other again
@@ -144,6 +164,7 @@ def main(argv: list[str] | None = None) -> None:
                 pass
             base = one.loaded or base
             found.setdefault(concept, {}).update(measured(one.folder))
+            kept_out.setdefault(concept, set()).update(refused(one.folder))
             plain = prepare(source, noun=noun, base=base, out=out, methods=[name]).conditions
             asked[name] = tuning.tries(next(c for c in plain if c.taught))
             print(
@@ -152,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
                 json.dumps({k: round(float(v.mean()), 3) for k, v in measured(one.folder).items()}),
             )
     for name in names:
-        row = advised(asked[name], found)
+        row = advised(asked[name], found, kept_out)
         title = methods.get(name).title
         print(title, json.dumps(row))
         log_line(args.folder / "advice.jsonl", method=name, among=list(found), **row)

@@ -26,3 +26,13 @@ def test_luck_is_not_taken_and_what_failed_is_the_worst() -> None:
     failed = advised(TRIES, {"cat": {"lora-0": np.zeros(4)}})
     assert failed["take"] == {}
     assert failed["tries"][1]["mean"] is None
+
+
+def test_a_setting_that_copies_is_not_taken() -> None:
+    """Red where a search takes what a comparison then refuses to recommend."""
+    better = {"lora-0": np.zeros(4), "lora-1": np.array([0.2, 0.3, 0.2, 0.3])}
+    found = advised(TRIES, {"cat": better, "duck": better}, {"cat": {"lora-1"}, "duck": set()})
+    assert found["take"] == {}
+    assert [one["kept out on"] for one in found["tries"]] == [0, 1]
+    both = advised(TRIES, {"cat": better, "duck": better}, {"cat": {"lora-0", "lora-1"}, "duck": set()})
+    assert both["take"] == {"steps": 600}
