@@ -42,13 +42,13 @@ __all__ = [
 
 def names() -> list[str]:
     """Every layout's name, sorted."""
-    return [*_listed()]
+    return [*_listed(tuple(__path__))]
 
 
 @cache
-def _listed() -> tuple[str, ...]:
-    """The folder's listing, taken once: a library of files asks for it hundreds of times."""
-    here = (module.name for module in pkgutil.iter_modules(__path__))
+def _listed(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """The listing of the folders, taken once: a library of files asks for it hundreds of times."""
+    here = (module.name for module in pkgutil.iter_modules(folders))
     return tuple(sorted(name for name in here if not name.startswith("_") and name != "layout"))
 
 
