@@ -1,6 +1,7 @@
 """The studio in a real browser, with much in its folder.
 
-A comparison of about 5,000 pictures is scrolled from top to bottom: the longest task of the page after it has loaded, in ms.
+A comparison of about 5,000 pictures is scrolled from top to bottom: the longest task of the page after it has loaded, in ms (0 where none takes 50,
+from which on a browser tells of them).
 The first page and the library of a folder with 1,000 runs: first paint, in ms, for a server that has just been started and
 for one that has answered before, and the processor time of the server. Needs Chromium and the studio extra.
 """
@@ -136,7 +137,8 @@ def main() -> None:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         made.error("no Chromium on this machine")
-    with tempfile.TemporaryDirectory(prefix="likewise-") as place:
+    # The browser may still write into its profile when it has been ended.
+    with tempfile.TemporaryDirectory(prefix="likewise-", ignore_cleanup_errors=True) as place:
         root = Path(place) / "root"
         library(root, given.runs)
         pictures = comparison(root / "comparisons" / "2026-01-03-mug-1", given.prompts, given.seeds)
