@@ -1,9 +1,9 @@
 """The studio in a real browser, with much in its folder.
 
-A comparison of about 5,000 pictures is scrolled from top to bottom: the longest task of the page after it has loaded, in ms (0 where none takes 50,
-from which on a browser tells of them).
-The first page and the library of a folder with 1,000 runs: first paint, in ms, for a server that has just been started and
-for one that has answered before, and the processor time of the server. Needs Chromium and the studio extra.
+A comparison of about 5,000 pictures is scrolled from top to bottom: the longest task of the page after it has loaded, in ms.
+A browser tells of tasks from 50 ms on, so 0 is less than that. The first page and the library of a folder with 1,000 runs:
+first paint, in ms, for a server that has just been started and for one that has answered before, and the processor time of
+the server. Needs Chromium and the studio extra.
 """
 
 from __future__ import annotations
