@@ -163,15 +163,12 @@ def main(argv: list[str] | None = None) -> None:
             for _ in one.start():
                 pass
             base = one.loaded or base
-            found.setdefault(concept, {}).update(measured(one.folder))
+            scores = measured(one.folder)
+            found.setdefault(concept, {}).update(scores)
             kept_out.setdefault(concept, set()).update(refused(one.folder))
             plain = prepare(source, noun=noun, base=base, out=out, methods=[name]).conditions
             asked[name] = tuning.tries(next(c for c in plain if c.taught))
-            print(
-                concept,
-                name,
-                json.dumps({k: round(float(v.mean()), 3) for k, v in measured(one.folder).items()}),
-            )
+            print(concept, name, json.dumps({key: _rounded(v.mean()) for key, v in scores.items()}))
     for name in names:
         row = advised(asked[name], found, kept_out)
         title = methods.get(name).title

@@ -78,7 +78,7 @@ class Ruler:
 
     @torch.no_grad()
     def error(self, words: str) -> dict[str, float]:
-        """The mean squared error, of all and of the noisier half."""
+        """The mean squared error, of all and of the noisier half, and that of the guided answer."""
         given = self.base.encode_prompts([caption.replace("{}", words) for caption in self.captions])
         empty = self.base.encode_prompts([""], negative=True)
         parts: list[Tensor] = []
@@ -86,12 +86,9 @@ class Ruler:
         for rows in torch.arange(len(self.rows)).split(BATCH):
             clean, noise, levels = self.clean[rows], self.noise[rows], self.levels[rows]
             objective = self.base.objective
-            answer = self.base.denoise(
-                objective.corrupt(clean, noise, levels), levels, given.pick(self.rows[rows])
-            )
-            plain = self.base.denoise(
-                objective.corrupt(clean, noise, levels), levels, empty.pick([0] * len(rows))
-            )
+            noisy = objective.corrupt(clean, noise, levels)
+            answer = self.base.denoise(noisy, levels, given.pick(self.rows[rows]))
+            plain = self.base.denoise(noisy, levels, empty.pick([0] * len(rows)))
             target = objective.target(clean, noise, levels)
             parts.append((answer.float() - target).square().flatten(1).mean(1))
             drawn_with = self.base.combine(answer.float(), plain.float(), self.base.guidance)

@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 NOT_LOADED = ("refuses it",)
 
 
-def taught(studio: Studio, *, most: int, start: int = 0, search: str = "") -> list[dict[str, Any]]:
+def taught(studio: Studio, *, most: int) -> list[dict[str, Any]]:
     """Files in short, the newest first."""
-    return [
-        look(studio, known, path) for known, path in islice(matching(studio, search), start, start + most)
-    ]
+    return [look(studio, known, path) for known, path in islice(studio.root.files(), most)]
 
 
-def matching(studio: Studio, search: str = "") -> Iterable[tuple[str, Path]]:
+def matching(studio: Studio, search: str) -> Iterable[tuple[str, Path]]:
     """Files whose name holds every word that is looked for."""
     words = search.lower().split()
     return (
