@@ -8,14 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from likewise import methods
 from likewise.comparison import tuning
 from likewise.comparison.comparison import Comparison
 from likewise.comparison.design import Condition
-from likewise.comparison.standing import Measured, Standing
-from likewise.comparison.tuning import ROUNDS, TRIES, Found, Try, best, shortened, survivors, tries
+from likewise.comparison.tuning import (
+    ROUNDS,
+    TRIES,
+    Found,
+    Scored,
+    Try,
+    best,
+    choose,
+    shortened,
+    survivors,
+    tries,
+)
 from likewise.errors import Interrupted, RecipeError
 from likewise.recipe import TrainingRecipe
 from tests.bases import pictures
@@ -29,9 +40,14 @@ def plain(method: str = "lora", given: Mapping[str, Any] | None = None) -> Condi
     return Condition(method, methods.get(method).title, "method", "sks owl", method, recipe, given)
 
 
-def standing(name: str, value: float | None, error: float | None = 0.02) -> Standing:
-    measured = {} if value is None else {"composite": Measured(value, None, None, 4, 1, "card", error)}
-    return Standing(name, name, "method", axes=measured)
+SPREAD = np.array([-0.4, 0.4, -0.2, 0.2])
+"""What the prompts of a round differ by; all tries share it."""
+
+
+def scored(refused: Mapping[str, str] | None = None, **values: Any) -> Scored:
+    """A round in which each try has a mean over four prompts; None for one that failed."""
+    prompts = {name: value + SPREAD for name, value in values.items() if value is not None}
+    return Scored(prompts, refused or {})
 
 
 def test_as_many_settings_are_tried_of_every_method() -> None:
@@ -74,33 +90,70 @@ def test_a_round_trains_for_a_part_of_the_steps() -> None:
 
 def test_the_best_go_on_and_the_defaults_with_them() -> None:
     asked = [Try("a", {}), Try("b", {"rank": 4}), Try("c", {"rank": 16}), Try("d", {"rank": 32})]
-    values = [standing("a", 0.1), standing("b", 0.5), standing("c", 0.7)]
-    assert [one.name for one in survivors(values, asked, 2)] == ["c", "a"]
-    assert [one.name for one in survivors(values, asked, 3)] == ["c", "b", "a"]
-    assert [one.name for one in survivors([standing("a", 0.9), *values[1:]], asked, 2)] == ["a", "c"]
+    values = {"a": 0.1, "b": 0.5, "c": 0.7}
+    assert [one.name for one in survivors(scored(None, **values), asked, 2)] == ["c", "a"]
+    assert [one.name for one in survivors(scored(None, **values), asked, 3)] == ["c", "b", "a"]
+    assert [one.name for one in survivors(scored(None, **{**values, "a": 0.9}), asked, 2)] == ["a", "c"]
+    refused = {"c": "12 of 16 pictures are copies."}
+    assert [one.name for one in survivors(scored(refused, **values), asked, 3)] == ["b", "a", "d"]
+    both = refused | {"a": "9 of 16 pictures are copies."}
+    assert [one.name for one in survivors(scored(both, **values), asked, 2)] == ["c", "a"]
 
 
 LAST = [Try("a", {}), Try("b", {"rank": 16})]
 
 
 @pytest.mark.parametrize(
-    ("default", "other", "error", "kept"),
+    ("default", "other", "kept"),
     [
-        (0.50, 0.53, 0.02, False),
-        (0.50, 0.515, 0.02, True),
-        (0.50, 0.40, 0.02, True),
-        (0.50, 0.90, None, True),
-        (None, 0.40, 0.02, False),
-        (0.50, None, 0.02, True),
-        (None, None, 0.02, True),
+        (0.50, 0.53, False),
+        (0.50, 0.50, True),
+        (0.50, 0.40, True),
+        (None, 0.40, False),
+        (0.50, None, True),
+        (None, None, True),
     ],
 )
-def test_the_defaults_are_kept_unless_another_is_better_by_a_standard_error(
-    default: float | None, other: float | None, error: float | None, kept: bool
+def test_what_is_better_on_every_prompt_is_taken_however_much_prompts_differ(
+    default: float | None, other: float | None, kept: bool
 ) -> None:
-    found = best([standing("a", default), standing("b", other, error)], LAST, plain())
+    """Red where the error of one setting alone, which the prompts' own spread makes large, hides a steady difference."""
+    found = best(scored(a=default, b=other), LAST, plain())
     assert dict(found.settings) == ({} if kept else {"rank": 16})
     assert found.told is not (default is None and other is None)
+
+
+def test_luck_is_not_taken() -> None:
+    uneven = Scored({"a": np.zeros(4), "b": np.array([0.5, -0.4, 0.5, -0.4])}, {})
+    assert best(uneven, LAST, plain()).settings == {}
+    one_prompt = Scored({"a": np.zeros(1), "b": np.ones(1)}, {})
+    assert best(one_prompt, LAST, plain()).settings == {}, "a single prompt gives no error"
+
+
+def test_what_a_gate_keeps_out_is_not_taken_and_is_named() -> None:
+    """Red where a search takes what the comparison then refuses to recommend."""
+    copies = {"b": "12 of 16 pictures are copies."}
+    found = best(scored(copies, a=0.5, b=0.9), LAST, plain())
+    assert found.settings == {}
+    assert found.refused == {"rank": 16}
+    said = found.sentence("LoRA")
+    assert said == (
+        "LoRA keeps its defaults: none of 2 settings that may be taken is better by a standard error. "
+        "rank=16 scores higher and is left out. 12 of 16 pictures are copies."
+    )
+    both = copies | {"a": "9 of 16 pictures are copies."}
+    assert best(scored(both, a=0.5, b=0.9), LAST, plain()).settings == {"rank": 16}
+
+
+def test_over_several_concepts_a_try_may_be_kept_out_as_often_as_the_defaults() -> None:
+    copies = {"b": "12 of 16 pictures are copies."}
+    often = [scored(copies, a=0.1, b=0.4), scored(a=0.2, b=0.4)]
+    assert not choose(LAST, often).better
+    assert choose(LAST, often).kept_out == (0, 1)
+    as_often = [often[0], scored({"a": "Nine are."}, a=0.2, b=0.4)]
+    assert choose(LAST, as_often).better
+    assert choose(LAST, as_often).gain == pytest.approx(0.25)
+    assert not choose(LAST, [scored(a=0.1, b=0.9), scored(a=0.1)]).better, "it failed on one"
 
 
 @pytest.mark.parametrize(
@@ -115,10 +168,11 @@ def test_the_defaults_are_kept_unless_another_is_better_by_a_standard_error(
 def test_a_best_value_at_the_edge_of_what_was_tried_is_flagged(
     settings: dict[str, Any], edges: tuple[str, ...]
 ) -> None:
-    found = best([standing("a", 0.1), standing("b", 0.9)], [Try("a", {}), Try("b", settings)], plain())
+    found = best(scored(a=0.1, b=0.9), [Try("a", {}), Try("b", settings)], plain())
     assert found.edges == edges
     said = replace(found, tries=8).sentence("LoRA")
     assert said.startswith("LoRA is best with rank=")
+    assert "among 8 settings, by 0.80 ± 0.00." in said
     assert ("lies at the edge" in said) == bool(edges)
 
 
@@ -198,7 +252,7 @@ def test_files_and_conditions_of_a_name_of_their_own_are_not_tuned() -> None:
     assert not tuning._searched(replace(plain(), kind="file", recipe=None))
 
 
-def chosen(standings: Any, last: Any, plain: Condition) -> Found:
+def chosen(measured: Any, last: Any, plain: Condition) -> Found:
     return Found(plain.name, dict(last[0].settings or last[1].settings), True, (), 0, 0.0)
 
 

@@ -1,38 +1,27 @@
-"""What a search of settings takes."""
+"""What a search of settings advises."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from likewise.comparison.tuning import Try
+from likewise.comparison.tuning import Scored, Try
 from workshop.advise import advised
 
 TRIES = [Try("lora-0", {}), Try("lora-1", {"steps": 600})]
 
 
-def test_a_setting_is_taken_by_the_error_of_its_differences() -> None:
-    """Red where the spread of prompts, which both settings share, hides a difference that every prompt shows."""
-    prompts = np.array([0.1, 0.9, 0.3, 0.7])
-    better = {"lora-0": prompts, "lora-1": prompts + np.array([0.04, 0.05, 0.06, 0.05])}
-    found = advised(TRIES, {"cat": better, "duck": better})
-    assert found["take"] == {"steps": 600}
-    assert found["gain"] == 0.05
-    assert found["error"] < 0.01
-
-
-def test_luck_is_not_taken_and_what_failed_is_the_worst() -> None:
-    uneven = {"lora-0": np.zeros(4), "lora-1": np.array([0.5, -0.4, 0.5, -0.4])}
-    assert advised(TRIES, {"cat": uneven})["take"] == {}
-    failed = advised(TRIES, {"cat": {"lora-0": np.zeros(4)}})
-    assert failed["take"] == {}
-    assert failed["tries"][1]["mean"] is None
-
-
-def test_a_setting_that_copies_is_not_taken() -> None:
-    """Red where a search takes what a comparison then refuses to recommend."""
+def test_a_row_says_what_every_setting_scored_and_what_is_taken() -> None:
     better = {"lora-0": np.zeros(4), "lora-1": np.array([0.2, 0.3, 0.2, 0.3])}
-    found = advised(TRIES, {"cat": better, "duck": better}, {"cat": {"lora-1"}, "duck": set()})
-    assert found["take"] == {}
-    assert [one["kept out on"] for one in found["tries"]] == [0, 1]
-    both = advised(TRIES, {"cat": better, "duck": better}, {"cat": {"lora-0", "lora-1"}, "duck": set()})
-    assert both["take"] == {"steps": 600}
+    found = advised(TRIES, {"cat": Scored(better, {}), "duck": Scored(better, {"lora-0": "It copies."})})
+    assert (found["take"], found["best"], found["gain"]) == ({"steps": 600}, {"steps": 600}, 0.25)
+    assert found["error"] == 0.02
+    assert [one["kept out on"] for one in found["tries"]] == [1, 0]
+    assert found["tries"][1] == {
+        "settings": {"steps": 600}, "mean": 0.25, "concepts": [0.25, 0.25], "kept out on": 0,
+    }  # fmt: skip
+
+
+def test_what_failed_has_no_score() -> None:
+    failed = advised(TRIES, {"cat": Scored({"lora-0": np.zeros(4)}, {})})
+    assert (failed["take"], failed["gain"]) == ({}, 0.0)
+    assert failed["tries"][1]["mean"] is None

@@ -3,7 +3,8 @@
 Every method declares the space that is searched (`Method.space`). Eight settings of it, the defaults among them, are taught
 for a quarter of their steps, the better four for half, the better two for all (successive halving, Jamieson & Talwalkar
 2016, arXiv 1502.07943). Each round is a comparison of its own: on development prompts and on the fold that no verdict uses.
-The default is kept unless another is better by more than one standard error. What a person has set is left alone.
+The default is kept unless another is better by more than one standard error of their difference, prompt by prompt, and no
+gate (copies, layouts that repeat) keeps it out where it does not keep out the default. What a person has set is left alone.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from likewise import methods
+from likewise.comparison import concluding
+from likewise.comparison.case import PRIMARY
 from likewise.comparison.concluded import read_verdict
+from likewise.comparison.concluding import Array
 from likewise.comparison.design import Condition
 from likewise.comparison.protocol import Protocol
 from likewise.comparison.results import Row
-from likewise.comparison.standing import Measured, Standing
 from likewise.concept import Fold, slug
 from likewise.errors import RecipeError
 from likewise.events import Event
@@ -76,6 +81,41 @@ class Try:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What a round measured of its tries on one concept."""
+
+    prompts: Mapping[str, Array]
+    """Try -> overall score of each prompt, [prompts]; all have the same prompts. A try that failed is missing."""
+    refused: Mapping[str, str]
+    """The tries that a gate keeps from being recommended, with what the gate measured."""
+
+    def mean(self, name: str) -> float:
+        """Over the prompts; -inf for a try without a result, which is the worst."""
+        values = self.prompts.get(name)
+        return -math.inf if values is None or not values.size else float(values.mean())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which try is the best of some, as all searches choose it."""
+
+    best: Try
+    """The best that is kept out on no more concepts than the defaults."""
+    highest: Try
+    """The best of all, kept out or not."""
+    gain: float | None
+    """By how much the best is better than the defaults, over concepts and prompts; None where one has no score."""
+    error: float | None
+    """Standard error of the gain; None where a single prompt gives none."""
+    better: bool
+    """Whether the best is to be taken instead of the defaults."""
+    means: tuple[float, ...]
+    """Score of each try over the concepts, -inf without one."""
+    kept_out: tuple[int, ...]
+    """On how many concepts a gate keeps each try out."""
+
+
+@dataclass(frozen=True)
 class Found:
     """What the search of one method ended with."""
 
@@ -89,18 +129,34 @@ class Found:
     tries: int
     seconds: float
     """Seconds of training in all rounds together."""
+    gain: float | None = None
+    """By how much the best is better than the defaults."""
+    error: float | None = None
+    """Standard error of `gain`, over prompts."""
+    refused: Mapping[str, Any] | None = None
+    """The settings that scored highest, where a gate keeps them out."""
+    reason: str = ""
+    """What that gate measured."""
 
     def sentence(self, title: str) -> str:
         """What people are told."""
+        higher = ""
+        if self.refused is not None:
+            higher = f" {_listed(self.refused)} scores higher and is left out. {self.reason}"
         if not self.told:
             return f"{title} keeps its defaults: none of {self.tries} settings has a score on the composite axis."
         if not self.settings:
-            return f"{title} keeps its defaults: none of {self.tries} settings is better by a standard error."
-        given = ", ".join(f"{key}={value:g}" for key, value in self.settings.items())
+            which = "that may be taken is" if higher else "is"
+            return f"{title} keeps its defaults: none of {self.tries} settings {which} better by a standard error.{higher}"
+        by = "" if self.gain is None or self.error is None else f", by {self.gain:.2f} ± {self.error:.2f}"
         edge = (
             f" The best {' and '.join(self.edges)} lies at the edge of what was tried." if self.edges else ""
         )
-        return f"{title} is best with {given} among {self.tries} settings.{edge}"
+        return f"{title} is best with {_listed(self.settings)} among {self.tries} settings{by}.{edge}{higher}"
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value:g}" for key, value in settings.items())
 
 
 def search(
@@ -126,15 +182,15 @@ def search(
         )
         yield from stage.start(judges=judges)
         comparison.loaded = stage.loaded  # a base that a trial left changed was loaded again
-        standings = read_verdict(stage.folder)[0]
+        measured = scored(stage.folder)
         for name, some in going.items():
             spent[name] += _seconds(stage, some)
-        rounds.append([_told(standings, one) for some in going.values() for one in some])
+        rounds.append([_told(measured, one) for some in going.values() for one in some])
         if number + 1 < len(ROUNDS):
-            going = {name: survivors(standings, some, ROUNDS[number + 1][0]) for name, some in going.items()}
+            going = {name: survivors(measured, some, ROUNDS[number + 1][0]) for name, some in going.items()}
         else:
             found = [
-                replace(best(standings, some, plain[name]), tries=counts[name], seconds=round(spent[name], 1))
+                replace(best(measured, some, plain[name]), tries=counts[name], seconds=round(spent[name], 1))
                 for name, some in going.items()
             ]
     said += [one.sentence(plain[one.condition].title) for one in found]
@@ -160,10 +216,13 @@ def _seconds(stage: Stage, some: Sequence[Try]) -> float:
     return sum(float(row.cost.get("seconds") or 0.0) for row in stage.rows() if row.condition in names)
 
 
-def _told(standings: Sequence[Standing], one: Try) -> dict[str, Any]:
-    measured = _measured(standings, one.name)
-    value = measured.value if measured else None
-    return {"name": one.name, "settings": dict(one.settings), "value": value}
+def _told(measured: Scored, one: Try) -> dict[str, Any]:
+    value = measured.mean(one.name)
+    known = value if math.isfinite(value) else None
+    return {
+        "name": one.name, "settings": dict(one.settings), "value": known,
+        "kept_out": measured.refused.get(one.name),
+    }  # fmt: skip
 
 
 def _condition(plain: Condition, one: Try, share: int) -> Condition:
@@ -244,38 +303,79 @@ def shortened(recipe: Recipe, share: int) -> dict[str, Any]:
     return {"steps": max(1, recipe.steps // share)}
 
 
-def survivors(standings: Sequence[Standing], asked: Sequence[Try], count: int) -> list[Try]:
-    """The best `count` tries of a round; the defaults always go on, as they are what the best is compared with."""
-    order = sorted(asked, key=lambda one: -_value(standings, one.name))
-    kept = order[:count]
+def scored(folder: Path) -> Scored:
+    """What a finished comparison folder says of its conditions; raises `RunError` where it cannot be read."""
+    found = concluding.frame(folder)
+    names = [name for name in found.complete if name != found.floor]
+    prompts = found.prompts(PRIMARY, names)
+    arrays = {name: found.array(PRIMARY, name, prompts) for name in names if prompts}
+    refused = {
+        one.name: next(gate.sentence for gate in one.gates if gate.fired and gate.excludes)
+        for one in read_verdict(folder)[0]
+        if any(gate.fired and gate.excludes for gate in one.gates)
+    }
+    return Scored({name: array.mean(0) for name, array in arrays.items() if array is not None}, refused)
+
+
+def choose(tries: Sequence[Try], found: Sequence[Scored]) -> Choice:
+    """The best of some tries, over what each of some concepts `found`; the defaults must be among the tries.
+
+    All tries are asked the same prompts with the same noise, so the error is that of their differences, prompt by prompt. A
+    try that a gate keeps out on more concepts than the defaults is not taken, however well it scores.
+    """
+    kept_out = np.array([sum(one.name in some.refused for some in found) for one in tries])
+    means = np.array([[some.mean(one.name) for some in found] for one in tries]).mean(1)
+    default = next(place for place, one in enumerate(tries) if not one.settings)
+    allowed = kept_out <= kept_out[default]
+    first, highest = int(np.where(allowed, means, -np.inf).argmax()), int(means.argmax())
+    if not math.isfinite(means[first]):
+        first = default
+    if not math.isfinite(means[highest]):
+        highest = first
+    gain = error = None
+    better = math.isfinite(means[first]) and not math.isfinite(means[default])
+    if math.isfinite(means[first]) and math.isfinite(means[default]):
+        gain = float(means[first] - means[default])
+        error = _error(tries[first].name, tries[default].name, found)
+        better = error is not None and gain > error
+    return Choice(
+        tries[first], tries[highest], gain, error, better,
+        tuple(means.tolist()), tuple(kept_out.tolist()),
+    )  # fmt: skip
+
+
+def _error(one: str, other: str, found: Sequence[Scored]) -> float | None:
+    """Standard error of the mean difference of two tries over the prompts of all concepts."""
+    apart = [some.prompts[one] - some.prompts[other] for some in found]
+    if any(len(values) < 2 for values in apart):
+        return None
+    return math.sqrt(sum(values.var(ddof=1) / len(values) for values in apart)) / len(apart)
+
+
+def survivors(measured: Scored, asked: Sequence[Try], count: int) -> list[Try]:
+    """The best `count` tries of a round, those that a gate keeps out last.
+
+    The defaults always go on, as they are what the best is compared with.
+    """
     default = next(one for one in asked if not one.settings)
+    refused: Mapping[str, str] = {} if default.name in measured.refused else measured.refused
+    order = sorted(asked, key=lambda one: (one.name in refused, -measured.mean(one.name)))
+    kept = order[:count]
     return kept if default in kept else [*kept[: count - 1], default]
 
 
-def best(standings: Sequence[Standing], last: Sequence[Try], plain: Condition) -> Found:
-    """The setting of the last round that is better than the defaults by more than a standard error, else the defaults."""
-    default = next(one for one in last if not one.settings)
-    first = max(last, key=lambda one: _value(standings, one.name))
-    measured, own = _measured(standings, first.name), _measured(standings, default.name)
-    told = measured is not None
-    if measured is None or measured.error is None:
-        better = False
-    else:
-        better = own is None or measured.value > own.value + measured.error
-    settings = dict(first.settings) if better else {}
+def best(measured: Scored, last: Sequence[Try], plain: Condition) -> Found:
+    """The setting of the last round that `choose` takes, else the defaults."""
+    choice = choose(last, [measured])
+    settings = dict(choice.best.settings) if choice.better else {}
     edges = tuple(
         key
         for key, values in _axes(plain).items()
-        if better and settings.get(key, getattr(plain.recipe, key)) in (min(values), max(values))
+        if choice.better and settings.get(key, getattr(plain.recipe, key)) in (min(values), max(values))
     )
-    return Found(plain.name, settings, told, edges, len(last), 0.0)
-
-
-def _measured(standings: Sequence[Standing], name: str) -> Measured | None:
-    return next((one.axes.get("composite") for one in standings if one.name == name), None)
-
-
-def _value(standings: Sequence[Standing], name: str) -> float:
-    """A try without a result is the worst."""
-    measured = _measured(standings, name)
-    return measured.value if measured else -math.inf
+    told = any(math.isfinite(value) for value in choice.means)
+    found = Found(plain.name, settings, told, edges, len(last), 0.0, choice.gain, choice.error)
+    if choice.highest == choice.best:
+        return found
+    reason = measured.refused.get(choice.highest.name, "")
+    return replace(found, refused=dict(choice.highest.settings), reason=reason)
