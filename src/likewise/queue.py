@@ -18,7 +18,7 @@ from likewise.base import Base
 from likewise.concept import slug
 from likewise.devices import arithmetic
 from likewise.errors import CapacityError, Error, RecipeError, TrainingError
-from likewise.events import Event, Failed, Finished, Progress, Stepped
+from likewise.events import Event, Failed, Finished, Progress, Stepped, Warned
 from likewise.files import expand, read_text
 from likewise.kinds import USUAL
 from likewise.meter import Meter, machine
@@ -208,6 +208,7 @@ def _taught(
     left = [training.left(slot) for slot in range(len(jobs))]
     until = min(left) if more else max(left)
     failed: dict[int, Error] = {}
+    yield from map(Warned, training.recorded())
     try:
         for step in training:
             telling.add(step)

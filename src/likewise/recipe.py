@@ -214,6 +214,9 @@ class TrainingRecipe(Recipe):
     checkpointing: bool = False
     """Compute the backbone's activations again in the backward pass instead of keeping them. This takes much less memory and
     about a third more time; the numbers are the same."""
+    cuda_graph: bool = False
+    """Record a step's forward and backward pass as CUDA graphs, which an NVIDIA GPU replays without the host. A recording is
+    compared with the plain pass first; where there can be none, the reason is said. No GPU has run it yet, so it is off."""
     checkpoint_every: NonNegativeInt = 100
     """Steps between resumable checkpoints; 0 keeps only the end."""
     keep_checkpoints: NonNegativeInt = 0

@@ -26,6 +26,7 @@ SHARED = (
     "prior",
     "ema",
     "checkpointing",
+    "cuda_graph",
     "checkpoint_every",
     "keep_checkpoints",
     "keep_state",

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from likewise import optimizers
+from likewise import optimizers, recording
 from likewise.base import Base, Conditioning
 from likewise.batches import Batch, Batches
 from likewise.cache import Cache
@@ -107,7 +107,16 @@ class Training:
         self._limits = torch.tensor([r.clip or math.inf for r in self.recipes], device=base.device)
         self._unseen: list[tuple[int, list[Tensor], Tensor]] = []
         """Steps from 0, their rows' errors by batch and their norms, which nobody looked at yet."""
+        self._recording: recording.Recording | None = None
         adapter.before_steps()
+
+    def recorded(self) -> list[str]:
+        """Record the coming steps' pass, if the recipes ask for it; returns what people are told where there is none."""
+        self._recording, notes = recording.record(
+            self.base, self.recipes[0], self._passed,
+            lambda ahead: self._batches_of.at(self.done + ahead)[0], self.parameters,
+        )  # fmt: skip
+        return notes
 
     def __iter__(self) -> Iterator[Step]:
         while self.done < self.steps:
@@ -155,10 +164,14 @@ class Training:
         """Add up the gradients of the step's batches; returns the mean of their losses, [K], and the rows' errors."""
         batches, found, errors = self._batches(), list[Tensor](), list[Tensor]()
         for number, batch in enumerate(batches):
-            with self._recomputing(), self._seeded(number), self._prepared.answering(batch):
-                error = self._errors(batch)
-                losses = self._joined(batch, error)
-                losses.sum().div(len(batches)).backward()
+            if self._recording:
+                error, losses = (part.clone() for part in self._recording(batch))
+                losses.sum().backward()
+            else:
+                with self._recomputing(), self._seeded(number), self._prepared.answering(batch):
+                    error = self._errors(batch)
+                    losses = self._joined(batch, error)
+                    losses.sum().div(len(batches)).backward()
             found.append(losses.detach())
             errors.append(error.detach())
         return (found[0] if len(found) == 1 else torch.stack(found).mean(0)), errors
@@ -236,10 +249,6 @@ class Training:
         """The batches of the present step."""
         return self._batches_of.at(self.done)
 
-    def _losses(self, batch: Batch) -> Tensor:
-        """One loss per slot, [K]: the concept's mean squared error plus the weighted prior's."""
-        return self._joined(batch, self._errors(batch))
-
     def _errors(self, batch: Batch) -> Tensor:
         """The mean squared error of each row, [B]."""
         target = batch.target
@@ -249,6 +258,12 @@ class Training:
         with self.base.autocast():
             answer = self.base.denoise(batch.noisy, batch.levels, self._condition(batch).framed(batch.frames))
         return (answer.float() - target).square().flatten(1).mean(1)
+
+    def _passed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Errors [B] and losses [K] of a batch by its tensors alone, as a recording needs it."""
+        with self._prepared.answering(batch):
+            error = self._errors(batch)
+            return error, self._joined(batch, error)
 
     def _joined(self, batch: Batch, error: Tensor) -> Tensor:
         """Rows' errors [B] as one loss per slot, [K]."""

@@ -26,6 +26,7 @@ GROUPS = {
         "keep",
         "precision",
         "checkpointing",
+        "cuda_graph",
         "checkpoint_every",
         "keep_checkpoints",
         "keep_state",
