@@ -37,7 +37,7 @@ EMPTY = dict.fromkeys(("seconds", "peak GB", "own GB", "foreseen GB", "file MB",
 NEEDED = 16 * GB
 """Memory that must be free before the largest case is tried."""
 MAKE = """
-import shutil, sys
+import json, shutil, sys
 from importlib import resources
 from pathlib import Path
 import torch
@@ -59,9 +59,10 @@ save_file(load_file(path) | {"text_projection.weight": torch.randn(768, 768).hal
 betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 DDPMScheduler(**betas).save_pretrained(out / "scheduler")
 shutil.copytree(resources.files("likewise") / "pocket" / "model" / "tokenizer", out / "tokenizer")
-
-index = '{"_class_name": "StableDiffusionPipeline"}'
-(out / "model_index.json").write_text(index)
+parts = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
+         "scheduler": ["diffusers", "DDPMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
+         "tokenizer": ["transformers", "CLIPTokenizer"], "safety_checker": [None, None], "feature_extractor": [None, None]}
+(out / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **parts}))
 """
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from likewise.frozen import NARROW, keep_narrow
+from likewise import frozen
+from likewise.frozen import NARROW, PIECE, keep_narrow
 
 
 def network() -> nn.Module:
@@ -93,3 +96,41 @@ def test_mixed_precision_chooses_for_itself() -> None:
     narrow = keep_narrow(network().bfloat16()).requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):
         assert narrow(torch.randn(1, 3, 8, 8)).dtype == torch.bfloat16
+
+
+class Made(TorchDispatchMode):
+    """Converted copies of tensors of given shapes."""
+
+    def __init__(self, shapes: set[tuple[int, ...]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shapes, self.count = shapes, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        self.count += func is torch.ops.aten._to_copy.default and tuple(found.shape) in self.shapes
+        return found
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("computed", [torch.float32, torch.bfloat16])
+def test_weights_are_widened_into_memory_that_is_there(dtype: torch.dtype, computed: torch.dtype) -> None:
+    """Red where each layer asks the system for new memory, which takes ten times as long as to fill it."""
+    narrow = keep_narrow(network().to(dtype)).requires_grad_(False)
+    shapes = {tuple(p.shape) for p in narrow.parameters() if p.dtype == dtype and p.ndim > 1}
+    x = torch.randn(1, 3, 8, 8, requires_grad=True)
+    with Made(shapes) as made, torch.autocast("cpu", torch.bfloat16, enabled=computed == torch.bfloat16):
+        narrow(x).float().square().sum().backward()
+    assert made.count == 0
+
+
+@pytest.mark.parametrize("laid", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_weight_is_widened_as_torch_does_it(laid: torch.memory_format, dtype: torch.dtype) -> None:
+    weight = torch.randn(130, 130, 4, 4, generator=torch.Generator().manual_seed(0)).half()
+    weight = weight.contiguous(memory_format=laid)
+    assert weight.numel() > PIECE, "then it is done in pieces"
+    found = frozen._desk.widened(weight, dtype)
+    assert torch.equal(found, weight.to(dtype))
+    assert found.stride() == weight.stride()
+    gaps = weight[:, ::2]
+    assert torch.equal(frozen._desk.widened(gaps, dtype), gaps.to(dtype))

@@ -1,10 +1,11 @@
-"""A LoRA of `pocket` by diffusers' own script and by likewise, whole commands, side by side.
+"""A LoRA by diffusers' own script and by likewise, whole commands, side by side.
 
-    python -m benchmarks.peers.race CHECKOUT --write
+    python -m benchmarks.peers.race CHECKOUT [--true-shape] --write
 
-CHECKOUT is a clone of diffusers, or its git directory; the script is read from it and kept nowhere. First both sides teach
-for 20 steps on the same latents, noise and levels: where they do not come to the same, the race is void and is not run.
-Then whole commands run in turns, A B, B A. Seconds of a step are the difference of two lengths, so that no start is in them.
+The base is `pocket`, or a random model of Stable Diffusion 1.5's true shape. CHECKOUT is a clone of diffusers, or its git
+directory; the script is read from it and kept nowhere. First both sides teach for 20 steps on the same latents, noise and
+levels: where they do not come to the same, the race is void and is not run. Then whole commands run in turns, A B, B A.
+Seconds of a step are the difference of two lengths, so that no start is in them.
 The machine should be idle; processor seconds stand beside the clock's for one that is not.
 """
 
@@ -30,6 +31,7 @@ import torch
 import likewise
 from benchmarks.common import cat, finish, parse, parser, there_and_back
 from benchmarks.peers import maths
+from benchmarks.true_shape import make
 from likewise import methods
 from likewise.base import Base
 from likewise.concept import Concept
@@ -37,7 +39,11 @@ from likewise.families import POCKET
 
 SCRIPT = "examples/dreambooth/train_dreambooth_lora.py"
 RANK, RATE = 8, 1e-4
-SETTINGS = {"rank": RANK, "learning_rate": RATE, "precision": "fp32", "checkpoint_every": 0}
+SIZE = 64
+"""Side of the pictures, pocket's own; of a larger base a step would take a processor minutes at its own."""
+SETTINGS = {
+    "rank": RANK, "learning_rate": RATE, "precision": "fp32", "checkpoint_every": 0, "resolution": SIZE,
+}  # fmt: skip
 SIDES = ("diffusers", "likewise")
 
 
@@ -60,16 +66,17 @@ def unadvised(base: Base) -> dict[str, Any]:
 
 
 def command(
-    side: str, steps: int, place: Path, out: Path, *, python: str = sys.executable, jobs: int = 1
+    side: str, steps: int, place: Path, out: Path, *, model: Path, python: str = sys.executable, jobs: int = 1
 ) -> list[str]:
-    """What a person would type, with the flags that make it fast; `python` runs the script."""
+    """What a person would type, with the flags that make it fast; `model` is the base's folder, `python` runs the script."""
     if side == "likewise":
         words = ["-m", "likewise", "teach", str(place / "photos"), "--noun", "cat", "--token", "sks"]
+        words += [] if model == POCKET else ["--base", str(model)]
         words += ["--recipe", str(place / "lora.json"), "--out", str(out), "--seeds", str(jobs)]
         return [sys.executable, *words, f"steps={steps}"]
     flags = {
-        "pretrained_model_name_or_path": POCKET, "instance_data_dir": place / "photos",
-        "instance_prompt": "a photo of sks cat", "output_dir": out, "resolution": 64, "train_batch_size": 1,
+        "pretrained_model_name_or_path": model, "instance_data_dir": place / "photos",
+        "instance_prompt": "a photo of sks cat", "output_dir": out, "resolution": SIZE, "train_batch_size": 1,
         "rank": RANK, "learning_rate": RATE, "lr_scheduler": "constant", "mixed_precision": "no",
         "max_train_steps": steps, "checkpointing_steps": 10 * steps, "seed": 0, "dataloader_num_workers": 0,
     }  # fmt: skip
@@ -100,25 +107,28 @@ def product() -> float:
 
 
 def measure(
-    place: Path, lengths: tuple[int, int], rounds: int, python: str
+    place: Path, lengths: tuple[int, int], rounds: int, python: str, model: Path
 ) -> dict[tuple[str, int], list[tuple[float, float]]]:
     """Every side at both lengths, in turns."""
     found: dict[tuple[str, int], list[tuple[float, float]]] = {}
     cases = [(side, steps) for steps in lengths for side in SIDES]
     for number, (side, steps) in enumerate(there_and_back(cases, rounds)):
-        words = command(side, steps, place, place / f"out{number}", python=python)
+        words = command(side, steps, place, place / f"out{number}", model=model, python=python)
         found.setdefault((side, steps), []).append(run(words, place / f"log{number}.txt"))
         print(f"{side}, {steps} steps: {found[side, steps][-1][0]:.1f} s", file=sys.stderr)
     return found
 
 
-def stacked(place: Path, steps: int, jobs: int, python: str) -> dict[str, tuple[float, float]]:
+def stacked(place: Path, steps: int, jobs: int, python: str, model: Path) -> dict[str, tuple[float, float]]:
     """So many LoRAs: the script's commands one after another, and one command of ours."""
     alone = [
-        run(command("diffusers", steps, place, place / f"one{n}", python=python), place / f"one{n}.txt")
+        run(
+            command("diffusers", steps, place, place / f"one{n}", model=model, python=python),
+            place / f"one{n}.txt",
+        )
         for n in range(jobs)
     ]
-    ours = run(command("likewise", steps, place, place / "all", jobs=jobs), place / "all.txt")
+    ours = run(command("likewise", steps, place, place / "all", model=model, jobs=jobs), place / "all.txt")
     return {"diffusers": (sum(a for a, _ in alone), sum(b for _, b in alone)), "likewise": ours}
 
 
@@ -150,6 +160,7 @@ def main() -> None:
     made.add_argument(
         "checkout", type=Path, metavar="CHECKOUT", help="a clone of diffusers, or its git directory"
     )
+    made.add_argument("--true-shape", action="store_true", help="SD 1.5's shape in half precision, random")
     made.add_argument("--steps", type=int, default=200)
     made.add_argument("--rounds", type=int, default=2, help="A B, B A is two")
     made.add_argument("--jobs", type=int, default=8, help="LoRAs of the stacked row; 0 leaves it out")
@@ -175,10 +186,11 @@ def main() -> None:
         for picture in sorted(cat().glob("*.png")):
             shutil.copy(picture, place / "photos")
         concept = Concept.read(place / "photos", token="sks", noun="cat")
-        base = likewise.load("pocket")
+        model = make(place / "sd15") if given.true_shape else POCKET
+        base = likewise.load(str(model) if given.true_shape else "pocket")
         ours = unadvised(base)
         (place / "lora.json").write_text(json.dumps(ours), encoding="utf-8")
-        equal = maths.compare(base, POCKET, concept, ours, 3 if given.smoke else 20)
+        equal = maths.compare(base, model, concept, ours, 3 if given.smoke else 20)
         print(
             f"apart by {equal.losses:.1e} in losses and {equal.factors:.1e} in what was learned",
             file=sys.stderr,
@@ -186,17 +198,18 @@ def main() -> None:
         if not equal.holds:
             raise SystemExit("the two do not compute the same, so the race is void")
         ceiling = product()
-        times = measure(place, (max(1, given.steps // 4), given.steps), given.rounds, given.python)
-        many = stacked(place, given.steps, given.jobs, given.python) if given.jobs else {}
+        times = measure(place, (max(1, given.steps // 4), given.steps), given.rounds, given.python, model)
+        many = stacked(place, given.steps, given.jobs, given.python, model) if given.jobs else {}
     table = rows(times, equal.flops, ceiling)
     for row in table:
         row[f"s, {given.jobs} LoRAs"] = many[row["program"]][0] if many else None
-    packages = {name: version(name) for name in ("diffusers", "peft", "accelerate", "transformers")}
+    name = "true-shape" if given.true_shape else "pocket"
+    packages = {package: version(package) for package in ("diffusers", "peft", "accelerate", "transformers")}
     settings = {
         "processor": platform.processor() or platform.machine(), "script": commit[:12], **packages,
         "losses apart": equal.losses, "learned apart": equal.factors, "GFLOP a step": equal.flops / 1e9,
         "product GFLOP/s": ceiling / 1e9, "rounds": given.rounds,
-        "flags": " ".join(command("diffusers", given.steps, Path("."), Path("out"))[2:]).replace(str(POCKET), "pocket"),
+        "flags": " ".join(command("diffusers", given.steps, Path("."), Path("out"), model=Path(name))[2:]),
     }  # fmt: skip
     finish("race-diffusers", table, settings, write=given.write)
 
