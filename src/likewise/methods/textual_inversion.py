@@ -189,7 +189,7 @@ class TextualInversion(Method[TextualInversionRecipe]):
     kind = WORDS
     space = (
         Choices("learning_rate", (0.25, 0.5, 1, 2, 4), times=True),
-        Choices("vectors", (1, 2, 4, 8)),
+        Choices("vectors", (1, 2, 4, 8, 16)),
         Choices("steps", (0.5, 1, 2), times=True),
     )
 
