@@ -1,12 +1,13 @@
 """Which settings pocket should advise: every method's space, tried with equal effort on concepts that nothing is scored on.
 
-    python -m workshop.advise [--model FOLDER] [--methods A,B,...] [--concepts A,B,...]
+    python -m workshop.advise [--model FOLDER] [--methods A,B,...] [--concepts A,B,...] [--tries JSON]
 
 The concepts are the bundled cat and what `candidates.toml` renders, which neither the suite nor the demo holds. Each is a comparison
 on development prompts and on the fold of pictures that no verdict uses, with the settings that `compare --tune` would try: eight of each
 method, what is advised today among them, taught in full. A setting's score is its mean over the concepts, as the comparison scales it:
 0 is the untaught base, 1 true pictures. What `compare --tune` would choose is advised: what is better than today's by more than a
 standard error of their difference over the concepts' prompts, where no gate keeps it out on more concepts than today's.
+`--tries '[{"prior": "pictures"}]'` tries these settings beside today's instead, for a closer look around the best.
 Trainings are kept, so a second start goes on.
 Results go to `results/advice.jsonl`; what is advised stands in `workshop/likewise.toml`,
 which a person edits and `export` copies into the model.
@@ -18,7 +19,8 @@ import argparse
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,13 +59,25 @@ def sources(folder: Path, wanted: list[str] | None) -> dict[str, tuple[Path, str
     return {name: one for name, one in found.items() if not wanted or name in wanted}
 
 
-def stage(source: Path, noun: str, base: Any, names: list[str], out: Path, *, short: bool) -> Comparison:
+Tries = Callable[[Condition], list[tuning.Try]]
+"""What is tried of a method."""
+
+
+def given(settings: Sequence[Mapping[str, Any]]) -> Tries:
+    """Today's settings and these."""
+    every = [{}, *settings]
+    return lambda plain: [tuning.Try(f"{plain.name}-{number}", one) for number, one in enumerate(every)]
+
+
+def stage(
+    source: Path, noun: str, base: Any, names: list[str], out: Path, tries: Tries, *, short: bool
+) -> Comparison:
     """A comparison of every setting of every method, on what no verdict uses."""
     whole = prepare(source, noun=noun, base=base, out=out, methods=names, tune=True)
     assert whole.search is not None
     floor = [one for one in whole.conditions if one.kind == "floor"]
     plain = [one for one in whole.conditions if one.taught]
-    tried = [_tried(one, try_, short) for one in plain for try_ in tuning.tries(one)]
+    tried = [_tried(one, try_, short) for one in plain for try_ in tries(one)]
     return whole.staged("settings", [*floor, *tried], whole.search)
 
 
@@ -107,32 +121,38 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=POCKET / "model")
     parser.add_argument("--methods", default="textual_inversion,lora,hypernetwork,dreambooth,aesthetic")
     parser.add_argument("--concepts", help="else all")
+    parser.add_argument(
+        "--tries", type=json.loads, help="settings to try beside today's, a JSON list of tables"
+    )
     return settle(parser, argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
     base, names = load_base(str(args.model)), args.methods.split(",")
+    tries = tuning.tries if args.tries is None else given(args.tries)
+    place = "advice" if args.tries is None else f"advice-{zlib.crc32(json.dumps(args.tries).encode()):08x}"
     wanted = args.concepts.split(",") if args.concepts else None
     found: dict[str, dict[str, tuning.Scored]] = {name: {} for name in names}
     asked: dict[str, list[tuning.Try]] = {}
     for concept, (source, noun) in list(sources(args.folder, wanted).items())[: 1 if args.smoke else None]:
         for name in names:  # apart, so that a further method teaches no other again
-            out = args.folder / "advice" / concept / name
-            one = stage(source, noun, base, [name], out, short=args.smoke)
+            out = args.folder / place / concept / name
+            one = stage(source, noun, base, [name], out, tries, short=args.smoke)
             for _ in one.start():
                 pass
             base = one.loaded or base
             scores = tuning.scored(one.folder)
             found[name][concept] = scores
             plain = prepare(source, noun=noun, base=base, out=out, methods=[name]).conditions
-            asked[name] = tuning.tries(next(c for c in plain if c.taught))
+            asked[name] = tries(next(c for c in plain if c.taught))
             print(concept, name, json.dumps({key: _rounded(scores.mean(key)) for key in scores.prompts}))
     for name in names:
         row = advised(asked[name], found[name])
         title = methods.get(name).title
         print(title, json.dumps(row))
-        log_line(args.folder / "advice.jsonl", method=name, among=list(found[name]), **row)
+        today = dict(base.advice.get(name, {}))
+        log_line(args.folder / "advice.jsonl", method=name, among=list(found[name]), today=today, **row)
 
 
 if __name__ == "__main__":

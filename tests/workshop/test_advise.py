@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from likewise import methods
+from likewise.comparison.design import Condition
 from likewise.comparison.tuning import Scored, Try
-from workshop.advise import advised
+from workshop.advise import advised, given
 
 TRIES = [Try("lora-0", {}), Try("lora-1", {"steps": 600})]
 
@@ -25,3 +27,9 @@ def test_what_failed_has_no_score() -> None:
     failed = advised(TRIES, {"cat": Scored({"lora-0": np.zeros(4)}, {})})
     assert (failed["take"], failed["gain"]) == ({}, 0.0)
     assert failed["tries"][1]["mean"] is None
+
+
+def test_settings_that_are_given_are_tried_beside_todays() -> None:
+    recipe = methods.get("lora").recipe()
+    plain = Condition("lora", "LoRA", "method", "sks owl", "lora", recipe, {})
+    assert given([{"steps": 600}])(plain) == TRIES
