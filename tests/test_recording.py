@@ -48,14 +48,13 @@ def taught(
     return training, [losses, learned]
 
 
-@pytest.mark.parametrize("variant", ["sd1", "sdxl"])
 @pytest.mark.parametrize(
-    ("method", "slots", "settings"),
+    ("variant", "method", "slots", "settings"),
     [
-        ("lora", 1, {"snr_gamma": 5.0, "ema": 0.9}),
-        ("lora", 3, {"precision": "bf16"}),
-        ("hypernetwork", 2, {}),
-        ("dreambooth", 1, {"learning_rate": 1e-3}),
+        ("sd1", "lora", 1, {"snr_gamma": 5.0, "ema": 0.9}),
+        ("sdxl", "lora", 3, {"precision": "bf16"}),
+        ("sd1", "hypernetwork", 2, {}),
+        ("sdxl", "dreambooth", 1, {"learning_rate": 1e-3}),
     ],
 )
 @pytest.mark.usefixtures("recorder")
