@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from typing import Any
 
 import pytest
@@ -111,8 +112,10 @@ class Made(TorchDispatchMode):
         return found
 
 
-@pytest.mark.parametrize("dtype", NARROW)
-@pytest.mark.parametrize("computed", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "computed"),
+    [(torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float16, torch.bfloat16)],
+)
 def test_weights_are_widened_into_memory_that_is_there(dtype: torch.dtype, computed: torch.dtype) -> None:
     """Red where each layer asks the system for new memory, which takes ten times as long as to fill it."""
     narrow = keep_narrow(network().to(dtype)).requires_grad_(False)
@@ -134,3 +137,26 @@ def test_a_weight_is_widened_as_torch_does_it(laid: torch.memory_format, dtype: 
     assert found.stride() == weight.stride()
     gaps = weight[:, ::2]
     assert torch.equal(frozen._desk.widened(gaps, dtype), gaps.to(dtype))
+
+
+def test_all_weights_of_a_thread_share_their_memory_and_no_other_threads() -> None:
+    one, other, larger = torch.ones(6).half(), torch.zeros(4).half(), torch.ones(1 << 20).half()
+    frozen._desk.widened(larger, torch.float32)
+    first = frozen._desk.widened(one, torch.float32)
+    assert frozen._desk.widened(other, torch.float32).data_ptr() == first.data_ptr()
+    places: list[int] = []
+    thread = threading.Thread(
+        target=lambda: places.append(frozen._desk.widened(one, torch.float32).data_ptr())
+    )
+    thread.start()
+    thread.join()
+    assert places != [first.data_ptr()]
+
+
+def test_what_was_drawn_in_inference_mode_keeps_nobody_from_teaching() -> None:
+    """Red where the memory was first asked for in that mode, outside of which nobody may write to it."""
+    frozen._desk.buffers.clear()
+    narrow = keep_narrow(network().half()).requires_grad_(False)
+    with torch.inference_mode():
+        narrow(torch.randn(1, 3, 8, 8))
+    narrow(torch.randn(1, 3, 8, 8, requires_grad=True)).square().sum().backward()

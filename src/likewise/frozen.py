@@ -1,10 +1,10 @@
 """Frozen: weights that stay in the precision of their file while everything is computed in the precision of its input.
 
 A half-precision model read into float32 takes twice its memory for nothing, as the numbers are the same. Here each layer
-widens its weights when it needs them, forward and backward, and forgets the wide copy at once. What trains is float32.
+widens its weights when it needs them, forward and backward. What trains is float32.
 
-On a processor all layers widen into the same memory, one after the other: to be given new pages by the system takes ten
-times as long as to fill them.
+On a processor all layers of a thread widen into the same memory, one after the other, as the system takes ten times as long
+to hand out new memory as a layer takes to fill it. So nothing may keep a widened weight.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class _Desk(threading.local):
     def widened(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """`weight` in `dtype`, laid out alike; it holds until the thread widens the next."""
         if weight.device.type != "cpu" or not _whole(weight):
-            return weight.to(dtype)  # a GPU's allocator keeps its memory
+            # A GPU's allocator keeps its memory.
+            return weight.to(dtype)
         count = weight.numel()
         wide = self._buffer(dtype, count)
         flat = weight.as_strided((count,), (1,))
@@ -49,7 +50,8 @@ class _Desk(threading.local):
     def _buffer(self, dtype: torch.dtype, count: int) -> Tensor:
         buffer = self.buffers.get(dtype)
         if buffer is None or len(buffer) < count:
-            buffer = self.buffers[dtype] = torch.empty(count, dtype=dtype)
+            with torch.inference_mode(False):  # else nobody could write to it outside of that mode
+                buffer = self.buffers[dtype] = torch.empty(count, dtype=dtype)
         return buffer[:count]
 
 
@@ -57,7 +59,7 @@ _desk = _Desk()
 
 
 def _whole(weight: Tensor) -> bool:
-    """Whether a weight's numbers lie side by side without a gap, in whatever order."""
+    """Whether a weight's numbers lie side by side without a gap, in one of the two usual orders."""
     return weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -208,7 +208,7 @@ def _taught(
     left = [training.left(slot) for slot in range(len(jobs))]
     until = min(left) if more else max(left)
     failed: dict[int, Error] = {}
-    yield from map(Warned, training.recorded())
+    yield from map(Warned, training.record())
     try:
         for step in training:
             telling.add(step)

@@ -10,7 +10,8 @@ pass on another batch than the recorded one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,14 +33,13 @@ class Pass(nn.Module):
 
     def __init__(self, compute: Compute, like: Batch, learned: Sequence[nn.Parameter]) -> None:
         super().__init__()
-        self._compute, self._names = compute, list(like.tensors())
+        self._compute, self._like, self._names = compute, like, list(like.tensors())
         self.learned = nn.ParameterList(learned)  # who records looks here for what gets gradients
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         """Errors [B] and losses [K]."""
-        absent = dict.fromkeys(("weights", "texts", "paced"))
-        given = absent | dict(zip(self._names, tensors, strict=True))
-        return self._compute(Batch(**given, captions=(), names=()))  # type: ignore[arg-type]
+        given: dict[str, Any] = dict(zip(self._names, tensors, strict=True))
+        return self._compute(replace(self._like, captions=(), names=(), **given))
 
 
 class Recording:
@@ -61,18 +61,18 @@ class Recording:
 
 def record(
     base: Base,
-    recipe: TrainingRecipe,
+    recipes: Sequence[TrainingRecipe],
     compute: Compute,
     draw: Callable[[int], Batch],
     learned: Sequence[nn.Parameter],
 ) -> tuple[Recording | None, list[str]]:
-    """A recording of a step's pass, where the recipe asks for one; `draw(n)` gives the batch of the n-th coming step.
+    """A recording of a step's pass, where the recipes ask for one; `draw(n)` gives the batch of the n-th coming step.
 
     Where there can be none, or it is not right on the second batch, None and a sentence that says why.
     """
-    if not recipe.cuda_graph:
+    if not recipes[0].cuda_graph:
         return None, []
-    found, reason = None, refusal(base, recipe, draw(0))
+    found, reason = None, refusal(base, recipes, draw(0))
     if not reason:
         found, reason = _recorded(compute, draw, learned)
     return found, [f"cuda_graph=true has no effect: {reason}"] if reason else []
@@ -93,17 +93,24 @@ def _recorded(
     return recording, ""
 
 
-def refusal(base: Base, recipe: TrainingRecipe, batch: Batch) -> str:
+def refusal(base: Base, recipes: Sequence[TrainingRecipe], batch: Batch) -> str:
     """Why the pass of such batches cannot be recorded, as far as that is known before; empty where it may be."""
+    recipe = recipes[0]
     reasons = {
         f"this runs on {base.device.type}, and only NVIDIA's GPUs record": base.device.type != "cuda",
-        "the prompts are read anew at each step, as what is learned changes how": batch.texts is None,
+        "what is learned changes how prompts are read, so they are read at each step": batch.texts is None,
         "prior=predicted asks the frozen base in between": recipe.prior == "predicted",
         "checkpointing=true computes the pass in parts": recipe.checkpointing,
-        "dropout is drawn anew at each step": bool(getattr(recipe, "dropout", None)),
-        "accumulate adds up what a recording writes over": recipe.accumulate > 1,
+        "dropout is drawn anew at each step": any(map(_drops, recipes)),
+        "a recording writes over gradients, so it cannot add up several batches": recipe.accumulate > 1,
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _drops(recipe: TrainingRecipe) -> bool:
+    """Whether a method of this recipe drops anything: one share, or one for each layer."""
+    shares = getattr(recipe, "dropout", None) or 0.0
+    return any(share > 0 for share in (shares if isinstance(shares, Iterable) else (shares,)))
 
 
 def _slopes(compute: Compute, batch: Batch, learned: Sequence[nn.Parameter]) -> Tensor:

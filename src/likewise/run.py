@@ -216,7 +216,7 @@ class Run:
         every, wanted = first.checkpoint_every, self.preview_steps or _preview_steps(steps)
         kept = keeping.steps_on_the_way(steps, first.keep_checkpoints)
         telling = Telling(steps)
-        yield from map(Warned, training.recorded())
+        yield from map(Warned, training.record())
         for step in training:
             telling.add(step)
             number = step.number

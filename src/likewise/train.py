@@ -110,10 +110,10 @@ class Training:
         self._recording: recording.Recording | None = None
         adapter.before_steps()
 
-    def recorded(self) -> list[str]:
+    def record(self) -> list[str]:
         """Record the coming steps' pass, if the recipes ask for it; returns what people are told where there is none."""
         self._recording, notes = recording.record(
-            self.base, self.recipes[0], self._passed,
+            self.base, self.recipes, self._passed,
             lambda ahead: self._batches_of.at(self.done + ahead)[0], self.parameters,
         )  # fmt: skip
         return notes
@@ -123,6 +123,7 @@ class Training:
             yield self._step()
         self.check()
         self._drop_gradients()
+        self._recording = None  # with the memory of its step
 
     @property
     def steps(self) -> int:

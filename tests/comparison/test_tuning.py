@@ -95,7 +95,7 @@ def test_the_best_go_on_and_the_defaults_with_them() -> None:
     assert [one.name for one in survivors(scored(None, **values), asked, 3)] == ["c", "b", "a"]
     assert [one.name for one in survivors(scored(None, **{**values, "a": 0.9}), asked, 2)] == ["a", "c"]
     refused = {"c": "12 of 16 pictures are copies."}
-    assert [one.name for one in survivors(scored(refused, **values), asked, 3)] == ["b", "a", "d"]
+    assert [one.name for one in survivors(scored(refused, **values), asked, 3)] == ["b", "a", "c"]
     both = refused | {"a": "9 of 16 pictures are copies."}
     assert [one.name for one in survivors(scored(both, **values), asked, 2)] == ["c", "a"]
 
@@ -143,6 +143,15 @@ def test_what_a_gate_keeps_out_is_not_taken_and_is_named() -> None:
     )
     both = copies | {"a": "9 of 16 pictures are copies."}
     assert best(scored(both, a=0.5, b=0.9), LAST, plain()).settings == {"rank": 16}
+
+
+def test_what_an_earlier_round_left_out_is_named_at_the_end() -> None:
+    last = best(scored(a=0.5, b=0.4), LAST, plain())
+    earlier = best(scored({"b": "12 of 16 pictures are copies."}, a=0.5, b=0.9), LAST, plain())
+    assert tuning._with(last, None) == last
+    assert tuning._with(last, earlier).refused == {"rank": 16}
+    taken = best(scored(a=0.5, b=0.9), LAST, plain())
+    assert tuning._with(taken, earlier) == taken, "a gate let it through when it was taught in full"
 
 
 def test_over_several_concepts_a_try_may_be_kept_out_as_often_as_the_defaults() -> None:

@@ -259,8 +259,9 @@ def test_a_search_shows_what_was_tried(folder: Path) -> None:
              for count in (3, 2, 1)]  # fmt: skip
     tries[0][2]["value"] = None
     write(folder / "tuning.json", {
-        "rounds": tries, "notes": ["LoRA is best with its defaults among 3 settings."],
-        "found": [{"condition": "lora", "settings": {}, "edges": [], "tries": 3, "seconds": 9.0}],
+        "rounds": tries, "notes": ["Aesthetic embedding is not tuned.", "LoRA is best."],
+        "found": [{"condition": "lora", "settings": {}, "edges": [], "tries": 3, "seconds": 9.0,
+                   "note": "LoRA is best with its defaults among 3 settings."}],
     })  # fmt: skip
     page = Page(report.build(folder))
     words = section(page, "Settings that were searched", "Warnings")

@@ -175,6 +175,7 @@ def search(
     counts = {name: len(some) for name, some in going.items() if len(some) > 1}
     going = {name: going[name] for name in counts}
     spent = dict.fromkeys(counts, 0.0)
+    higher = dict[str, Found]()
     rounds, found = [], list[Found]()
     for number in range(len(ROUNDS) if going else 0):
         stage = _stage(
@@ -185,18 +186,30 @@ def search(
         measured = scored(stage.folder)
         for name, some in going.items():
             spent[name] += _seconds(stage, some)
+            now = best(measured, some, plain[name])
+            if now.refused is not None:
+                higher[name] = now
         rounds.append([_told(measured, one) for some in going.values() for one in some])
         if number + 1 < len(ROUNDS):
             going = {name: survivors(measured, some, ROUNDS[number + 1][0]) for name, some in going.items()}
         else:
             found = [
-                replace(best(measured, some, plain[name]), tries=counts[name], seconds=round(spent[name], 1))
+                replace(_with(best(measured, some, plain[name]), higher.get(name)),
+                        tries=counts[name], seconds=round(spent[name], 1))
                 for name, some in going.items()
-            ]
+            ]  # fmt: skip
     said += [one.sentence(plain[one.condition].title) for one in found]
-    book = {"schema": 1, "rounds": rounds, "found": [asdict(one) for one in found], "notes": said}
+    ended = [asdict(one) | {"note": one.sentence(plain[one.condition].title)} for one in found]
+    book = {"schema": 1, "rounds": rounds, "found": ended, "notes": said}
     write_text(comparison.folder / "tuning.json", json.dumps(book, indent=1, allow_nan=False))
     return [_tuned(plain[one.condition], one) for one in found if one.settings], said
+
+
+def _with(found: Found, earlier: Found | None) -> Found:
+    """What was found, with what a gate kept out in an earlier round, where it did not keep it out in the last."""
+    if earlier is None or found.refused is not None or earlier.refused == found.settings:
+        return found
+    return replace(found, refused=earlier.refused, reason=earlier.reason)
 
 
 def _searched(one: Condition) -> bool:
@@ -327,11 +340,8 @@ def choose(tries: Sequence[Try], found: Sequence[Scored]) -> Choice:
     means = np.array([[some.mean(one.name) for some in found] for one in tries]).mean(1)
     default = next(place for place, one in enumerate(tries) if not one.settings)
     allowed = kept_out <= kept_out[default]
-    first, highest = int(np.where(allowed, means, -np.inf).argmax()), int(means.argmax())
-    if not math.isfinite(means[first]):
-        first = default
-    if not math.isfinite(means[highest]):
-        highest = first
+    places = np.where(allowed, means, -np.inf).argmax(), means.argmax()
+    first, highest = (int(n) if math.isfinite(means[n]) else default for n in places)
     gain = error = None
     better = math.isfinite(means[first]) and not math.isfinite(means[default])
     if math.isfinite(means[first]) and math.isfinite(means[default]):
@@ -353,15 +363,22 @@ def _error(one: str, other: str, found: Sequence[Scored]) -> float | None:
 
 
 def survivors(measured: Scored, asked: Sequence[Try], count: int) -> list[Try]:
-    """The best `count` tries of a round, those that a gate keeps out last.
+    """The best `count` tries of a round; those that a gate keeps out come after them, and those without a score last.
 
     The defaults always go on, as they are what the best is compared with.
     """
     default = next(one for one in asked if not one.settings)
     refused: Mapping[str, str] = {} if default.name in measured.refused else measured.refused
-    order = sorted(asked, key=lambda one: (one.name in refused, -measured.mean(one.name)))
+    order = sorted(asked, key=lambda one: (_rank(measured, refused, one), -measured.mean(one.name)))
     kept = order[:count]
     return kept if default in kept else [*kept[: count - 1], default]
+
+
+def _rank(measured: Scored, refused: Mapping[str, str], one: Try) -> int:
+    """0 for a try that may win, 1 for one that a gate keeps out, 2 for one that has no score."""
+    if not math.isfinite(measured.mean(one.name)):
+        return 2
+    return int(one.name in refused)
 
 
 def best(measured: Scored, last: Sequence[Try], plain: Condition) -> Found:

@@ -234,7 +234,7 @@ def _tuning(found: Found) -> list[Row]:
     """For each method that was searched its settings over the rounds, and what the search ended with."""
     rounds = found.tuning.get("rounds") or []
     searches = []
-    for number, one in enumerate(found.tuning.get("found") or []):
+    for one in found.tuning.get("found") or []:
         own = re.compile(re.escape(str(one["condition"])) + r"-\d+")
         values: dict[str, list[float | None]] = {}
         settings: dict[str, Row] = {}
@@ -244,11 +244,8 @@ def _tuning(found: Found) -> list[Row]:
                     values.setdefault(each["name"], [None] * len(rounds))[turn] = each["value"]
                     settings[each["name"]] = each["settings"]
         tries = [{"settings": settings[name], "values": row} for name, row in values.items()]
-        notes = found.tuning.get("notes") or []
-        searches.append({
-            **one, "note": notes[number] if number < len(notes) else "", "tries": tries,
-            "chart": charts.rounds(list(values.values()), 420, 230),
-        })  # fmt: skip
+        chart = charts.rounds(list(values.values()), 420, 230)
+        searches.append({"note": "", **one, "tries": tries, "chart": chart})
     return searches
 
 
