@@ -93,11 +93,18 @@ def _recorded(
     return recording, ""
 
 
+def elsewhere(base: Base) -> str:
+    """Why nothing can be recorded where a base is; empty where it may be."""
+    kind = base.device.type
+    return "" if kind == "cuda" else f"this runs on {kind}, and only NVIDIA's GPUs record"
+
+
 def refusal(base: Base, recipes: Sequence[TrainingRecipe], batch: Batch) -> str:
     """Why the pass of such batches cannot be recorded, as far as that is known before; empty where it may be."""
     recipe = recipes[0]
+    if reason := elsewhere(base):
+        return reason
     reasons = {
-        f"this runs on {base.device.type}, and only NVIDIA's GPUs record": base.device.type != "cuda",
         "what is learned changes how prompts are read, so they are read at each step": batch.texts is None,
         "prior=predicted asks the frozen base in between": recipe.prior == "predicted",
         "checkpointing=true computes the pass in parts": recipe.checkpointing,

@@ -120,6 +120,14 @@ def test_which_says_where_to_start_when_each_method_and_what_tables_say(call: Ca
     assert "Sources\n" in text
 
 
+def test_which_says_where_no_table_has_its_first_method_on_such_a_subject(call: Call) -> None:
+    words = " ".join(call("which", "--kind", "style").stdout.split())
+    assert words.startswith(
+        "For a style, start with LoRA. No table has it on a style: it comes first by tables of"
+    )
+    assert "No table has it on" not in call("which", "--kind", "object").stdout
+
+
 def test_which_keeps_limits(call: Call) -> None:
     text = call("which", "--kind", "style", "--at-most", "1kB").stdout
     assert "Before you teach" not in text, "no comparison of a style was recorded"

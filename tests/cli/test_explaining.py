@@ -72,3 +72,10 @@ def test_what_the_maker_of_a_base_advises_is_shown_with_its_origin(call: Call, t
     assert "unknown setting 'rnk'" in call("explain", "lora", "--base", "mine.safetensors").stderr
     assert "there is no base 'nope'" in call("explain", "lora", "--base", "nope").stderr
     assert "advised" not in call("explain", "lora", "--base", "tiny:sd", "--json").stdout
+
+
+def test_a_setting_is_no_method(call: Call) -> None:
+    result = call("explain", "cuda_graph")
+    assert result.exit_code == 2
+    assert "cuda_graph is a setting, not a method" in result.stderr
+    assert "likewise explain lora describes it" in result.stderr

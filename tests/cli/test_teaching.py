@@ -292,7 +292,10 @@ def test_a_plan_says_what_a_run_would_take_and_leaves_nothing(call: Call) -> Non
     for part in ("the program and the base", "gradients", "the optimizer", "activations", "in all"):
         assert part in result.stdout
     assert "this fits" in result.stderr
+    assert "cuda_graph" not in result.stderr
     assert not Path("runs").exists()
+    asked = call("teach", "photos", "--noun", "dog", "--token", "sks", *QUICK, "cuda_graph=true", "--plan")
+    assert "cuda_graph=true has no effect: this runs on cpu" in asked.stderr
 
 
 def test_a_queue_teaches_every_job_of_a_file_into_a_folder_of_its_own(call: Call) -> None:

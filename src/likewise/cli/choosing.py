@@ -157,6 +157,13 @@ def _show_answer(found: Answer) -> None:
     subject, start = SUBJECTS[found.kind], found.start
     start_with = f"start with {TITLES[start]}." if start else "no method that tables have keeps your limits."
     terminal.result(f"For {subject}, {start_with}")
+    named = [
+        one for option in found.options if option.title == TITLES.get(start or "") for one in option.sentences
+    ]
+    if any(one.strength.endswith(f"none of {subject}") for one in named):
+        terminal.paragraph(
+            f"No table has it on {subject}: it comes first by tables of other subjects, and by the size of its file."
+        )
     if enough := sum(own.described for own in found.recorded):
         terminal.paragraph(
             f"Before you teach, draw with a good description alone: in {enough} of our {len(found.recorded)} comparisons "

@@ -61,9 +61,7 @@ def explain(
       likewise explain lora
       likewise explain lora --base pocket
     """
-    from likewise import methods
-
-    found = methods.get(method)
+    found = _method(method)
     settings, refusals = list(_settings(found)), dict(_refusals(found))
     if base is not None:
         settings = list(_advised(settings, base, found))
@@ -85,6 +83,18 @@ def explain(
                 indent="      ",
             )
         terminal.paragraph(setting["meaning"] + _choices(setting), indent="      ")
+
+
+def _method(name: str) -> Method[Any]:
+    """The method called `name`; raises `RecipeError` that says which method has a setting of this name."""
+    from likewise import methods
+    from likewise.errors import RecipeError
+
+    having = [one for one in methods.names() if name in methods.get(one).recipe.model_fields]
+    if having and name not in methods.names():
+        first = "lora" if "lora" in having else having[0]
+        raise RecipeError(f"{name} is a setting, not a method", f"likewise explain {first} describes it")
+    return methods.get(name)
 
 
 def _settings(method: Method[Any]) -> Iterator[dict[str, Any]]:

@@ -145,7 +145,7 @@ def _queued(file: Path, beside: Sequence[object], base: str, out: Path | None) -
 
 def _forecast(run: Run, base: Base) -> None:
     """What the run would have in memory at its peak, by part, beside what there is."""
-    from likewise import memory, methods
+    from likewise import memory, methods, recording
     from likewise.stack import Stack
 
     for folder in (run.folder, run.folder.parent):
@@ -158,12 +158,14 @@ def _forecast(run: Run, base: Base) -> None:
     rows = [(name, size_text(size)) for name, size in parts.items() if size]
     whole = sum(parts.values())
     terminal.table(("part", "memory"), [*rows, ("in all", size_text(whole))], right=("memory",))
-    here = parts[memory.HERE]
-    free = memory.available(base.device) + here
-    verdict = "fits" if whole <= free else "does not fit"
+    here, free = parts[memory.HERE], memory.available(base.device)
+    verdict = "fits" if whole <= free + here else "does not fit"
     terminal.say(
-        f"this {verdict}: {size_text(free)} are there for it, with the {size_text(here)} that it has"
+        f"this {verdict}: of {size_text(whole)} it has {size_text(here)} already, and {size_text(free)} more are free"
     )
+    recipe = run.jobs[0].recipe
+    if getattr(recipe, "cuda_graph", False) and (reason := recording.elsewhere(base)):
+        terminal.say(f"note: cuda_graph=true has no effect: {reason}")
     return None
 
 
