@@ -89,10 +89,11 @@ def _method(name: str) -> Method[Any]:
     """The method called `name`; raises `RecipeError` that says which method has a setting of this name."""
     from likewise import methods
     from likewise.errors import RecipeError
+    from likewise.kinds import USUAL
 
     having = [one for one in methods.names() if name in methods.get(one).recipe.model_fields]
     if having and name not in methods.names():
-        first = "lora" if "lora" in having else having[0]
+        first = USUAL if USUAL in having else having[0]
         raise RecipeError(f"{name} is a setting, not a method", f"likewise explain {first} describes it")
     return methods.get(name)
 
