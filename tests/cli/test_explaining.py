@@ -78,4 +78,4 @@ def test_a_setting_is_no_method(call: Call) -> None:
     result = call("explain", "cuda_graph")
     assert result.exit_code == 2
     assert "cuda_graph is a setting, not a method" in result.stderr
-    assert "likewise explain lora describes it" in result.stderr
+    assert "likewise explain dreambooth describes it; hypernetwork, lora, " in result.stderr

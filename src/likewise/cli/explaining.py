@@ -89,13 +89,18 @@ def _method(name: str) -> Method[Any]:
     """The method called `name`; raises `RecipeError` that says which method has a setting of this name."""
     from likewise import methods
     from likewise.errors import RecipeError
-    from likewise.kinds import USUAL
 
     having = [one for one in methods.names() if name in methods.get(one).recipe.model_fields]
     if having and name not in methods.names():
-        first = USUAL if USUAL in having else having[0]
-        raise RecipeError(f"{name} is a setting, not a method", f"likewise explain {first} describes it")
+        raise RecipeError(
+            f"{name} is a setting, not a method",
+            f"likewise explain {having[0]} describes it{_also(having[1:])}",
+        )
     return methods.get(name)
+
+
+def _also(names: list[str]) -> str:
+    return f"; {', '.join(names)} have it too" if names else ""
 
 
 def _settings(method: Method[Any]) -> Iterator[dict[str, Any]]:
