@@ -21,7 +21,6 @@ import math
 import tomllib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +76,9 @@ def stage(
     assert whole.search is not None
     floor = [one for one in whole.conditions if one.kind == "floor"]
     plain = [one for one in whole.conditions if one.taught]
-    tried = [_tried(one, try_, short) for one in plain for try_ in tries(one)]
+    share = SHORT if short else 1
+    tried = [tuning.condition(one, try_, share) for one in plain for try_ in tries(one)]
     return whole.staged("settings", [*floor, *tried], whole.search)
-
-
-def _tried(plain: Condition, one: tuning.Try, short: bool) -> Condition:
-    assert plain.recipe is not None
-    recipe = plain.recipe.override(one.settings)
-    if short:
-        recipe = recipe.override(tuning.shortened(recipe, SHORT))
-    title = f"{plain.title}, try {one.name.rpartition('-')[2]}"
-    return replace(plain, name=one.name, title=title, recipe=recipe, given=dict(one.settings))
 
 
 def advised(tries: list[tuning.Try], found: Mapping[str, tuning.Scored]) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def _searched(one: Condition) -> bool:
 def _stage(comparison: Stage, plan: Search, number: int, asked: Sequence[tuple[Condition, Try]]) -> Stage:
     """One round as a comparison: the untaught base and every setting that is still tried, taught for a part of its steps."""
     floor = [one for one in comparison.conditions if one.kind == "floor"]
-    tried = [_condition(plain, one, ROUNDS[number][1]) for plain, one in asked]
+    tried = [condition(plain, one, ROUNDS[number][1]) for plain, one in asked]
     return comparison.staged(f"round-{number + 1}", [*floor, *tried], plan)
 
 
@@ -238,7 +238,8 @@ def _told(measured: Scored, one: Try) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _condition(plain: Condition, one: Try, share: int) -> Condition:
+def condition(plain: Condition, one: Try, share: int) -> Condition:
+    """A try of `plain`, taught for one of `share` parts of its steps."""
     assert plain.recipe is not None
     recipe = plain.recipe.override(one.settings)
     recipe = recipe.override(shortened(recipe, share))
